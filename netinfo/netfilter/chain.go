@@ -1,0 +1,3 @@
+package netfilter
+
+type chain struct{}
