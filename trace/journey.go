@@ -1,0 +1,186 @@
+// Package trace joins what was seen at many points into journeys: the
+// trajectory of one packet in one direction, with the translations on its way
+// and what each statement rests on.
+package trace
+
+import (
+	"net/netip"
+
+	"natlens/capture"
+	"natlens/capture/packet"
+	"natlens/netinfo"
+	"natlens/netinfo/netfilter"
+	"natlens/netinfo/netns"
+)
+
+// Evidence says what a statement rests on.
+type Evidence string
+
+const (
+	ByTap       Evidence = "tap"       // a packet was seen there
+	ByConntrack Evidence = "conntrack" // the kernel's connection tracking says so
+	ByTrace     Evidence = "trace"     // the kernel's rule trace says so
+	ByCounter   Evidence = "counter"   // a rule's counter moved
+	BySocket    Evidence = "socket"    // a socket's owner was found
+	ByReply     Evidence = "reply"     // an answer came
+	ByRules     Evidence = "evaluated" // the rules were read and evaluated
+	ByHeader    Evidence = "header"    // the packet's own headers say so
+	ByInference Evidence = "inferred"  // the only explanation that fits; not proven
+)
+
+// FlowDirection is the direction of a packet within its flow.
+type FlowDirection string
+
+const (
+	Original    FlowDirection = "original"
+	Reply       FlowDirection = "reply"
+	NoDirection FlowDirection = "none" // no flow is known
+)
+
+// Journey is what happened to one packet. It is immutable once emitted.
+type Journey struct {
+	ID         uint64
+	Supersedes uint64 // the ID of an earlier record of the same packet; 0 for none
+	Time       int64  // of the first hop, nanoseconds since the Unix epoch
+	Protocol   packet.Protocol
+	From, To   Endpoint
+	Direction  FlowDirection
+	// Hops are in the order the packet passed them.
+	Hops         []Hop
+	Translations []Translation
+	Rules        []Rule
+	// Flows are the conntrack entries the packet belonged to, one for each
+	// namespace that tracks it.
+	Flows   []netfilter.Flow
+	Verdict Verdict
+	Related []Relation
+	Notes   []string
+	// LinkType and Data are the bytes of the first hop, as captured.
+	LinkType packet.LinkType
+	Data     []byte
+	// Topology is the host as it was; never nil in an emitted Journey.
+	Topology *netinfo.Topology
+}
+
+// Endpoint is one end of a journey, before any translation for From, after all
+// of them for To.
+type Endpoint struct {
+	// Name is a container's or namespace's name; empty for an address that
+	// is not on this host.
+	Name       string
+	Containers []string
+	IP         netip.Addr
+	Port       uint16 // 0 where the protocol has none
+}
+
+// Hop is one sighting of the packet.
+type Hop struct {
+	Time      int64
+	Point     capture.Point
+	Interface string // name at that time; "if7" when unknown
+	Namespace string // name at that time; "host" for natlens's own
+	Type      capture.PacketType
+	Headers   packet.Headers
+	// Containers are those whose namespace this is; empty on the host.
+	Containers []string
+	// PeerContainers are at the other end of this veth.
+	PeerContainers []string
+	// From is the index of the hop it came from; -1 for the first.
+	From int
+	// SameStamp: the kernel gave this hop and the one it came from one and
+	// the same time, so they are one buffer in its memory.
+	SameStamp bool
+}
+
+// Kinds of translation.
+const (
+	SNAT       = "snat"
+	DNAT       = "dnat"
+	Redirect   = "redirect"
+	Masquerade = "masquerade"
+	Netmap     = "netmap"
+	Proxy      = "proxy"
+)
+
+// Translation is one change of address or port.
+type Translation struct {
+	Kind      string
+	Namespace string
+	// Between holds the hops before and after; -1 on a side that no tap saw.
+	Between [2]int
+	Hook    netfilter.Hook // where it was done; empty when unknown
+	// Undo: this is the reverse of the flow's translation, on an answer.
+	Undo          bool
+	Before, After packet.Tuple
+	Evidence      Evidence
+	ConntrackID   uint32 // 0 when no flow is known
+	// Rule translated the flow's first packet; nil when unknown.
+	Rule *Rule
+}
+
+// Rule is a rule and what connects it with the packet.
+type Rule struct {
+	netfilter.RuleRef
+	Evidence Evidence
+}
+
+// Result is how a journey ended.
+type Result string
+
+const (
+	Delivered  Result = "delivered"
+	Left       Result = "left" // out by a link whose other end is not watched
+	Dropped    Result = "dropped"
+	Vanished   Result = "vanished"
+	Flooded    Result = "flooded"
+	Looped     Result = "looped"
+	Unfinished Result = "unfinished"
+)
+
+// Verdict is how a journey ended, and how that is known.
+type Verdict struct {
+	Result   Result
+	Hop      int            // index of the hop it ended at; -1 when Hook or nothing says it
+	Hook     netfilter.Hook // empty unless it ended at a hook
+	By       string         // a rule, a link, a socket; may be empty
+	Reason   string         // words for a person; may be empty
+	Evidence Evidence
+	Leak     bool // a container's address left un-NATed
+}
+
+// Relation ties a journey to an earlier one.
+type Relation struct {
+	ID  uint64
+	Why string // reply_to, error_about, retransmission_of, duplicate_of, proxied_as, resolved_by
+}
+
+// ARP is a sighting of address resolution: ARP or neighbour discovery.
+type ARP struct {
+	Time      int64
+	Point     capture.Point
+	Namespace string
+	Interface string
+	Headers   packet.Headers
+}
+
+// Counters is what a correlator has done so far.
+type Counters struct {
+	Observations  uint64 // packets at points, malformed ones included
+	Journeys      uint64
+	Hops          uint64
+	RingDrops     uint64 // packets that a ring lost
+	ConntrackLost uint64 // times that conntrack events overran
+	QueueDrops    uint64
+	Evicted       uint64 // journeys let go before they were complete
+	Unpaired      uint64 // observations that are a journey by themselves though more were expected
+	Malformed     uint64
+	Ignored       uint64 // packets that are neither IP nor address resolution
+}
+
+// HostID returns the namespace natlens runs in.
+func (j *Journey) HostID() netns.ID {
+	if j.Topology == nil {
+		return 0
+	}
+	return j.Topology.Self
+}
