@@ -1,0 +1,91 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+
+	"github.com/spf13/cobra"
+)
+
+// Exit statuses, a contract with scripts.
+const (
+	statusDone         = 0
+	statusFailed       = 1
+	statusUsage        = 2 // wrong usage
+	statusNotPermitted = 3 // this host or user does not permit it
+	statusProbeFailed  = 4 // the probe itself failed, nothing is said about the network
+)
+
+// usageError is a command line that makes no sense. It ends the program with
+// statusUsage and the command to read.
+type usageError struct{ err error }
+
+func (e *usageError) Error() string { return e.err.Error() }
+func (e *usageError) Unwrap() error { return e.err }
+
+// usagef makes a usageError.
+func usagef(format string, args ...any) error {
+	return &usageError{fmt.Errorf(format, args...)}
+}
+
+// notPermitted is something that this host or user does not permit. It ends
+// the program with statusNotPermitted. Advice is whole lines to print after
+// the error: what to run instead, and what works without.
+type notPermitted struct {
+	err    error
+	advice []string
+}
+
+func (e *notPermitted) Error() string { return e.err.Error() }
+func (e *notPermitted) Unwrap() error { return e.err }
+
+// exitStatus ends the program with that status and no message: everything has
+// been said.
+type exitStatus int
+
+func (s exitStatus) Error() string { return fmt.Sprintf("status %d", int(s)) }
+
+// report says what went wrong, on standard error, and returns the exit status.
+func (a *app) report(cmd *cobra.Command, err error) int {
+	var (
+		status exitStatus
+		denied *notPermitted
+		wrong  *usageError
+	)
+	switch {
+	case err == nil, a.stdout.err == errOutputClosed && onlyStopped(err):
+		return statusDone
+	case errors.As(err, &status):
+		return int(status)
+	case errors.As(err, &wrong), !a.running:
+		fmt.Fprintf(a.stderr, "%s: %v\n", cmd.CommandPath(), err)
+		fmt.Fprintf(a.stderr, "  see: %s\n", helpFor(cmd))
+		return statusUsage
+	case errors.As(err, &denied):
+		fmt.Fprintf(a.stderr, "natlens: %v\n", err)
+		for _, line := range denied.advice {
+			fmt.Fprintln(a.stderr, line)
+		}
+		return statusNotPermitted
+	case errors.Is(err, os.ErrPermission):
+		fmt.Fprintf(a.stderr, "natlens: %v\n", err)
+		return statusNotPermitted
+	}
+	fmt.Fprintf(a.stderr, "natlens: %v\n", err)
+	return statusFailed
+}
+
+// onlyStopped reports whether err says no more than that the command's context
+// ended or that its output was closed.
+func onlyStopped(err error) bool {
+	return errors.Is(err, errOutputClosed) || errors.Is(err, context.Canceled)
+}
+
+func helpFor(cmd *cobra.Command) string {
+	if !cmd.HasParent() {
+		return "natlens help"
+	}
+	return "natlens help " + cmd.Name()
+}
