@@ -36,6 +36,8 @@ const (
 	Truncated
 	// Malformed: a header contradicts itself or its surroundings.
 	Malformed
+	// LayerSCTP: only the ports are taken from it.
+	LayerSCTP
 )
 
 // Has reports whether every layer of want was found.
@@ -58,7 +60,7 @@ const (
 // layer is in Layers; else it is zero.
 type Headers struct {
 	Layers    Layers
-	EtherType uint16 // of the innermost tag; LayerEthernet
+	EtherType uint16 // of the innermost tag; LayerEthernet, and the SLL link types
 	VLAN      uint16 // 12-bit id of the outermost tag; LayerVLAN
 
 	SourceMAC, DestinationMAC [6]byte // LayerEthernet
@@ -69,12 +71,12 @@ type Headers struct {
 	Tuple Tuple
 
 	Length uint32 // bytes of the IP packet, from its header; LayerIPv4, LayerIPv6
-	IPID   uint16 // LayerIPv4; of the fragment header: FragmentID
+	IPID   uint16 // LayerIPv4; what IPv6 has in its place is FragmentID
 	TOS    uint8  // DSCP and ECN; LayerIPv4, LayerIPv6
 	TTL    uint8  // or hop limit; LayerIPv4, LayerIPv6
 	DF     bool   // LayerIPv4
 
-	FragmentID     uint32 // LayerFragment
+	FragmentID     uint32 // in IPv4 the same as IPID; LayerFragment
 	FragmentOffset uint16 // bytes; LayerFragment
 	MoreFragments  bool   // LayerFragment
 
@@ -88,13 +90,31 @@ type Headers struct {
 	ARPOperation uint16 // 1 request, 2 reply; LayerARP
 
 	// Quoted is the tuple of the packet that an ICMP error is about, as the
-	// error quotes it; LayerQuoted.
+	// error quotes it; LayerQuoted. It has no ports when the quoted packet is a
+	// later fragment or ends too early.
 	Quoted Tuple
+
+	// Offsets are in bytes from the start of the link header and never lie
+	// beyond the captured bytes.
 
 	NetworkOffset   uint16 // where the IP or ARP header begins
 	TransportOffset uint16 // where the header behind IP begins; 0 when there is none
 	PayloadOffset   uint16 // where the bytes behind the last parsed header begin
-	PayloadLength   uint32 // of those bytes on the wire, from the IP header's length
+	// PayloadLength is how many of those bytes were on the wire, from the IP
+	// header's length: a link's padding does not count, what the snap length
+	// cut off does.
+	PayloadLength uint32
+}
+
+// Payload returns the captured bytes behind the last parsed header, without the
+// link's padding. It shares memory with data, which must be what h was parsed
+// from.
+func (h *Headers) Payload(data []byte) []byte {
+	p := data[h.PayloadOffset:]
+	if uint64(len(p)) > uint64(h.PayloadLength) {
+		p = p[:h.PayloadLength]
+	}
+	return p
 }
 
 // IsIP reports whether the packet is IPv4 or IPv6.

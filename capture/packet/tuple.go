@@ -13,6 +13,7 @@ const (
 	TCP    Protocol = 6
 	UDP    Protocol = 17
 	ICMPv6 Protocol = 58
+	SCTP   Protocol = 132
 )
 
 // String returns the name that /etc/protocols has, or the number.
@@ -26,6 +27,8 @@ func (p Protocol) String() string {
 		return "udp"
 	case ICMPv6:
 		return "icmp6"
+	case SCTP:
+		return "sctp"
 	}
 	return strconv.Itoa(int(p))
 }
@@ -34,9 +37,10 @@ func (p Protocol) String() string {
 // (include/net/netfilter/nf_conntrack_tuple.h). It holds no pointer and is
 // comparable, so that it is cheap as a map's key. The zero Tuple is invalid.
 //
-// For ICMP, SourcePort is the echo identifier and DestinationPort holds type
-// and code, type<<8 | code, just as the kernel's union does; for other
-// protocols without ports both are zero.
+// For ICMP, DestinationPort holds type and code, type<<8 | code, and SourcePort
+// the identifier of an echo or of another query that has one, just as the
+// kernel's union does; it is zero for errors. For other protocols without ports
+// both are zero.
 type Tuple struct {
 	source, destination [16]byte // IPv4 in its v4-mapped form
 	SourcePort          uint16
@@ -82,7 +86,9 @@ func (t Tuple) addr(b [16]byte) netip.Addr {
 }
 
 // HasPorts reports whether the protocol is one whose ports a person reads.
-func (t Tuple) HasPorts() bool { return t.Protocol == TCP || t.Protocol == UDP }
+func (t Tuple) HasPorts() bool {
+	return t.Protocol == TCP || t.Protocol == UDP || t.Protocol == SCTP
+}
 
 // Inverse returns the tuple that an answer carries when nothing translates it.
 // The type of an ICMP query becomes that of its answer, as the kernel's
