@@ -60,8 +60,10 @@ func (a *app) report(cmd *cobra.Command, err error) int {
 	case errors.As(err, &status):
 		return int(status)
 	case errors.As(err, &wrong), !a.running:
-		fmt.Fprintf(a.stderr, "%s: %v\n", cmd.CommandPath(), err)
-		fmt.Fprintf(a.stderr, "  see: %s\n", helpFor(cmd))
+		if wrong == nil && cmd.HasParent() { // cobra and pflag don't say which command
+			err = fmt.Errorf("%s: %w", cmd.Name(), err)
+		}
+		fmt.Fprintf(a.stderr, "natlens: %v\n  see: %s\n", err, helpFor(cmd))
 		return statusUsage
 	case errors.As(err, &denied):
 		fmt.Fprintf(a.stderr, "natlens: %v\n", err)
@@ -84,7 +86,7 @@ func onlyStopped(err error) bool {
 }
 
 func helpFor(cmd *cobra.Command) string {
-	if !cmd.HasParent() {
+	if !cmd.HasParent() || cmd.Name() == "help" {
 		return "natlens help"
 	}
 	return "natlens help " + cmd.Name()
