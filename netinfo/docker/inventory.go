@@ -21,6 +21,10 @@ type Engine struct {
 	OSType        string // "linux"
 	Rootless      bool
 	UserlandProxy string // "on", "off", or "" when the engine does not say
+
+	OperatingSystem string // of the engine's host: "Debian GNU/Linux 12 (bookworm)", "Docker Desktop"
+	Hostname        string // of the engine's host
+	KernelVersion   string // of the engine's host
 }
 
 // Container is one running container.
