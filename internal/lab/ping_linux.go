@@ -1,0 +1,97 @@
+package lab
+
+import (
+	"bytes"
+	"context"
+	"encoding/binary"
+	"fmt"
+	"net"
+	"net/netip"
+	"time"
+
+	"natlens/netinfo/netns"
+)
+
+// Echo is what an ICMP echo request carries (RFC 792).
+type Echo struct {
+	ID, Seq uint16
+	Payload []byte
+}
+
+const (
+	echoReply   = 0
+	echoRequest = 8
+)
+
+// Ping sends one echo request from inside a namespace and waits for its reply
+// until ctx is done, but at most three seconds. It returns the time between.
+func Ping(ctx context.Context, from *netns.Handle, to netip.Addr, e Echo) (time.Duration, error) {
+	rtt, err := ping(ctx, from, to, e)
+	if err != nil {
+		return 0, fmt.Errorf("ping %v: %w", to, err)
+	}
+	return rtt, nil
+}
+
+func ping(ctx context.Context, from *netns.Handle, to netip.Addr, e Echo) (time.Duration, error) {
+	var conn net.PacketConn
+	err := from.Do(func() (err error) {
+		conn, err = net.ListenPacket("ip4:icmp", "0.0.0.0")
+		return err
+	})
+	if err != nil {
+		return 0, err
+	}
+	defer conn.Close()
+	release, err := bound(ctx, conn)
+	if err != nil {
+		return 0, err
+	}
+	defer release()
+
+	sent := time.Now()
+	if _, err := conn.WriteTo(e.message(echoRequest), &net.IPAddr{IP: to.AsSlice()}); err != nil {
+		return 0, err
+	}
+	want := e.message(echoReply)
+	// net reads the IPv4 header, of up to 60 bytes, into buf and moves the
+	// rest down over it; one byte more tells a longer message apart.
+	buf := make([]byte, 60+len(want)+1)
+	for {
+		// A raw socket sees every ICMP message of its namespace (raw(7)).
+		n, peer, err := conn.ReadFrom(buf)
+		if err != nil {
+			return 0, cause(ctx, err)
+		}
+		ip, ok := peer.(*net.IPAddr)
+		if ok && ip.IP.Equal(to.AsSlice()) && bytes.Equal(buf[:n], want) {
+			return time.Since(sent), nil
+		}
+	}
+}
+
+// message is the ICMP message with its checksum.
+func (e Echo) message(kind byte) []byte {
+	m := make([]byte, 8, 8+len(e.Payload))
+	m[0] = kind
+	binary.BigEndian.PutUint16(m[4:], e.ID)
+	binary.BigEndian.PutUint16(m[6:], e.Seq)
+	m = append(m, e.Payload...)
+	binary.BigEndian.PutUint16(m[2:], checksum(m))
+	return m
+}
+
+// checksum is the Internet checksum (RFC 1071).
+func checksum(b []byte) uint16 {
+	var sum uint32
+	for ; len(b) >= 2; b = b[2:] {
+		sum += uint32(binary.BigEndian.Uint16(b))
+	}
+	if len(b) == 1 {
+		sum += uint32(b[0]) << 8
+	}
+	for sum > 0xffff {
+		sum = sum>>16 + sum&0xffff
+	}
+	return ^uint16(sum)
+}
