@@ -1,0 +1,344 @@
+package netinfo
+
+import (
+	"cmp"
+	"errors"
+	"fmt"
+	"math"
+	"net"
+	"net/netip"
+	"slices"
+
+	"github.com/vishvananda/netlink"
+	"golang.org/x/sys/unix"
+
+	"natlens/netinfo/netns"
+)
+
+// dumpAttempts is how often a dump that the kernel calls inconsistent is
+// asked for again. What the last attempt gave is taken: a host on which links
+// come and go all the time must be shown too.
+const dumpAttempts = 4
+
+// probe keeps one namespace open and asks rtnetlink about it. It owns a
+// descriptor of the namespace and a socket inside it. Both keep the namespace
+// alive, so a probe must be closed as soon as nothing else does.
+type probe struct {
+	handle *netns.Handle
+	rtnl   *netlink.Handle
+
+	links    []linkFacts
+	routes   []Route
+	defaults map[int32]bool
+	// peers is the namespace that each id of this namespace stands for. An id
+	// is fixed as long as the other namespace lives, and that lives as long
+	// as its probe.
+	peers map[int32]netns.ID
+	dirty bool  // has to be read (again)
+	err   error // why it could not be read
+}
+
+// openProbe opens the namespace that one of the paths leads to. inside says
+// that the calling process is in that namespace and need not enter it, which
+// takes no privilege. It returns errVanished when no path leads to it anymore.
+func openProbe(id netns.ID, paths []string, inside bool) (*probe, error) {
+	h, err := openAny(id, paths)
+	if err != nil {
+		return nil, err
+	}
+	p := &probe{handle: h, dirty: true, peers: map[int32]netns.ID{}}
+	dial := func() error {
+		var err error
+		p.rtnl, err = netlink.NewHandle(unix.NETLINK_ROUTE)
+		return err
+	}
+	if inside {
+		err = dial()
+	} else {
+		err = h.Do(dial)
+	}
+	if err != nil {
+		return nil, errors.Join(fmt.Errorf("open rtnetlink in %v: %w", id, err), h.Close())
+	}
+	return p, nil
+}
+
+// openAny tries the paths in turn and takes the first that leads to the
+// namespace id: a process id may have been reused, a mount replaced.
+func openAny(id netns.ID, paths []string) (*netns.Handle, error) {
+	var denied error
+	for _, path := range paths {
+		h, err := netns.Open(path)
+		if err != nil {
+			if errors.Is(err, unix.EACCES) || errors.Is(err, unix.EPERM) {
+				denied = err
+			}
+			continue
+		}
+		if h.ID() == id {
+			return h, nil
+		}
+		_ = h.Close() // read-only: nothing is lost
+	}
+	if denied != nil {
+		return nil, denied
+	}
+	return nil, fmt.Errorf("open namespace %v: %w", id, errVanished)
+}
+
+func (p *probe) close() {
+	p.rtnl.Close()
+	_ = p.handle.Close() // read-only: nothing is lost
+}
+
+// read takes links, addresses and routes anew.
+func (p *probe) read() error {
+	links, err := dump(p.rtnl.LinkList)
+	if err != nil {
+		return fmt.Errorf("list links of %v: %w", p.handle.ID(), err)
+	}
+	addrs, err := dump(func() ([]netlink.Addr, error) { return p.rtnl.AddrList(nil, netlink.FAMILY_ALL) })
+	if err != nil {
+		return fmt.Errorf("list addresses of %v: %w", p.handle.ID(), err)
+	}
+	routes, err := dump(func() ([]netlink.Route, error) {
+		// Table "unspecified" with the filter on means all tables.
+		all := &netlink.Route{Table: unix.RT_TABLE_UNSPEC}
+		return p.rtnl.RouteListFiltered(netlink.FAMILY_ALL, all, netlink.RT_FILTER_TABLE)
+	})
+	if err != nil {
+		return fmt.Errorf("list routes of %v: %w", p.handle.ID(), err)
+	}
+	prefixes := map[int32][]netip.Prefix{}
+	for _, a := range addrs {
+		if prefix, ok := prefixFromNet(a.IPNet); ok {
+			index := int32(a.LinkIndex)
+			prefixes[index] = append(prefixes[index], prefix)
+		}
+	}
+	p.links = make([]linkFacts, 0, len(links))
+	for _, l := range links {
+		f := newLinkFacts(l)
+		f.Addresses = prefixes[f.Key.Index]
+		slices.SortStableFunc(f.Addresses, func(a, b netip.Prefix) int {
+			return cmp.Compare(a.Addr().BitLen(), b.Addr().BitLen())
+		})
+		p.links = append(p.links, f)
+	}
+	p.routes, p.defaults = nil, map[int32]bool{}
+	for _, r := range routes {
+		p.addRoute(r)
+	}
+	slices.SortFunc(p.routes, compareRoutes)
+	p.routes = slices.Compact(p.routes)
+	return nil
+}
+
+// dump asks again when the kernel says that a dump was interrupted by a change.
+func dump[T any](list func() ([]T, error)) (items []T, err error) {
+	for range dumpAttempts {
+		if items, err = list(); !errors.Is(err, netlink.ErrDumpInterrupted) {
+			return items, err
+		}
+	}
+	return items, nil
+}
+
+func newLinkFacts(l netlink.Link) linkFacts {
+	a := l.Attrs()
+	f := linkFacts{
+		Link: Link{
+			Key: LinkKey{Index: int32(a.Index)}, Name: a.Name, Kind: kindOf(l), MAC: macOf(a.HardwareAddr),
+			MTU: a.MTU, State: a.OperState.String(), Up: a.Flags&net.FlagUp != 0,
+			Promisc: a.Promisc != 0, PeerIndex: int32(a.ParentIndex), PeerNSID: nsidOf(a.NetNsID),
+		},
+		master: int32(a.MasterIndex),
+	}
+	switch f.Kind {
+	case "macvlan", "macvtap", "ipvlan", "ipvtap", "vlan", "macsec":
+		f.stacked = true
+	}
+	// The kernel gives a link that stands on nothing its own index.
+	if f.PeerIndex == f.Key.Index && f.PeerNSID == -1 {
+		f.PeerIndex = 0
+	}
+	return f
+}
+
+// nsidUnknown is what a link has whose other end is in a namespace that the
+// kernel could give no id here.
+const nsidUnknown = -2
+
+// nsidOf tells "same namespace", an absent attribute, from an attribute that
+// holds -1; the library reads the latter as an unsigned number.
+func nsidOf(n int) int32 {
+	if n > math.MaxInt32 {
+		return nsidUnknown
+	}
+	return int32(n)
+}
+
+func kindOf(l netlink.Link) string {
+	switch {
+	case l.Attrs().Flags&net.FlagLoopback != 0:
+		return "loopback"
+	case l.Type() == "tuntap":
+		return "tun" // as the kernel says it
+	}
+	return l.Type()
+}
+
+func macOf(a net.HardwareAddr) string {
+	// Tunnels carry an IP address here, loopback zeros.
+	if len(a) != 6 || slices.Equal(a, make(net.HardwareAddr, 6)) {
+		return ""
+	}
+	return a.String()
+}
+
+func prefixFromNet(n *net.IPNet) (netip.Prefix, bool) {
+	if n == nil {
+		return netip.Prefix{}, false
+	}
+	addr, ok := netip.AddrFromSlice(n.IP)
+	ones, _ := n.Mask.Size()
+	return netip.PrefixFrom(addr.Unmap(), ones), ok
+}
+
+// addRoute takes a route of the main or the local table, once for each of its
+// next hops, and remembers the links of default routes in whatever table.
+func (p *probe) addRoute(r netlink.Route) {
+	if r.Family != unix.AF_INET && r.Family != unix.AF_INET6 {
+		return
+	}
+	route := Route{Metric: r.Priority, Local: r.Type == unix.RTN_LOCAL}
+	switch r.Type {
+	case unix.RTN_UNICAST, unix.RTN_LOCAL:
+	case unix.RTN_BLACKHOLE, unix.RTN_UNREACHABLE, unix.RTN_PROHIBIT:
+		// IPv6 has one of these at the very end of its table (fib6_null_entry).
+		if uint32(r.Priority) == math.MaxUint32 {
+			return
+		}
+		r.LinkIndex = 0
+	default:
+		return
+	}
+	route.Destination = netip.PrefixFrom(netip.IPv4Unspecified(), 0)
+	if r.Family == unix.AF_INET6 {
+		route.Destination = netip.PrefixFrom(netip.IPv6Unspecified(), 0)
+	}
+	if prefix, ok := prefixFromNet(r.Dst); ok {
+		route.Destination = prefix
+	}
+	if a, ok := netip.AddrFromSlice(r.Src); ok {
+		route.Source = a.Unmap()
+	}
+	hops := []*netlink.NexthopInfo{{LinkIndex: r.LinkIndex, Gw: r.Gw, Via: r.Via}}
+	if len(r.MultiPath) > 0 {
+		hops = r.MultiPath
+	}
+	for _, hop := range hops {
+		route.Link, route.Gateway = int32(hop.LinkIndex), netip.Addr{}
+		if a, ok := netip.AddrFromSlice(hop.Gw); ok {
+			route.Gateway = a.Unmap()
+		} else if via, ok := hop.Via.(*netlink.Via); ok && via != nil {
+			if a, ok := netip.AddrFromSlice(via.Addr); ok {
+				route.Gateway = a.Unmap()
+			}
+		}
+		if route.Default() && route.Link != 0 {
+			p.defaults[route.Link] = true
+		}
+		if r.Table == unix.RT_TABLE_MAIN || r.Table == unix.RT_TABLE_LOCAL {
+			p.routes = append(p.routes, route)
+		}
+	}
+}
+
+// compareRoutes orders routes as a lookup prefers them: long prefixes first,
+// then low metrics.
+func compareRoutes(a, b Route) int {
+	return cmp.Or(
+		cmp.Compare(a.Destination.Addr().BitLen(), b.Destination.Addr().BitLen()),
+		-cmp.Compare(a.Destination.Bits(), b.Destination.Bits()),
+		a.Destination.Addr().Compare(b.Destination.Addr()),
+		cmp.Compare(a.Metric, b.Metric), cmp.Compare(a.Link, b.Link), a.Gateway.Compare(b.Gateway),
+	)
+}
+
+// wanted returns the namespace ids that this namespace's links carry and that
+// are not resolved yet.
+func (p *probe) wanted() map[int32]bool {
+	var ids map[int32]bool
+	for _, l := range p.links {
+		if l.PeerNSID < 0 || p.peers[l.PeerNSID] != 0 || (l.Kind != "veth" && !l.stacked) {
+			continue
+		}
+		if ids == nil {
+			ids = map[int32]bool{}
+		}
+		ids[l.PeerNSID] = true
+	}
+	return ids
+}
+
+// resolve finds out which of the other probes' namespaces the wanted ids stand
+// for. The kernel answers only the reverse question, "which id has this
+// namespace here" (RTM_GETNSID), so the likely ones are asked first: those
+// with a link that points back, then hub, then all.
+func (p *probe) resolve(probes map[netns.ID]*probe, order []netns.ID) {
+	wanted := p.wanted()
+	if len(wanted) == 0 {
+		return
+	}
+	asked := map[netns.ID]bool{p.handle.ID(): true}
+	ask := func(id netns.ID) {
+		if asked[id] || len(wanted) == 0 {
+			return
+		}
+		asked[id] = true
+		nsid, err := p.rtnl.GetNetNsIdByFd(probes[id].handle.Fd())
+		// -1: it has no id here. An error: it was not to be had, as with
+		// every other id that stays unknown.
+		if err == nil && nsid >= 0 {
+			p.peers[int32(nsid)] = id
+			delete(wanted, int32(nsid))
+		}
+	}
+	for _, l := range p.links {
+		if !wanted[l.PeerNSID] || l.Kind != "veth" {
+			continue
+		}
+		for _, id := range order {
+			if wanted[l.PeerNSID] && probes[id].pointsAt(l.PeerIndex, l.Key.Index) {
+				ask(id)
+			}
+		}
+	}
+	for _, id := range order {
+		ask(id)
+	}
+}
+
+// pointsAt reports whether the link with that index is a veth whose peer has
+// the other index, in whatever namespace.
+func (p *probe) pointsAt(index, peer int32) bool {
+	for i := range p.links {
+		if l := &p.links[i]; l.Key.Index == index {
+			return l.Kind == "veth" && l.PeerIndex == peer && l.PeerNSID != -1
+		}
+	}
+	return false
+}
+
+// facts returns what is known of the namespace. The slices are shared with the
+// probe, which replaces and never changes them.
+func (p *probe) facts() *namespaceFacts {
+	peers := make(map[int32]netns.ID, len(p.peers))
+	for nsid, id := range p.peers {
+		peers[nsid] = id
+	}
+	return &namespaceFacts{
+		id: p.handle.ID(), links: p.links, routes: p.routes, defaults: p.defaults, peers: peers, unreadable: p.err,
+	}
+}
