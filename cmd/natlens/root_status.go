@@ -55,7 +55,7 @@ func (a *app) report(cmd *cobra.Command, err error) int {
 		wrong  *usageError
 	)
 	switch {
-	case err == nil, a.stdout.err == errOutputClosed && onlyStopped(err):
+	case err == nil, errors.Is(a.stdout.err, errOutputClosed) && onlyStopped(err):
 		return statusDone
 	case errors.As(err, &status):
 		return int(status)
