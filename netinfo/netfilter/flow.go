@@ -30,11 +30,13 @@ const (
 type Flow struct {
 	Namespace netns.ID
 	ID        uint32 // unique in its namespace while the entry lives
-	Zone      uint16
-	Status    Status
-	Mark      uint32
-	Timeout   uint32 // seconds left
-	Original  packet.Tuple
+	// Zone of both directions; with a zone for one direction alone, the
+	// original's (0 when only the answer has one).
+	Zone     uint16
+	Status   Status
+	Mark     uint32
+	Timeout  uint32 // seconds left
+	Original packet.Tuple
 	// Reply is what the kernel expects the answer's tuple to be. Where it is
 	// not Original.Inverse(), something is translated.
 	Reply packet.Tuple
@@ -58,7 +60,14 @@ func (f *Flow) SourceNAT() bool {
 // translated.
 func (f *Flow) DestinationNAT() bool {
 	return f.Reply.Source() != f.Original.Destination() ||
-		f.Original.HasPorts() && f.Reply.SourcePort != f.Original.DestinationPort
+		!f.isICMP() && f.Reply.SourcePort != f.Original.DestinationPort
+}
+
+// isICMP reports whether the tuples' port fields hold the ICMP id, type and
+// code. The kernel never translates type and code, and the id only together
+// with the source.
+func (f *Flow) isICMP() bool {
+	return f.Original.Protocol == packet.ICMP || f.Original.Protocol == packet.ICMPv6
 }
 
 // EventKind says how a Flow became known.
@@ -82,12 +91,19 @@ type Event struct {
 	Flow Flow
 	// The event happened in the interval [After, Before], nanoseconds since
 	// the Unix epoch: between two reads of the socket, or, with
-	// nf_conntrack_timestamp, at one moment. For Known only Before counts.
+	// nf_conntrack_timestamp, at one moment. A Known flow was in the table, as
+	// told, at some moment of the interval.
 	After, Before int64
 }
 
 // Batch is what the conntrack of one namespace said since the last Batch. It is
 // immutable once sent.
+//
+// A Batch whose Namespace is 0 is about all of them: it has no Events, and its
+// Through holds for every namespace that is attached (and for events since it
+// was attached). It comes at least once each Interval, also when nothing happens, and is
+// the one that a consumer waits for; a namespace's own Batch comes only when
+// the namespace has something to say.
 type Batch struct {
 	Namespace netns.ID
 	Events    []Event
@@ -95,9 +111,20 @@ type Batch struct {
 	// epoch, has been delivered in this Batch or an earlier one, or is lost.
 	Through int64
 	// Overruns counts how often since the last Batch the kernel said that it
-	// had to drop events (ENOBUFS). A dump follows each.
-	Overruns uint64
-	// Synced: this Batch ends a dump; flows not named since the dump began
-	// are no longer in the table.
-	Synced bool
+	// had to drop events (ENOBUFS), and Lost how many it dropped. A dump
+	// follows each overrun.
+	Overruns, Lost uint64
+	// Malformed counts messages that could not be decoded.
+	Malformed uint64
+	// Synced: this Batch ends a dump that began at SyncedSince. A flow that
+	// no Event named since then (whose last Event.Before is older) is no
+	// longer in the table. DumpError is why a dump was given up; the next is
+	// tried in its time.
+	Synced      bool
+	SyncedSince int64
+	DumpError   error
+	// Entries and MaxEntries are how full the table was when the dump began;
+	// set where Synced is. A namespace whose Entries reach MaxEntries drops
+	// packets of new flows.
+	Entries, MaxEntries uint32
 }

@@ -1,0 +1,209 @@
+package netfilter
+
+import (
+	"encoding/binary"
+	"fmt"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+// dump reads the whole table of one namespace, a piece at a time, beside its
+// events.
+type dump struct {
+	socket *socket
+	due    int64 // when the next one begins; 0 means at once
+	began  int64 // of the one that runs; 0 when none does
+	again  bool  // what runs is not enough: an overrun came after it began
+	read   int64 // when it was read last
+	// said holds the flows that an event named since the dump began. What
+	// the dump says of them may be older than the event: a piece of a dump
+	// waits in the kernel until it is read.
+	said                map[uint32]struct{}
+	entries, maxEntries uint32
+}
+
+// want asks for a dump that begins now or later.
+func (d *dump) want() {
+	d.due = 0
+	d.again = d.began != 0
+}
+
+// named notes that an event told of a flow.
+func (d *dump) named(id uint32) {
+	if d.began != 0 {
+		d.said[id] = struct{}{}
+	}
+}
+
+// readDumps goes on with the dumps that are due, for at most dumpBudget.
+func (c *Conntrack) readDumps(to *collector) {
+	start := time.Now()
+	for {
+		busy := false
+		for _, l := range c.listeners {
+			if time.Since(start) > dumpBudget {
+				return
+			}
+			if l.table.began == 0 && l.table.due > now() {
+				continue
+			}
+			b := Batch{Namespace: l.namespace, Through: l.through}
+			more, err := l.dumpPiece(c.dumps, &b)
+			if err != nil {
+				b.DumpError = fmt.Errorf("dump conntrack of %v: %w", l.namespace, err)
+			}
+			if !more {
+				l.table.end(c.config.Redump)
+			}
+			to.add(b)
+			busy = busy || more
+		}
+		if !busy {
+			return
+		}
+	}
+}
+
+// end closes a dump and says when the next is due.
+func (d *dump) end(interval time.Duration) {
+	d.due = now() + int64(interval)
+	if interval < 0 {
+		d.due = 1<<63 - 1
+	}
+	if d.again {
+		d.due = 0
+	}
+	d.began, d.again, d.said = 0, false, nil
+}
+
+// dumpPiece begins a dump or reads a piece of it into b. It reports whether
+// there is more to come.
+func (l *listener) dumpPiece(r *receiver, b *Batch) (more bool, err error) {
+	d := &l.table
+	if d.began == 0 {
+		d.began, d.read = now(), now()
+		d.said = map[uint32]struct{}{}
+		// The table is one for all namespaces: to dump one that has no
+		// flows costs as much as to dump one that has them all.
+		if known := d.askSize(r); known && d.entries == 0 {
+			d.synced(b)
+			return false, nil
+		}
+		return true, d.socket.request(subsystemConntrack, conntrackGet, flagDump, unix.AF_UNSPEC, nil)
+	}
+	start := now()
+	n, err := r.receive(d.socket)
+	if err != nil {
+		return false, err // EAGAIN, too: the kernel refills as it is read
+	}
+	before := now()
+	for i := range n {
+		data, ok := r.datagram(i)
+		if !ok {
+			b.Malformed++
+			continue
+		}
+		done, err := l.decodeDump(data, before, b)
+		if err != nil {
+			return false, err
+		}
+		if done {
+			d.synced(b)
+			return false, nil
+		}
+	}
+	d.read = start
+	return true, nil
+}
+
+func (d *dump) synced(b *Batch) {
+	b.Synced, b.SyncedSince = true, d.began
+	b.Entries, b.MaxEntries = d.entries, d.maxEntries
+}
+
+// decodeDump appends the flows of one datagram of a dump and reports whether
+// it ends the dump.
+func (l *listener) decodeDump(data []byte, before int64, b *Batch) (done bool, err error) {
+	for len(data) > 0 {
+		m, rest, ok := nextMessage(data)
+		if !ok {
+			b.Malformed++
+			return false, nil
+		}
+		data = rest
+		if m.sequence != l.table.socket.sequence {
+			continue // of a dump that was given up
+		}
+		switch m.kind {
+		case messageDone, messageError:
+			return true, m.err()
+		case subsystemConntrack<<8 | conntrackNew:
+		default:
+			continue
+		}
+		e := Event{Kind: Known, Flow: Flow{Namespace: l.namespace}, After: l.table.read, Before: before}
+		if _, ok := decodeFlow(m.payload, &e.Flow); !ok {
+			b.Malformed++
+			continue
+		}
+		if _, newer := l.table.said[e.Flow.ID]; newer {
+			continue
+		}
+		b.Events = append(b.Events, e)
+	}
+	return false, nil
+}
+
+// err returns the error that an NLMSG_ERROR or NLMSG_DONE carries; nil when it
+// is none.
+func (m message) err() error {
+	if len(m.payload) < 4 {
+		return nil
+	}
+	if code := int32(binary.NativeEndian.Uint32(m.payload)); code < 0 {
+		return unix.Errno(-code)
+	}
+	return nil
+}
+
+// Attributes of IPCTNL_MSG_CT_GET_STATS.
+const (
+	ctaStatsGlobalEntries    = 1
+	ctaStatsGlobalMaxEntries = 2
+)
+
+// askSize reads how many flows the namespace has and may have. It reports
+// false on kernels before 3.6, which can't say.
+func (d *dump) askSize(r *receiver) bool {
+	d.entries, d.maxEntries = 0, 0
+	if d.socket.request(subsystemConntrack, conntrackGetStatsAll, 0, unix.AF_UNSPEC, nil) != nil {
+		return false
+	}
+	n, err := r.receive(d.socket)
+	if err != nil {
+		return false
+	}
+	for i := range n {
+		data, _ := r.datagram(i)
+		m, _, ok := nextMessage(data)
+		if !ok || m.sequence != d.socket.sequence || m.kind < messageFirstSubtype {
+			continue
+		}
+		_, a, ok := m.attributes()
+		known := false
+		for ok {
+			kind, value, more := a.next()
+			if !more {
+				return known
+			}
+			switch kind {
+			case ctaStatsGlobalEntries:
+				d.entries, known = be32(value)
+			case ctaStatsGlobalMaxEntries:
+				d.maxEntries, _ = be32(value)
+			}
+		}
+	}
+	return false
+}
