@@ -74,7 +74,7 @@ func (h *Host) Container(name string, on *Bridge) (*Container, error) {
 
 func (h *Host) container(name string, on *Bridge) (*Container, error) {
 	address := on.last.Next()
-	if !on.Gateway.Contains(address) {
+	if !on.Gateway.Contains(address.Next()) { // the last one is for broadcast
 		return nil, fmt.Errorf("no address left on %s", on.Name)
 	}
 	n, err := newNode(name)
