@@ -25,6 +25,8 @@ type Topology struct {
 	// index: see lookup.go
 	byNamespace map[netns.ID]*Namespace
 	byLink      map[LinkKey]*Link
+	owners      map[netip.Addr][]owner
+	component   map[netns.ID]int
 }
 
 // Namespace is one network namespace.
@@ -38,12 +40,14 @@ type Namespace struct {
 	// "cgroup", "command", "inode".
 	NameFrom   string
 	Paths      []string     // ways to open it: /run/netns/x, /proc/PID/ns/net
-	PIDs       []int        // processes in it, lowest first, at most 16
+	PIDs       []int        // processes in it, lowest first, at most 16; may lag behind in a stream of Topologies
 	Containers []*Container // all that share it
 	Links      []*Link      // by index
 	Routes     []Route
 	// Unreadable is why the namespace could not be entered; nil when it was.
 	Unreadable error
+
+	containerNames []string // see ContainerNames
 }
 
 // LinkKey identifies a link on this host: an index is unique only in its
@@ -115,7 +119,9 @@ type Container struct {
 	// Proof is what binds it: "mac 02:42:ac:11:00:02 on eth0", "address …",
 	// "cgroup of pid 4711". Empty when Namespace is 0.
 	Proof string
-	Links []LinkKey // its links in that namespace, loopback excepted
+	// Links are its links in that namespace, loopback excepted; none in host
+	// mode, where the links are the host's.
+	Links []LinkKey
 }
 
 // Network is an engine's network, and where it shows on this host.
