@@ -97,12 +97,12 @@ func Wrap(s string, n int) []string {
 	line, used := "", 0
 	for _, word := range strings.Fields(s) {
 		w := Columns(word)
-		if used > 0 && used+1+w <= n {
+		if line != "" && used+1+w <= n {
 			line, used = line+" "+word, used+1+w
 			continue
 		}
-		if used > 0 {
-			lines, line, used = append(lines, line), "", 0
+		if line != "" {
+			lines = append(lines, line)
 		}
 		for w > n {
 			head := prefix(word, n)
@@ -112,7 +112,7 @@ func Wrap(s string, n int) []string {
 		}
 		line, used = word, w
 	}
-	if used > 0 {
+	if line != "" {
 		lines = append(lines, line)
 	}
 	return lines

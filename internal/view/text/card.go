@@ -1,0 +1,325 @@
+package text
+
+import (
+	"fmt"
+	"net"
+	"strconv"
+	"strings"
+
+	"natlens/capture"
+	"natlens/capture/packet"
+	"natlens/netinfo"
+	"natlens/netinfo/netfilter"
+	"natlens/trace"
+)
+
+// Card shows one journey in full: a header, a line for each hop, the
+// translations between them, and what is said about it. It ends with a line
+// break; no line is wider than the Style's.
+func (st Style) Card(d Detail, j *trace.Journey) string {
+	c := card{Style: st, Detail: d, j: j}
+	c.header()
+	c.measure()
+	c.translationsAt(-1)
+	for i := range j.Hops {
+		c.translationsAt(i)
+		c.hop(i)
+		c.translationsAfter(i)
+	}
+	c.rules()
+	for _, n := range j.Notes {
+		c.add(c.lay("  ", 4, []piece{{text: "note: " + c.Escape(n), words: true, tone: Dim}}))
+	}
+	return strings.Join(c.lines, "\n") + "\n"
+}
+
+type card struct {
+	Style
+	Detail
+	j     *trace.Journey
+	lines []string
+
+	// widths of the hops' columns
+	namespace, iface, addresses int
+}
+
+func (c *card) add(lines []string) { c.lines = append(c.lines, lines...) }
+
+func (c *card) header() {
+	j := c.j
+	prefix := c.head(c.Detail, j)
+	if j.Supersedes != 0 {
+		prefix += " amends #" + strconv.FormatUint(j.Supersedes, 10)
+	}
+	pieces := c.between(1, c.endpoint(j.From), c.endpoint(j.To), Name, Name, hang)
+	info := c.info(j)
+	pieces = append(pieces, piece{gap: 2, text: info})
+	// One number of bytes is enough: a payload's says more than the packet's.
+	if n := length(j); n != 0 && (c.Verbose || !strings.HasSuffix(info, " B")) {
+		pieces = append(pieces, piece{gap: 2, text: strconv.FormatUint(uint64(n), 10) + " B"})
+	}
+	words, tone := c.verdict(j)
+	pieces = append(pieces, piece{gap: 4, text: words, words: true, tone: tone})
+	for _, r := range j.Related {
+		pieces = append(pieces, piece{
+			gap: 2, text: "(" + c.Escape(relation(r)) + ")",
+			optional: r.Why == "reply_to" && !c.Verbose, // the addresses show it, too
+		})
+	}
+	c.add(c.lay(prefix, hang, pieces))
+}
+
+// hang is the indentation of a header's later lines.
+const hang = 4
+
+// length returns the bytes of the IP packet at the first hop.
+func length(j *trace.Journey) uint32 {
+	if len(j.Hops) == 0 {
+		return 0
+	}
+	return j.Hops[0].Headers.Length
+}
+
+// measure finds how wide the columns of the hops are. Where addresses are so
+// long that they get lines of their own they are not aligned.
+func (c *card) measure() {
+	room := c.Columns()/2 - 20
+	for i := range c.j.Hops {
+		h := &c.j.Hops[i]
+		c.namespace = max(c.namespace, min(Columns(c.Escape(h.Namespace)), max(room, 8)))
+		c.iface = max(c.iface, min(Columns(c.Escape(h.Interface)), max(room, 10)))
+	}
+	limit := c.Columns() - c.namespace - c.iface - 20
+	for i := range c.j.Hops {
+		t := c.j.Hops[i].Headers.Tuple
+		n := Columns(sourceOf(t)) + Columns(c.symbols().arrow) + 2 + Columns(destinationOf(t))
+		if n <= limit {
+			c.addresses = max(c.addresses, n)
+		}
+	}
+}
+
+func (c *card) hop(i int) {
+	h := &c.j.Hops[i]
+	prefix := "  " + Pad(c.name(h.Namespace, c.namespace), c.namespace) +
+		" " + Pad(c.name(h.Interface, c.iface), c.iface) + "  " + Pad(h.Point.Direction.String(), 3)
+	sourceTone, destinationTone := tones(c.j, h.Headers.Tuple)
+	pieces := c.between(2, sourceOf(h.Headers.Tuple), destinationOf(h.Headers.Tuple), sourceTone, destinationTone, hopHang)
+	if len(pieces) == 1 {
+		pieces[0].text = Pad(pieces[0].text, c.addresses)
+	}
+	previous := hopAt(c.j, h.From)
+	if h.From >= i {
+		previous = nil
+	}
+	pieces = append(pieces, c.since(h, previous)...)
+	if h.Headers.IsIP() && (previous == nil || previous.Headers.TTL != h.Headers.TTL) {
+		pieces = append(pieces, piece{gap: 2, text: "ttl " + strconv.Itoa(int(h.Headers.TTL))})
+	}
+	if previous != nil && h.From != i-1 {
+		pieces = append(pieces, piece{gap: 2, text: "from " + c.link(previous)})
+	}
+	if c.unusual(h) {
+		pieces = append(pieces, piece{gap: 2, text: h.Type.String()})
+	}
+	if f := fragment(&h.Headers); f != "" {
+		pieces = append(pieces, piece{gap: 2, text: f})
+	}
+	if c.MACs && h.Headers.Layers.Has(packet.LayerEthernet) {
+		pieces = append(pieces, c.between(2, mac(h.Headers.SourceMAC), mac(h.Headers.DestinationMAC), Dim, Dim, hopHang)...)
+	}
+	if p := c.peer(h); p != "" {
+		pieces = append(pieces, piece{gap: 2, text: "peer of " + p, optional: !c.Verbose})
+	}
+	c.add(c.lay(prefix, hopHang, pieces))
+}
+
+// hopHang is the indentation of a hop's later lines.
+const hopHang = 8
+
+func (c *card) since(h, previous *trace.Hop) []piece {
+	switch {
+	case previous == nil:
+		return nil
+	case h.SameStamp:
+		return []piece{{gap: 2, text: "same stamp"}}
+	}
+	return []piece{{gap: 2, text: c.signed(h.Time - previous.Time)}}
+}
+
+// unusual reports whether the packet type tells something. A bridge's port
+// sees every packet as somebody else's, and a packet to a link's own address
+// is the rule elsewhere.
+func (c *card) unusual(h *trace.Hop) bool {
+	switch h.Type {
+	case capture.Host, capture.Outgoing:
+		return false
+	case capture.OtherHost:
+		l := c.j.Topology.Link(netinfo.LinkKey{Namespace: h.Point.Namespace, Index: h.Point.Ifindex})
+		return len(h.PeerContainers) == 0 && l != nil && l.Master == nil && l.Peer == nil
+	}
+	return true
+}
+
+func fragment(h *packet.Headers) string {
+	if !h.Layers.Has(packet.LayerFragment) {
+		return ""
+	}
+	s := "fragment at " + strconv.Itoa(int(h.FragmentOffset))
+	if !h.MoreFragments {
+		s = "last " + s
+	}
+	return s
+}
+
+func mac(m [6]byte) string { return net.HardwareAddr(m[:]).String() }
+
+// peer names the other end of this hop's veth, as it is seen from the host: a
+// container's own link needs no such hint.
+func (c *card) peer(h *trace.Hop) string {
+	if h.Namespace != hostName {
+		return ""
+	}
+	l := c.j.Topology.Link(netinfo.LinkKey{Namespace: h.Point.Namespace, Index: h.Point.Ifindex})
+	if l != nil && l.Peer != nil && l.Peer.Name != "" && l.Peer.Key.Namespace != h.Point.Namespace {
+		if n := c.j.Topology.Namespace(l.Peer.Key.Namespace); n != nil {
+			return c.name(n.Name, maxName) + ":" + c.name(l.Peer.Name, maxName)
+		}
+	}
+	if len(h.PeerContainers) > 0 {
+		return c.name(strings.Join(h.PeerContainers, "+"), maxName)
+	}
+	return ""
+}
+
+// translationsAt shows the translations that stand right before hop i; i is -1
+// for those that stand before every hop because no tap saw either side.
+func (c *card) translationsAt(i int) {
+	for n := range c.j.Translations {
+		t := &c.j.Translations[n]
+		switch before, after := c.sides(t); {
+		case i == -1 && before == -1 && after == -1:
+			where := "on no tap"
+			if len(c.j.Hops) == 0 {
+				where = ""
+			}
+			c.translation(t, where)
+		case i >= 0 && after == i && before == -1:
+			c.translation(t, "before the first tap")
+		case i >= 0 && after == i:
+			c.translation(t, "")
+		}
+	}
+}
+
+// translationsAfter shows the translations after hop i that no later tap saw.
+func (c *card) translationsAfter(i int) {
+	for n := range c.j.Translations {
+		t := &c.j.Translations[n]
+		if before, after := c.sides(t); before == i && after == -1 {
+			c.translation(t, "after the last tap")
+		}
+	}
+}
+
+// sides returns the hops around a translation; -1 where there is none.
+func (c *card) sides(t *trace.Translation) (before, after int) {
+	before, after = t.Between[0], t.Between[1]
+	if hopAt(c.j, before) == nil {
+		before = -1
+	}
+	if hopAt(c.j, after) == nil {
+		after = -1
+	}
+	return before, after
+}
+
+func (c *card) translation(t *trace.Translation, where string) {
+	var pieces []piece
+	side := func(word, before, after string) {
+		if pieces != nil {
+			c.add(c.lay("    "+c.symbols().becomes+" ", hopHang, pieces))
+		}
+		pieces = []piece{
+			{text: word + " " + c.Paint(Before, before)},
+			{gap: 1, text: "becomes " + c.Paint(After, after)},
+		}
+	}
+	if sourceChanged(t) {
+		if before, after := changedSource(t); before != after {
+			side("source", before, after)
+		}
+		if isICMP(t.Before) && t.Before.SourcePort != t.After.SourcePort {
+			side("echo id", strconv.Itoa(int(t.Before.SourcePort)), strconv.Itoa(int(t.After.SourcePort)))
+		}
+	}
+	if destinationChanged(t) {
+		before, after := changedDestination(t)
+		side("destination", before, after)
+	}
+	pieces = append(pieces, piece{gap: 2, text: c.Escape(kindWord(t)), tone: Strong})
+	pieces = append(pieces, piece{gap: 2, text: c.basis(t, "conntrack"), short: c.basis(t, "ct")})
+	if where != "" {
+		pieces = append(pieces, piece{gap: 2, text: "(" + where + ")"})
+	}
+	c.add(c.lay("    "+c.symbols().becomes+" ", hopHang, pieces))
+	if t.Rule != nil && (!t.Undo || c.Verbose) {
+		c.rule("      ", t.Rule)
+	}
+}
+
+func isICMP(t packet.Tuple) bool {
+	return t.Protocol == packet.ICMP || t.Protocol == packet.ICMPv6
+}
+
+// basis says what a translation rests on: [conntrack 3047873481]. word is
+// "conntrack" or, where that is too long, nft's word for it, "ct".
+func (c *card) basis(t *trace.Translation, word string) string {
+	var on []string
+	if t.ConntrackID != 0 {
+		on = append(on, fmt.Sprintf("%s %d", word, t.ConntrackID))
+	}
+	if t.Evidence != "" && (t.Evidence != trace.ByConntrack || t.ConntrackID == 0) {
+		on = append(on, c.Escape(evidence(t.Evidence)))
+	}
+	if len(on) == 0 {
+		return ""
+	}
+	return "[" + strings.Join(on, ", ") + "]"
+}
+
+// rule shows a rule and where it stands: on two lines, cut where it must be, or
+// in full when verbose.
+func (c *card) rule(prefix string, r *trace.Rule) {
+	at := c.position(r, c.Verbose)
+	text := c.Escape(r.Text)
+	if text == "" {
+		text = c.Escape(strings.TrimSpace(strings.Join([]string{r.Family, r.Table, r.Chain}, " ")))
+	}
+	if !c.Verbose {
+		text = c.Cut(text, 2*c.Columns()-Columns(prefix)-hopHang-Columns(at)-2-wrapLoss)
+	}
+	c.add(c.lay(prefix, hopHang, []piece{{text: text, words: true, tone: Dim}, {gap: 2, text: at}}))
+}
+
+// wrapLoss is about what a line loses because words are not broken.
+const wrapLoss = 12
+
+// rules shows the rules the packet met that no translation has shown.
+func (c *card) rules() {
+	for i := range c.j.Rules {
+		r := &c.j.Rules[i]
+		if !c.shown(r.RuleRef) {
+			c.rule("  rule ", r)
+		}
+	}
+}
+
+func (c *card) shown(r netfilter.RuleRef) bool {
+	for i := range c.j.Translations {
+		if t := &c.j.Translations[i]; t.Rule != nil && t.Rule.RuleRef == r {
+			return true
+		}
+	}
+	return false
+}

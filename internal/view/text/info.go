@@ -1,0 +1,33 @@
+package text
+
+import (
+	"strconv"
+	"strings"
+
+	"natlens/capture/packet"
+	"natlens/trace"
+)
+
+// info says in a few words what the packet is.
+func (st Style) info(j *trace.Journey) string {
+	if len(j.Data) == 0 {
+		return j.Protocol.String()
+	}
+	s := st.Escape(packet.Info(j.LinkType, j.Data))
+	if j.Protocol == packet.UDP {
+		return strings.TrimSpace("UDP " + s) // flags and types name the others
+	}
+	return s
+}
+
+// sequence tells this packet from the others of its flow: "seq 2" for an echo,
+// what it is for all else.
+func (st Style) sequence(j *trace.Journey) string {
+	if len(j.Hops) > 0 && j.Hops[0].Headers.IsEcho() {
+		return "seq " + strconv.Itoa(int(j.Hops[0].Headers.ICMPSeq))
+	}
+	return st.Cut(st.info(j), maxSequence)
+}
+
+// maxSequence is how many columns of a line describe the packet.
+const maxSequence = 24

@@ -1,0 +1,47 @@
+package text
+
+import (
+	"fmt"
+	"strings"
+
+	"natlens/trace"
+)
+
+// Summary says what a run has done and, above all, what it lost. hidden counts
+// journeys that were not shown because they are natlens's user's own (SSH, the
+// engine's socket). It ends with a line break.
+func (st Style) Summary(c trace.Counters, hidden uint64) string {
+	lost := fmt.Sprintf("lost: ring %d, conntrack %d, queue %d", c.RingDrops, c.ConntrackLost, c.QueueDrops)
+	tone := Plain
+	if c.RingDrops+c.ConntrackLost+c.QueueDrops > 0 {
+		tone = Bad
+	}
+	parts := []string{
+		fmt.Sprintf("%s, %s", counted(c.Journeys, "journey"), counted(c.Observations, "observation")),
+		st.Paint(tone, lost),
+		fmt.Sprintf("unpaired %d", c.Unpaired),
+	}
+	for _, extra := range []struct {
+		n    uint64
+		word string
+	}{{hidden, "hidden"}, {c.Evicted, "evicted"}, {c.Malformed, "malformed"}, {c.Ignored, "ignored"}} {
+		if extra.n > 0 {
+			parts = append(parts, fmt.Sprintf("%s %d", extra.word, extra.n))
+		}
+	}
+	var pieces []piece
+	for i, p := range parts {
+		if i < len(parts)-1 {
+			p += ";"
+		}
+		pieces = append(pieces, piece{gap: 1, text: p})
+	}
+	return strings.Join(st.lay("", 2, pieces), "\n") + "\n"
+}
+
+func counted(n uint64, noun string) string {
+	if n != 1 {
+		noun += "s"
+	}
+	return fmt.Sprintf("%d %s", n, noun)
+}

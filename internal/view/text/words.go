@@ -1,0 +1,206 @@
+package text
+
+import (
+	"fmt"
+	"strconv"
+	"strings"
+	"time"
+
+	"natlens/netinfo/netfilter"
+	"natlens/trace"
+)
+
+// hostName is the name that a Topology gives to natlens's own namespace.
+const hostName = "host"
+
+// maxName is how many columns of a name from outside are shown.
+const maxName = 32
+
+// name escapes a name and shortens it to n columns.
+func (st Style) name(s string, n int) string {
+	return st.Cut(st.Escape(s), n)
+}
+
+// verdict says how a journey ended, in words, and whether that is good.
+func (st Style) verdict(j *trace.Journey) (string, Tone) {
+	v := &j.Verdict
+	where := st.place(j)
+	var words string
+	tone := Plain
+	switch v.Result {
+	case trace.Left:
+		words, tone = "left", Good
+		if where != "" {
+			words += " by " + where
+		}
+	case trace.Delivered:
+		words, tone = "delivered", Good
+		if to := st.deliveredTo(j); to != "" {
+			words += " to " + to
+		}
+	case trace.Dropped:
+		words, tone = "dropped", Bad
+		switch {
+		case v.Hook != "":
+			words += " at " + st.Escape(string(v.Hook))
+		case where != "":
+			words += " after " + where
+		}
+	case trace.Vanished:
+		words, tone = "vanished", Bad
+		if where != "" {
+			words += " after " + where
+		}
+	case trace.Flooded:
+		words = "flooded"
+		if where != "" {
+			words += " at " + where
+		}
+	case trace.Looped:
+		words, tone = "looped", Bad
+		if where != "" {
+			words += " at " + where
+		}
+	default:
+		words = "unfinished"
+	}
+	if v.By != "" {
+		words += " by " + st.Escape(v.By)
+	}
+	if v.Reason != "" {
+		words += ": " + st.Escape(v.Reason)
+	}
+	if v.Leak {
+		words += ", LEAK: a container's address left un-NATed"
+		tone = Bad
+	}
+	if v.Evidence != "" && v.Evidence != trace.ByTap {
+		words += " [" + evidence(v.Evidence) + "]"
+	}
+	return words, tone
+}
+
+// place names the link where the verdict was given: "eth0", or "back:eth0" in
+// another namespace; empty when it was not at a hop.
+func (st Style) place(j *trace.Journey) string {
+	h := hopAt(j, j.Verdict.Hop)
+	if h == nil {
+		return ""
+	}
+	return st.link(h)
+}
+
+func (st Style) link(h *trace.Hop) string {
+	if h.Namespace == hostName || h.Namespace == "" {
+		return st.name(h.Interface, maxName)
+	}
+	return st.name(h.Namespace, maxName) + ":" + st.name(h.Interface, maxName)
+}
+
+func (st Style) deliveredTo(j *trace.Journey) string {
+	h := hopAt(j, j.Verdict.Hop)
+	switch {
+	case h == nil:
+		return st.name(j.To.Name, maxName)
+	case h.Namespace == hostName:
+		return "this host"
+	case len(h.Containers) == 1:
+		return st.name(h.Containers[0], maxName)
+	}
+	return st.name(h.Namespace, maxName)
+}
+
+func hopAt(j *trace.Journey, i int) *trace.Hop {
+	if i < 0 || i >= len(j.Hops) {
+		return nil
+	}
+	return &j.Hops[i]
+}
+
+// evidence returns words for what a statement rests on.
+func evidence(e trace.Evidence) string {
+	switch e {
+	case trace.ByTap:
+		return "seen"
+	case trace.ByTrace:
+		return "rule trace"
+	case trace.ByInference:
+		return "inferred, not proven"
+	}
+	return string(e) // the others are words already
+}
+
+// kindWord returns the name of a translation as iptables spells its target.
+func kindWord(t *trace.Translation) string {
+	if t.Kind == trace.Proxy {
+		return "proxy"
+	}
+	if t.Undo {
+		return "un-" + strings.ToUpper(t.Kind)
+	}
+	return strings.ToUpper(t.Kind)
+}
+
+// relation returns words for a Relation.
+func relation(r trace.Relation) string {
+	return strings.ReplaceAll(r.Why, "_", " ") + " #" + strconv.FormatUint(r.ID, 10)
+}
+
+// position says where a rule stands and, unless it was found by reading the
+// rules, what connects it with the packet.
+func (st Style) position(r *trace.Rule, always bool) string {
+	var at []string
+	if r.Backend == netfilter.NFTables {
+		at = append(at, st.Escape(strings.TrimSpace(r.Family+" "+r.Table+" "+r.Chain)))
+	}
+	if r.Position > 0 {
+		at = append(at, "#"+strconv.Itoa(r.Position))
+	}
+	at = []string{strings.Join(at, " ")}
+	if at[0] == "" {
+		at = nil
+	}
+	if r.Evidence != "" && (always || r.Evidence != trace.ByRules) {
+		at = append(at, evidence(r.Evidence))
+	}
+	if len(at) == 0 {
+		return ""
+	}
+	return "[" + strings.Join(at, ", ") + "]"
+}
+
+// duration returns a span of time with at most three digits or so: 97 µs,
+// 1.5 ms, 3.5 s.
+func (st Style) duration(ns int64) string {
+	if ns < 0 {
+		return "-" + st.duration(-ns)
+	}
+	switch d := time.Duration(ns); {
+	case d < 10*time.Microsecond:
+		return trimZero(fmt.Sprintf("%.1f", float64(ns)/1e3)) + " " + st.symbols().micro
+	case d < 999500*time.Nanosecond:
+		return fmt.Sprintf("%.0f %s", float64(ns)/1e3, st.symbols().micro)
+	case d < 999500*time.Microsecond:
+		return threeDigits(float64(ns)/1e6) + " ms"
+	}
+	return threeDigits(float64(ns)/1e9) + " s"
+}
+
+func threeDigits(f float64) string {
+	switch {
+	case f < 9.95:
+		return trimZero(fmt.Sprintf("%.1f", f))
+	default:
+		return fmt.Sprintf("%.0f", f)
+	}
+}
+
+func trimZero(s string) string { return strings.TrimSuffix(s, ".0") }
+
+// signed is duration with a sign, for the time since the hop before.
+func (st Style) signed(ns int64) string {
+	if ns < 0 {
+		return st.duration(ns)
+	}
+	return "+" + st.duration(ns)
+}

@@ -1,0 +1,75 @@
+package text
+
+import (
+	"net/netip"
+	"testing"
+	"time"
+
+	"natlens/capture"
+	"natlens/capture/packet"
+	"natlens/trace"
+)
+
+func TestDuration(t *testing.T) {
+	for _, c := range []struct {
+		ns   int64
+		want string
+	}{
+		{0, "0 µs"}, {400, "0.4 µs"}, {2500, "2.5 µs"}, {12_000, "12 µs"}, {97_400, "97 µs"}, {999_499, "999 µs"},
+		{999_500, "1 ms"}, {1_500_000, "1.5 ms"}, {150_000_000, "150 ms"}, {999_600_000, "1 s"}, {3_500_000_000, "3.5 s"},
+		{125_000_000_000, "125 s"}, {-3000, "-3 µs"},
+	} {
+		if got := (Style{}).duration(c.ns); got != c.want {
+			t.Errorf("duration(%d) = %q, want %q", c.ns, got, c.want)
+		}
+	}
+	if got := (Style{ASCII: true}).signed(12_000); got != "+12 us" {
+		t.Errorf("signed in ASCII = %q", got)
+	}
+}
+
+func TestSummary(t *testing.T) {
+	for _, c := range []struct {
+		counters trace.Counters
+		hidden   uint64
+		want     string
+	}{
+		{
+			trace.Counters{Journeys: 4, Observations: 16}, 0,
+			"4 journeys, 16 observations; lost: ring 0, conntrack 0, queue 0; unpaired 0\n",
+		},
+		{
+			trace.Counters{Journeys: 1, Observations: 1, RingDrops: 7, ConntrackLost: 1, QueueDrops: 2, Unpaired: 3, Evicted: 4, Malformed: 5, Ignored: 6}, 8,
+			"1 journey, 1 observation; lost: ring 7, conntrack 1, queue 2; unpaired 3;\n  hidden 8; evicted 4; malformed 5; ignored 6\n",
+		},
+	} {
+		if got := (Style{}).Summary(c.counters, c.hidden); got != c.want {
+			t.Errorf("Summary:\n%s, want\n%s", got, c.want)
+		}
+	}
+}
+
+func TestARP(t *testing.T) {
+	asks, answers := netip.MustParseAddr("172.17.0.2"), netip.MustParseAddr("172.17.0.1")
+	a := &trace.ARP{
+		Time: 1e9, Namespace: "host", Interface: "docker0", Point: capture.Point{Direction: capture.In},
+		Headers: packet.Headers{Layers: packet.LayerEthernet | packet.LayerARP, ARPOperation: 1, Tuple: packet.NewTuple(0, asks, answers, 0, 0)},
+	}
+	st := Style{Zone: time.UTC}
+	if got, want := st.ARP(Detail{}, a), "00:00:01.000000 host docker0 in  ARP who has 172.17.0.1? tell 172.17.0.2\n"; got != want {
+		t.Errorf("request: %q, want %q", got, want)
+	}
+	a.Headers.ARPOperation = 2
+	a.Headers.Tuple = a.Headers.Tuple.Inverse()
+	a.Headers.SourceMAC = [6]byte{2, 0x42, 0xac, 0x11, 0, 1}
+	if got, want := st.ARP(Detail{NoTime: true}, a), "host docker0 in  ARP 172.17.0.1 is at 02:42:ac:11:00:01\n"; got != want {
+		t.Errorf("reply: %q, want %q", got, want)
+	}
+	a.Headers = packet.Headers{
+		Layers: packet.LayerEthernet | packet.LayerIPv6 | packet.LayerICMP, ICMPType: 135,
+		Tuple: packet.NewTuple(packet.ICMPv6, netip.MustParseAddr("fe80::1"), netip.MustParseAddr("ff02::1:ff00:2"), 0, 135<<8),
+	}
+	if got, want := st.ARP(Detail{NoTime: true}, a), "host docker0 in  neighbour solicitation fe80::1 → ff02::1:ff00:2\n"; got != want {
+		t.Errorf("solicitation: %q, want %q", got, want)
+	}
+}
