@@ -1,0 +1,83 @@
+package capture
+
+import (
+	"errors"
+	"math/bits"
+)
+
+// ErrNoRoom is returned when the rings that are open have used up the budget.
+// Detaching a namespace makes room again.
+var ErrNoRoom = errors.New("the memory for rings is used up")
+
+// geometry is the shape of one ring: so many blocks of so many bytes.
+type geometry struct {
+	blockSize int // a power of two, a multiple of the page size
+	blocks    int
+}
+
+func (g geometry) size() int { return g.blockSize * g.blocks }
+
+const (
+	smallestBlock = 64 << 10
+	largestBlock  = 1 << 20
+	// fewestBlocks lets the kernel fill one block while the reader empties the
+	// other.
+	fewestBlocks = 2
+	// comfortableBlocks is the number of blocks from which on larger blocks
+	// serve better than more of them: fewer wakeups under load.
+	comfortableBlocks = 8
+)
+
+// minimalGeometry returns the smallest ring for a snap length. A block must
+// hold at least one whole frame, else the kernel cuts it shorter than asked.
+func minimalGeometry(snaplen int) geometry {
+	g := geometry{blockSize: smallestBlock, blocks: fewestBlocks}
+	for g.blockSize < 2*snaplen {
+		g.blockSize *= 2
+	}
+	return g
+}
+
+// budget shares out the memory of all rings. Rings come and go while others
+// run and a ring cannot be resized, so the share of a ring depends on what is
+// open when it is opened:
+//
+//   - the first takes a quarter: it is natlens's own namespace, where every
+//     packet of every container passes two or three links;
+//   - a later one, the n-th beside the first, takes 1/(8+n) of what is left, so
+//     that few rings are large and many still find room;
+//   - none takes less than the minimal geometry, and when that does not fit
+//     there is no ring.
+//
+// With the default 64 MiB and snap length the first ring has 16 MiB, the next
+// ones 6, 4.6 and 3.7 MiB, and there is room for about 100.
+type budget struct {
+	left  int
+	rings int
+}
+
+// take reserves the memory of one more ring.
+func (b *budget) take(snaplen int) (geometry, error) {
+	share := b.left / 4
+	if b.rings > 0 {
+		share = b.left / (7 + b.rings)
+	}
+	least := minimalGeometry(snaplen)
+	g := geometry{blockSize: least.blockSize}
+	if fit := share / comfortableBlocks; fit > g.blockSize {
+		g.blockSize = min(largestBlock, 1<<(bits.Len(uint(fit))-1))
+	}
+	g.blocks = max(fewestBlocks, share/g.blockSize)
+	if g.size() > b.left {
+		return geometry{}, ErrNoRoom
+	}
+	b.left -= g.size()
+	b.rings++
+	return g, nil
+}
+
+// give returns the memory of a ring that was closed.
+func (b *budget) give(g geometry) {
+	b.left += g.size()
+	b.rings--
+}

@@ -1,0 +1,137 @@
+package capture
+
+import (
+	"context"
+	"errors"
+	"os"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+
+	"natlens/netinfo/netns"
+)
+
+func TestRingsSeeEveryPacketAtBothEnds(t *testing.T) {
+	c := newCable(t)
+	r := record(t, Config{}, c.left, c.right)
+	conn := c.dial(t)
+	const sent = 300
+	want := make(map[sighting]int)
+	for n := range sent {
+		_, err := conn.Write(payload(n))
+		must(t, err)
+		want[sighting{n, Point{c.left.ID(), c.leftIndex, Out}, Outgoing}] = 1
+		want[sighting{n, Point{c.right.ID(), c.rightIndex, In}, Host}] = 1
+	}
+	r.stop(t)
+	if diff := cmp.Diff(want, r.sightings()); diff != "" {
+		t.Errorf("sightings (-want +got):\n%s", diff)
+	}
+	prints := make(map[int]uint64)
+	for i := range r.seen {
+		o := &r.seen[i]
+		n, ok := number(o)
+		if !ok {
+			continue
+		}
+		if want := uint32(14 + 20 + 8 + len(payload(n))); o.WireLength != want {
+			t.Errorf("datagram %d: wire length %d, want %d", n, o.WireLength, want)
+		}
+		if want := min(int(o.WireLength), DefaultSnaplen); len(o.Data) != want {
+			t.Errorf("datagram %d: %d bytes, want %d", n, len(o.Data), want)
+		}
+		if first, ok := prints[n]; ok && first != o.Fingerprint {
+			t.Errorf("datagram %d: fingerprints differ at the two ends", n)
+		}
+		prints[n] = o.Fingerprint
+	}
+	if r.lost != 0 {
+		t.Errorf("lost %d", r.lost)
+	}
+}
+
+func TestRingsLeaveNothingUnaccounted(t *testing.T) {
+	c := newCable(t)
+	// A quarter of this is the smallest ring.
+	r := record(t, Config{Budget: 4 * minimalGeometry(DefaultSnaplen).size()}, c.left)
+	conn := c.dial(t)
+	r.gate.Lock()
+	const sent = 20_000
+	for n := range sent {
+		_, err := conn.Write(payload(n))
+		must(t, err)
+	}
+	r.gate.Unlock()
+	r.stop(t)
+	delivered := len(r.sightings())
+	if r.lost == 0 {
+		t.Error("nothing was lost: the test did not stall the reader long enough")
+	}
+	// What else goes through the ring: the kernel's address resolution.
+	others := len(r.seen) - delivered
+	if delivered+others+int(r.lost) < sent || delivered+int(r.lost) > sent+others+2 {
+		t.Errorf("%d delivered, %d lost, %d others; %d were sent", delivered, r.lost, others, sent)
+	}
+	t.Logf("%d delivered, %d lost, %d others, %d batches", delivered, r.lost, others, r.batches)
+}
+
+func TestAttachAndDetachWhileRunning(t *testing.T) {
+	c := newCable(t)
+	r := record(t, Config{}, c.left)
+	conn := c.dial(t)
+	send := func(n int) {
+		t.Helper()
+		_, err := conn.Write(payload(n))
+		must(t, err)
+	}
+	send(0)
+	must(t, r.Attach(c.right))
+	since := r.Since(c.right.ID())
+	send(1)
+	must(t, r.Detach(c.right.ID()))
+	send(2)
+	if got, want := r.Attached(), []netns.ID{c.left.ID()}; !cmp.Equal(got, want) {
+		t.Errorf("attached: %v, want %v", got, want)
+	}
+	must(t, r.Attach(c.right))
+	must(t, r.Attach(c.right))
+	if again := r.Since(c.right.ID()); again <= since {
+		t.Errorf("attached at %d, then again at %d", since, again)
+	}
+	send(3)
+	r.stop(t)
+
+	at := func(n int, ns netns.ID, ifindex int32, d Direction, kind PacketType) sighting {
+		return sighting{n, Point{ns, ifindex, d}, kind}
+	}
+	want := make(map[sighting]int)
+	for n := range 4 {
+		want[at(n, c.left.ID(), c.leftIndex, Out, Outgoing)] = 1
+	}
+	for _, n := range []int{1, 3} {
+		want[at(n, c.right.ID(), c.rightIndex, In, Host)] = 1
+	}
+	if diff := cmp.Diff(want, r.sightings()); diff != "" {
+		t.Errorf("sightings (-want +got):\n%s", diff)
+	}
+}
+
+func TestThroughAdvancesWhenNothingArrives(t *testing.T) {
+	c := newCable(t)
+	r := record(t, Config{}, c.left)
+	r.waitThrough(t)
+	r.waitThrough(t)
+}
+
+func TestRunGivesUpOnAReceiverThatIsGone(t *testing.T) {
+	rings, err := NewRings(Config{})
+	must(t, err)
+	ctx, cancel := context.WithCancel(context.Background())
+	cancel()
+	if err := rings.Run(ctx, make(chan Batch)); err == nil {
+		t.Error("Run returned nil although its last Batch was not received")
+	}
+	if err := rings.Attach(newNamespace(t)); !errors.Is(err, os.ErrClosed) {
+		t.Errorf("Attach after Run: %v, want ErrClosed", err)
+	}
+}
