@@ -1,7 +1,6 @@
 package netfilter
 
 import (
-	"bufio"
 	"fmt"
 	"net"
 	"net/netip"
@@ -176,12 +175,19 @@ func echoServer(t *testing.T, h *netns.Handle, address netip.AddrPort) {
 		}
 	})
 	group.Go(func() {
+		answer := make([]byte, 2048)
 		for {
 			c, err := tcp.Accept()
 			if err != nil {
 				return
 			}
-			_, _ = bufio.NewReader(c).WriteTo(c)
+			for {
+				n, err := c.Read(answer)
+				if err != nil {
+					break
+				}
+				_, _ = c.Write(answer[:n])
+			}
 			_ = c.Close()
 		}
 	})
