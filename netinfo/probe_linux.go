@@ -26,6 +26,7 @@ const dumpAttempts = 4
 type probe struct {
 	handle *netns.Handle
 	rtnl   *netlink.Handle
+	events *subscription // nil when nobody asked for it
 
 	links    []linkFacts
 	routes   []Route
@@ -40,8 +41,10 @@ type probe struct {
 
 // openProbe opens the namespace that one of the paths leads to. inside says
 // that the calling process is in that namespace and need not enter it, which
-// takes no privilege. It returns errVanished when no path leads to it anymore.
-func openProbe(id netns.ID, paths []string, inside bool) (*probe, error) {
+// takes no privilege. With listen, the probe has a subscription, which begins
+// before anything is read, so that no change falls in between. openProbe
+// returns errVanished when no path leads to the namespace anymore.
+func openProbe(id netns.ID, paths []string, inside, listen bool) (*probe, error) {
 	h, err := openAny(id, paths)
 	if err != nil {
 		return nil, err
@@ -49,6 +52,11 @@ func openProbe(id netns.ID, paths []string, inside bool) (*probe, error) {
 	p := &probe{handle: h, dirty: true, peers: map[int32]netns.ID{}}
 	dial := func() error {
 		var err error
+		if listen {
+			if p.events, err = subscribe(); err != nil {
+				return err
+			}
+		}
 		p.rtnl, err = netlink.NewHandle(unix.NETLINK_ROUTE)
 		return err
 	}
@@ -58,6 +66,9 @@ func openProbe(id netns.ID, paths []string, inside bool) (*probe, error) {
 		err = h.Do(dial)
 	}
 	if err != nil {
+		if p.events != nil {
+			p.events.close()
+		}
 		return nil, errors.Join(fmt.Errorf("open rtnetlink in %v: %w", id, err), h.Close())
 	}
 	return p, nil
@@ -87,6 +98,9 @@ func openAny(id netns.ID, paths []string) (*netns.Handle, error) {
 }
 
 func (p *probe) close() {
+	if p.events != nil {
+		p.events.close()
+	}
 	p.rtnl.Close()
 	_ = p.handle.Close() // read-only: nothing is lost
 }

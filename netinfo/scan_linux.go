@@ -54,16 +54,20 @@ func Scan(ctx context.Context, o Options) (*Topology, error) {
 // namespaces open and what was read of them, and reads again only what is
 // marked dirty. One goroutine at a time may use it.
 type scanner struct {
-	self   netns.ID
+	self   netns.ID // the namespace to look from
+	inside netns.ID // the one this process is in, which it need not enter
 	probes map[netns.ID]*probe
 	// refused are namespaces that can't be opened or entered, and why.
 	refused map[netns.ID]error
 	names   map[netns.ID]string
 	seen    *discovery
 
+	// subscribed, if set, is told of every namespace that was opened and of
+	// the subscription there, which ends when the namespace is closed.
+	subscribed func(netns.ID, *subscription)
+
 	inventory   *docker.Inventory
 	engineError error // why the inventory is missing or stale
-	number      uint64
 
 	nextDescriptors time.Time
 	descriptors     map[netns.ID][]string // found by the last search
@@ -97,6 +101,7 @@ func newScanner() (*scanner, error) {
 	defer h.Close()
 	return &scanner{
 		self:       h.ID(),
+		inside:     h.ID(),
 		probes:     map[netns.ID]*probe{},
 		refused:    map[netns.ID]error{},
 		names:      map[netns.ID]string{},
@@ -149,8 +154,7 @@ func (s *scanner) refresh(ctx context.Context) (*Topology, error) {
 	for _, n := range t.Namespaces {
 		s.names[n.ID] = n.Name
 	}
-	s.number++
-	t.Number = s.number
+	t.Number = 1
 	return t, nil
 }
 
@@ -186,13 +190,19 @@ func (s *scanner) discover() error {
 	maps.DeleteFunc(s.refused, func(id netns.ID, _ error) bool { return d.found[id] == nil })
 	maps.DeleteFunc(s.texts, func(id netns.ID, _ processTexts) bool { return d.found[id] == nil })
 	for id, sighting := range d.found {
-		if s.probes[id] != nil || s.refused[id] != nil {
+		// What this user may not do now it may not do later either; other
+		// refusals (no descriptors left) may pass.
+		if s.probes[id] != nil || errors.Is(s.refused[id], os.ErrPermission) {
 			continue
 		}
-		p, err := openProbe(id, sighting.paths(), id == s.self)
+		p, err := openProbe(id, sighting.paths(), id == s.inside, s.subscribed != nil)
 		switch {
 		case err == nil:
 			s.probes[id] = p
+			delete(s.refused, id)
+			if p.events != nil {
+				s.subscribed(id, p.events)
+			}
 			// A new namespace may be the one an id stands for.
 			clear(s.unresolved)
 		case errors.Is(err, errVanished):
@@ -239,6 +249,29 @@ func (s *scanner) searchDescriptors(d *discovery) {
 		}
 	}
 	s.nextDescriptors = now.Add(max(2*time.Second, descriptorShare*time.Since(now)))
+}
+
+// markDirty says that a namespace changed, and whether the meaning of
+// namespace ids there may have.
+func (s *scanner) markDirty(id netns.ID, ids bool) {
+	if p := s.probes[id]; p != nil {
+		p.dirty = true
+	}
+	if ids {
+		maps.DeleteFunc(s.unresolved, func(k nsidKey, _ bool) bool { return k.namespace == id })
+	}
+}
+
+// lonely returns a process of each namespace that only processes keep alive,
+// as far as others than natlens go.
+func (s *scanner) lonely() []int {
+	var pids []int
+	for id, sighting := range s.seen.found {
+		if id != s.self && len(sighting.mounts) == 0 && len(sighting.pids) > 0 {
+			pids = append(pids, sighting.pids[0])
+		}
+	}
+	return pids
 }
 
 func (s *scanner) readDirty() {
