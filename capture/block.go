@@ -109,12 +109,11 @@ func (w *frames) next(f *frame) bool {
 		}
 	}
 	w.left--
-	next := native.Uint32(h[frameNext:])
-	if next == 0 && w.left > 0 {
-		w.at = uint64(len(w.block)) // a chain that ends before its time
-		return true
+	if next := uint64(native.Uint32(h[frameNext:])); next >= frameHeader {
+		w.at += next
+	} else {
+		w.at = uint64(len(w.block)) // the last frame; or a chain in knots, which ends here
 	}
-	w.at += uint64(next)
 	return true
 }
 
