@@ -32,7 +32,7 @@ var entered bool
 func Inside() bool { return entered || os.Getenv(marker) != "" }
 
 // Enter completes the private namespaces that Run made for this process:
-// mounts no longer propagate, /run is empty but for /run/netns, /proc shows
+// mounts no longer propagate to the host, /run is empty but for /run/netns, /proc shows
 // this process namespace where it may be mounted, loopback is up. It must come
 // before anything that reads /run, opens a socket or starts a process; a
 // second call does nothing.
@@ -75,8 +75,10 @@ func Enter() error {
 
 // furnish makes new namespaces livable.
 func furnish() error {
-	if err := unix.Mount("", "/", "", unix.MS_REC|unix.MS_PRIVATE, ""); err != nil {
-		return fmt.Errorf("make mounts private: %w", err)
+	// Slave, not private: a private copy would keep the host's mounts, and the
+	// namespaces and disks behind them, busy after the host lets them go.
+	if err := unix.Mount("", "/", "", unix.MS_REC|unix.MS_SLAVE, ""); err != nil {
+		return fmt.Errorf("make mounts slave: %w", err)
 	}
 	if err := unix.Mount("tmpfs", "/run", "tmpfs", unix.MS_NOSUID|unix.MS_NODEV, "mode=755"); err != nil {
 		return fmt.Errorf("mount /run: %w", err)

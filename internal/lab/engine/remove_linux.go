@@ -1,0 +1,211 @@
+package engine
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+// lockFolder marks a folder as taken care of. The kernel drops the mark when
+// this process ends, however it ends (flock(2)).
+func lockFolder(folder string) (*os.File, error) {
+	f, err := os.OpenFile(filepath.Join(folder, "lock"), os.O_CREATE|os.O_RDWR, 0o600)
+	if err != nil {
+		return nil, err
+	}
+	if err := unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB); err != nil {
+		return nil, errors.Join(fmt.Errorf("lock %s: %w", folder, err), f.Close())
+	}
+	return f, nil
+}
+
+// makeLocked makes a folder that is locked before it has its name: a sweep in
+// another process never meets it without.
+func makeLocked(folder string) (*os.File, error) {
+	early, err := os.MkdirTemp(filepath.Dir(folder), ".natlens-")
+	if err != nil {
+		return nil, err
+	}
+	lock, err := lockFolder(early)
+	if err != nil {
+		return nil, errors.Join(err, os.RemoveAll(early))
+	}
+	if err := os.Rename(early, folder); err != nil {
+		return nil, errors.Join(err, lock.Close(), os.RemoveAll(early))
+	}
+	return lock, nil
+}
+
+// sweep removes the engines whose test runs have died.
+func sweep() error {
+	folders, err := filepath.Glob(filepath.Join(os.TempDir(), namePrefix+"*"))
+	if err != nil {
+		return err
+	}
+	for _, folder := range folders {
+		lock, err := lockFolder(folder)
+		if errors.Is(err, unix.EWOULDBLOCK) || errors.Is(err, fs.ErrNotExist) {
+			continue // another run's, which lives, or just removes it
+		}
+		if err != nil {
+			return err
+		}
+		if err := errors.Join(remove(folder), lock.Close()); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// remove takes away whatever is left of an engine, the folder last, so that a
+// remove that was interrupted can be repeated.
+func remove(folder string) error {
+	name := filepath.Base(folder)
+	spaces := []string{namespacePath(name + hostSuffix), namespacePath(name + internetSuffix)}
+	binds, err := filepath.Glob(filepath.Join(folder, "exec/netns/*"))
+	if err != nil {
+		return err
+	}
+	errs := []error{endProcesses(folder, append(binds, spaces...))}
+	errs = append(errs, unmountBelow(folder))
+	for _, path := range spaces {
+		if err := unix.Unmount(path, unix.MNT_DETACH); err != nil && !errors.Is(err, unix.ENOENT) && !errors.Is(err, unix.EINVAL) {
+			errs = append(errs, &fs.PathError{Op: "unmount", Path: path, Err: err})
+		}
+		if err := os.Remove(path); err != nil && !errors.Is(err, fs.ErrNotExist) {
+			errs = append(errs, err)
+		}
+	}
+	removeControlGroups(folder)
+	return errors.Join(append(errs, os.RemoveAll(folder))...)
+}
+
+// endProcesses ends the programs of the engine that owns the folder and
+// everything that runs in its namespaces: containers, proxies, and what tests
+// forgot there. An engine that still runs gets the time to end in order.
+func endProcesses(folder string, spaces []string) error {
+	inodes := make(map[uint64]bool)
+	for _, path := range spaces {
+		var st unix.Stat_t
+		if unix.Stat(path, &st) == nil && isNamespace(path) {
+			inodes[st.Ino] = true
+		}
+	}
+	asked := 0 // the dockerd that was: it gives up all order when asked thrice
+	for start := time.Now(); ; time.Sleep(20 * time.Millisecond) {
+		left, err := processes(folder, inodes)
+		if err != nil || len(left) == 0 {
+			return err
+		}
+		if time.Since(start) > stopTimeout {
+			return fmt.Errorf("end engine of %s: processes %v remain", folder, left)
+		}
+		isEngine := func(p process) bool { return p.program == "dockerd" }
+		inOrder := slices.ContainsFunc(left, isEngine) && time.Since(start) < stopTimeout/2
+		for _, p := range left {
+			switch {
+			case !inOrder || !p.docker():
+				unix.Kill(p.pid, unix.SIGKILL)
+			case isEngine(p) && p.pid != asked:
+				unix.Kill(p.pid, unix.SIGTERM)
+				asked = p.pid
+			}
+		}
+	}
+}
+
+func isNamespace(path string) bool {
+	var st unix.Statfs_t
+	return unix.Statfs(path, &st) == nil && st.Type == unix.NSFS_MAGIC
+}
+
+type process struct {
+	pid     int
+	program string
+}
+
+// docker reports whether p is part of the engine, not of what it runs.
+func (p process) docker() bool {
+	return p.program == "dockerd" || p.program == "docker-proxy" || p.program == "runc" || strings.HasPrefix(p.program, "containerd")
+}
+
+// processes finds what belongs to an engine: docker's programs with its folder
+// on their command line, and all in its namespaces but this process.
+func processes(folder string, spaces map[uint64]bool) ([]process, error) {
+	entries, err := os.ReadDir("/proc")
+	if err != nil {
+		return nil, err
+	}
+	var found []process
+	for _, e := range entries {
+		pid, err := strconv.Atoi(e.Name())
+		if err != nil || pid == os.Getpid() {
+			continue
+		}
+		// A process that ends meanwhile fails to be read and is not ours.
+		exe, err := os.Readlink(fmt.Sprintf("/proc/%d/exe", pid))
+		if err != nil {
+			continue
+		}
+		p := process{pid, filepath.Base(exe)}
+		var st unix.Stat_t
+		if unix.Stat(fmt.Sprintf("/proc/%d/ns/net", pid), &st) == nil && spaces[st.Ino] {
+			found = append(found, p)
+			continue
+		}
+		line, err := os.ReadFile(fmt.Sprintf("/proc/%d/cmdline", pid))
+		if err == nil && p.docker() && bytes.Contains(line, []byte(folder+"/")) {
+			found = append(found, p)
+		}
+	}
+	return found, nil
+}
+
+// unmountBelow lets go of the folder's mounts: the bind mount of the data,
+// root file systems, namespaces. Later mounts may stand on earlier ones.
+func unmountBelow(folder string) error {
+	table, err := os.ReadFile("/proc/self/mountinfo")
+	if err != nil {
+		return err
+	}
+	var points []string
+	for line := range strings.Lines(string(table)) {
+		if f := strings.Fields(line); len(f) > 4 && strings.HasPrefix(f[4], folder+"/") {
+			points = append(points, f[4])
+		}
+	}
+	for _, point := range slices.Backward(points) {
+		// EINVAL: it went with another one.
+		if err := unix.Unmount(point, unix.MNT_DETACH); err != nil && !errors.Is(err, unix.EINVAL) && !errors.Is(err, unix.ENOENT) {
+			return &fs.PathError{Op: "unmount", Path: point, Err: err}
+		}
+	}
+	return nil
+}
+
+// removeControlGroups removes those of containers that were killed together
+// with their engine; an engine that ends in order does so itself. Groups in
+// use stay, as rmdir(2) has it.
+func removeControlGroups(folder string) {
+	containers, err := os.ReadDir(filepath.Join(folder, "data/containers"))
+	if err != nil {
+		return
+	}
+	for _, c := range containers {
+		for _, pattern := range []string{"*/docker/%s", "docker/%s", "system.slice/docker-%s.scope"} {
+			groups, _ := filepath.Glob("/sys/fs/cgroup/" + fmt.Sprintf(pattern, c.Name()))
+			for _, g := range groups {
+				os.Remove(g)
+			}
+		}
+	}
+}
