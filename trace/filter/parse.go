@@ -1,0 +1,302 @@
+package filter
+
+import (
+	"fmt"
+	"strings"
+
+	"natlens/capture/packet"
+)
+
+// Names reports whether a container of that name is known. It is asked while an
+// expression is parsed and not kept; nil knows none.
+type Names func(word string) bool
+
+// maxDepth bounds parentheses and negations within each other.
+const maxDepth = 200
+
+// Parse reads an expression. An empty one picks every journey. Whether a word by
+// itself is a container's name or an address is settled here, with names; a word
+// that is neither is taken for a container that may start later. The error is
+// always a *SyntaxError.
+func Parse(expr string, names Names) (*Filter, error) {
+	p := &parser{expr: expr, tokens: scan(expr), names: names}
+	if p.peek().kind == end {
+		return &Filter{}, nil
+	}
+	root, _, err := p.expression(qualifiers{})
+	if err != nil {
+		return nil, err
+	}
+	if t := p.peek(); t.kind != end {
+		if t.kind == closing {
+			return nil, p.fail(t, "there is no ( for this )")
+		}
+		return nil, p.needOperator(t)
+	}
+	return &Filter{root: root}, nil
+}
+
+// what a primitive's identifier is.
+type what uint8
+
+const (
+	unsaid what = iota // a container's name, else an address
+	isHost
+	isNet
+	isPort
+	isPortRange
+	isContainer
+)
+
+var whats = map[string]what{
+	"host": isHost, "net": isNet, "port": isPort, "portrange": isPortRange, "container": isContainer,
+}
+
+var directions = map[string]direction{"src": sourceEnd, "dst": destinationEnd}
+
+var protocolWords = map[string]node{
+	"ip": ip4, "ip6": ip6,
+	"icmp": protocol(packet.ICMP), "icmp6": protocol(packet.ICMPv6),
+	"tcp": protocol(packet.TCP), "udp": protocol(packet.UDP), "sctp": protocol(packet.SCTP),
+}
+
+// elsewhere are words of pcap-filter(7) that mean nothing here. Taken for
+// containers' names they would quietly match nothing.
+var elsewhere = map[string]bool{
+	"arp": true, "rarp": true, "ether": true, "vlan": true, "mpls": true, "pppoed": true,
+	"proto": true, "protochain": true, "broadcast": true, "multicast": true, "gateway": true,
+	"less": true, "greater": true, "inbound": true, "outbound": true, "mask": true, "llc": true,
+	"igmp": true, "ah": true, "esp": true, "len": true, "ifname": true, "geneve": true,
+}
+
+// qualifiers say what an identifier means. They are handed on to identifiers
+// behind and and or that have none.
+type qualifiers struct {
+	protocol  node // nil for none
+	direction direction
+	what      what
+	given     bool // something was said
+}
+
+// fits reports whether the protocol can qualify what was said: as in
+// pcap-filter(7), ports have a transport protocol and addresses a version of IP.
+func (q qualifiers) fits() bool {
+	_, version := q.protocol.(family)
+	return version != (q.what == isPort || q.what == isPortRange)
+}
+
+type parser struct {
+	expr   string
+	tokens []token
+	names  Names
+	depth  int
+}
+
+func (p *parser) peek() token { return p.tokens[0] }
+
+func (p *parser) next() token {
+	t := p.tokens[0]
+	if t.kind != end {
+		p.tokens = p.tokens[1:]
+	}
+	return t
+}
+
+// fail returns an error at the token.
+func (p *parser) fail(at token, format string, arguments ...any) error {
+	return &SyntaxError{Expr: p.expr, Offset: at.offset, Length: len(at.text), Message: fmt.Sprintf(format, arguments...)}
+}
+
+func (p *parser) needOperator(at token) error {
+	switch at.kind {
+	case open:
+		return p.fail(at, `put "and" or "or" before (`)
+	case not:
+		return p.fail(at, `put "and" or "or" before %q`, at.text)
+	}
+	if at.text == "&" || at.text == "|" {
+		return p.fail(at, "write %s%s", at.text, at.text)
+	}
+	return p.fail(at, `put "and" or "or" before %q`, at.text)
+}
+
+// deeper counts one more level of recursion.
+func (p *parser) deeper(at token) error {
+	p.depth++
+	if p.depth > maxDepth {
+		return p.fail(at, "this is nested too deeply")
+	}
+	return nil
+}
+
+// expression reads terms with and and or between them. It returns the qualifiers
+// that the last one had.
+func (p *parser) expression(inherited qualifiers) (node, qualifiers, error) {
+	return p.list(inherited, p.term)
+}
+
+// list reads what item reads, with and and or in between.
+func (p *parser) list(q qualifiers, item func(qualifiers) (node, qualifiers, error)) (node, qualifiers, error) {
+	left, q, err := item(q)
+	if err != nil {
+		return nil, q, err
+	}
+	for p.peek().kind == and || p.peek().kind == or {
+		operator := p.next()
+		var right node
+		right, q, err = item(q)
+		if err != nil {
+			return nil, q, err
+		}
+		left = combination{and: operator.kind == and, left: left, right: right}
+	}
+	return left, q, nil
+}
+
+// nested reads what may stand around an item: a negation of other, or
+// parentheses around a list of them. It reports false when there is neither.
+func (p *parser) nested(q qualifiers, item func(qualifiers) (node, qualifiers, error)) (node, qualifiers, bool, error) {
+	t := p.peek()
+	if t.kind != not && t.kind != open {
+		return nil, q, false, nil
+	}
+	p.next()
+	if err := p.deeper(t); err != nil {
+		return nil, q, true, err
+	}
+	defer func() { p.depth-- }()
+	if t.kind == not {
+		n, q, err := item(q)
+		return negation{n}, q, true, err
+	}
+	n, q, err := p.list(q, item)
+	if err != nil {
+		return nil, q, true, err
+	}
+	switch closer := p.peek(); closer.kind {
+	case closing:
+		p.next()
+		return n, q, true, nil
+	case end:
+		return nil, q, true, p.fail(t, "this ( is never closed")
+	default:
+		return nil, q, true, p.needOperator(closer)
+	}
+}
+
+// term reads a primitive, its negation, or an expression in parentheses.
+func (p *parser) term(inherited qualifiers) (node, qualifiers, error) {
+	if n, q, ok, err := p.nested(inherited, p.term); ok {
+		return n, q, err
+	}
+	t := p.peek()
+	if t.kind != word {
+		return nil, inherited, p.missing(t)
+	}
+	var q qualifiers
+	if leaf, ok := protocolWords[t.text]; ok {
+		p.next()
+		if !p.atQualifier() {
+			return leaf, qualifiers{}, nil
+		}
+		q = qualifiers{protocol: leaf, given: true}
+	}
+	behind := p.peek()
+	p.direction(&q)
+	if w, ok := whats[p.peek().text]; ok {
+		p.next()
+		q.what, q.given = w, true
+	}
+	if q.protocol != nil && !q.fits() {
+		return nil, q, p.fail(behind, `put "and" between %s and %s`, q.protocol, behind.text)
+	}
+	if !q.given {
+		q = inherited
+		q.given = false // the identifier says nothing of itself
+	}
+	return p.identifier(q)
+}
+
+// missing says what is expected where a term cannot begin.
+func (p *parser) missing(t token) error {
+	switch t.kind {
+	case end:
+		return p.fail(t, "the expression ends where a host, port, container or protocol is expected")
+	case closing:
+		return p.fail(t, "something is missing before )")
+	}
+	return p.fail(t, "something is missing before %q", t.text)
+}
+
+// atQualifier reports whether the next word tells a direction or what the
+// identifier behind it is.
+func (p *parser) atQualifier() bool {
+	text := p.peek().text
+	_, isWhat := whats[text]
+	_, isDirection := directions[text]
+	return isWhat || isDirection
+}
+
+// direction reads src, dst, "src or dst" or "src and dst", if it is there.
+func (p *parser) direction(q *qualifiers) {
+	d, ok := directions[p.peek().text]
+	if !ok {
+		return
+	}
+	p.next()
+	q.direction, q.given = d, true
+	if len(p.tokens) < 2 {
+		return
+	}
+	second, ok := directions[p.tokens[1].text]
+	if operator := p.peek().kind; ok && second != d && (operator == and || operator == or) {
+		q.direction = eitherEnd
+		if operator == and {
+			q.direction = bothEnds
+		}
+		p.next()
+		p.next()
+	}
+}
+
+// identifier reads what the qualifiers are about: one word, or words with not,
+// and, or and parentheses.
+func (p *parser) identifier(q qualifiers) (node, qualifiers, error) {
+	if n, q, ok, err := p.nested(q, p.identifier); ok {
+		return n, q, err
+	}
+	t := p.peek()
+	if t.kind != word {
+		if q.given {
+			return nil, q, p.needIdentifier(t, q)
+		}
+		return nil, q, p.missing(t)
+	}
+	p.next()
+	n, err := p.primitive(t, q)
+	return n, q, err
+}
+
+func (p *parser) needIdentifier(t token, q qualifiers) error {
+	n := needs[q.what]
+	if q.what == unsaid {
+		n.who = strings.TrimSuffix(q.direction.prefix(), " ")
+		if q.direction == eitherEnd {
+			n.who = "src or dst"
+		}
+	}
+	if t.kind == end {
+		return p.fail(t, "%s needs %s", n.who, n.what)
+	}
+	return p.fail(t, "%s needs %s, got %q", n.who, n.what, t.text)
+}
+
+// needs says in words what must follow.
+var needs = [...]struct{ who, what string }{
+	unsaid:      {"", "a container's name or an address"},
+	isHost:      {"host", "an address"},
+	isNet:       {"net", "a network such as 172.17.0.0/16"},
+	isPort:      {"port", "a number or a service name"},
+	isPortRange: {"portrange", "two ports such as 8000-8080"},
+	isContainer: {"container", "a name"},
+}

@@ -1,0 +1,327 @@
+package filter
+
+import (
+	"errors"
+	"strings"
+	"testing"
+)
+
+func TestParse(t *testing.T) {
+	for _, tt := range []struct{ expr, want string }{
+		{"tcp", "tcp"},
+		{"  ", ""},
+		{"host 10.0.0.1", "host 10.0.0.1"},
+		{"10.0.0.1", "host 10.0.0.1"},
+		{"::1", "host ::1"},
+		{"::ffff:10.0.0.1", "host 10.0.0.1"},
+		{"back", "container back"},
+		{"later", "container later"},
+		{"web_1.x-y", "container web_1.x-y"},
+		{"container tcp", "container tcp"},
+		{"container 10.0.0.1", "container 10.0.0.1"},
+		{"less", "container less"}, // a known container
+		{"container greater", "container greater"},
+		{"src 10.0.0.1", "src host 10.0.0.1"},
+		{"src back", "src container back"},
+		{"src or dst 10.0.0.1", "host 10.0.0.1"},
+		{"dst or src host 10.0.0.1", "host 10.0.0.1"},
+		{"src and dst net 10.0.0.0/8", "src and dst net 10.0.0.0/8"},
+		{"dst && src port 53", "src and dst port 53"},
+		{"net 10.1", "net 10.1.0.0/16"},
+		{"net 10", "net 10.0.0.0/8"},
+		{"net 10/8", "net 10.0.0.0/8"},
+		{"net 10.1.2.3", "net 10.1.2.3/32"},
+		{"net 10.1.0.0 mask 255.255.0.0", "net 10.1.0.0/16"},
+		{"net fd00::/8", "net fd00::/8"},
+		{"port 80", "port 80"},
+		{"port http or https", "port 80 or port 443"},
+		{"portrange 8000-8080", "portrange 8000-8080"},
+		{"portrange 8080-8000", "portrange 8000-8080"},
+		{"portrange http-http-alt", "portrange 80-8080"},
+		{"portrange 80", "port 80"},
+		{"tcp port 80 or 443", "tcp port 80 or tcp port 443"},
+		{"udp src port 53", "udp src port 53"},
+		{"ip host 10.0.0.1", "ip and host 10.0.0.1"},
+		{"ip6 src container back", "ip6 and src container back"},
+		// What identifiers inherit.
+		{"host 10.0.0.1 or 10.0.0.2", "host 10.0.0.1 or host 10.0.0.2"},
+		{"src host 10.0.0.1 or 10.0.0.2", "src host 10.0.0.1 or src host 10.0.0.2"},
+		{"src 10.0.0.1 or 10.0.0.2", "src host 10.0.0.1 or src host 10.0.0.2"},
+		{"port 80 or (81 or 82)", "port 80 or (port 81 or port 82)"},
+		{"port (80 or 81) and not 82", "port 80 or port 81 and not port 82"},
+		{"port not 80", "not port 80"},
+		{"(port 80) or 81", "port 80 or port 81"},
+		{"not port 80 and 81", "not port 80 and port 81"},
+		{"container back or later", "container back or container later"},
+		{"host 10.0.0.1 or back", "host 10.0.0.1 or container back"},
+		{"host 10.0.0.1 or later", "host 10.0.0.1 or container later"},
+		{"src container back or 10.0.0.1", "src container back or src host 10.0.0.1"},
+		{"icmp and back", "icmp and container back"},
+		{"icmp and 10.0.0.1", "icmp and host 10.0.0.1"},
+		{"back and port 80", "container back and port 80"},
+		// Precedence.
+		{"tcp or udp and icmp", "tcp or udp and icmp"},
+		{"tcp or (udp and icmp)", "tcp or (udp and icmp)"},
+		{"(tcp or udp) and icmp", "tcp or udp and icmp"},
+		{"not tcp and udp", "not tcp and udp"},
+		{"not (tcp and udp)", "not (tcp and udp)"},
+		{"! tcp || !udp&&!!icmp", "not tcp or not udp and not not icmp"},
+		{"not ip host 10.0.0.1", "not (ip and host 10.0.0.1)"},
+		{"tcp&&(udp)", "tcp and udp"},
+	} {
+		f, err := Parse(tt.expr, names)
+		if err != nil {
+			t.Errorf("Parse(%q): %v", tt.expr, err)
+			continue
+		}
+		if got := f.String(); got != tt.want {
+			t.Errorf("Parse(%q) = %q, want %q", tt.expr, got, tt.want)
+		}
+	}
+}
+
+func TestSyntaxErrors(t *testing.T) {
+	for _, tt := range []struct {
+		expr    string
+		at      string // marks under the expression
+		message string
+	}{
+		{
+			"tcp port htp",
+			"         ^^^",
+			`port needs a number or a service name, got "htp"`,
+		}, {
+			"port 65536",
+			"     ^^^^^",
+			`port needs a number or a service name, got "65536"`,
+		}, {
+			"port",
+			"    ^",
+			`port needs a number or a service name`,
+		}, {
+			"port 80-90",
+			"     ^^^^^",
+			`for several ports say portrange 80-90`,
+		}, {
+			"port tcp",
+			"     ^^^",
+			`port needs a number or a service name, got "tcp"`,
+		}, {
+			"portrange 80-",
+			"          ^^^",
+			`portrange needs two ports such as 8000-8080, got "80-"`,
+		}, {
+			"icmp host 10.0.0.1",
+			"     ^^^^",
+			`put "and" between icmp and host`,
+		}, {
+			"tcp back",
+			"    ^^^^",
+			`put "and" or "or" before "back"`,
+		}, {
+			"host 10.0.0.1 port 80",
+			"              ^^^^",
+			`put "and" or "or" before "port"`,
+		}, {
+			"tcp (udp)",
+			"    ^",
+			`put "and" or "or" before (`,
+		}, {
+			"tcp not udp",
+			"    ^^^",
+			`put "and" or "or" before "not"`,
+		}, {
+			"tcp & udp",
+			"    ^",
+			`write &&`,
+		}, {
+			"tcp and ",
+			"       ^",
+			`the expression ends where a host, port, container or protocol is expected`,
+		}, {
+			"tcp and or udp",
+			"        ^^",
+			`something is missing before "or"`,
+		}, {
+			"(tcp or udp",
+			"^",
+			`this ( is never closed`,
+		}, {
+			"tcp)",
+			"   ^",
+			`there is no ( for this )`,
+		}, {
+			"tcp and ()",
+			"         ^",
+			`something is missing before )`,
+		}, {
+			"host back2",
+			"     ^^^^^",
+			`host needs an address, got "back2"; for a container say container back2`,
+		}, {
+			"host 10.1",
+			"     ^^^^",
+			`host needs a whole address, got "10.1"; for a network say net 10.1`,
+		}, {
+			"host 10.0.0.0/8",
+			"     ^^^^^^^^^^",
+			`host needs an address; for a network say net 10.0.0.0/8`,
+		}, {
+			"host fe80::1%eth0",
+			"     ^^^^^^^^^^^^",
+			`host needs an address without a zone: host fe80::1`,
+		}, {
+			"net back",
+			"    ^^^^",
+			`net needs a network such as 172.17.0.0/16, got "back"`,
+		}, {
+			"net 10.0.0.0/33",
+			"    ^^^^^^^^^^^",
+			`the length of this network must be a number from 0 to 32, got "33"`,
+		}, {
+			"net 10.0.0.1/8",
+			"    ^^^^^^^^^^",
+			`10.0.0.1/8 has bits beyond its length; say net 10.0.0.0/8`,
+		}, {
+			"net 10.0.0.0 mask 255.0.255.0",
+			"                  ^^^^^^^^^^^",
+			`the ones in a mask must come first; got 255.0.255.0`,
+		}, {
+			"80",
+			"^^",
+			`for a port say port 80, for a network net 80`,
+		}, {
+			"172.17",
+			"^^^^^^",
+			`"172.17" is not a whole address; for a network say net 172.17`,
+		}, {
+			"172.17.0.0/16",
+			"^^^^^^^^^^^^^",
+			`for a network say net 172.17.0.0/16`,
+		}, {
+			"arp",
+			"^^^",
+			`"arp" is not in this language; for a container of that name say container arp`,
+		}, {
+			"src",
+			"   ^",
+			`src needs a container's name or an address`,
+		}, {
+			"src tcp port 80",
+			"    ^^^",
+			`src needs a container's name or an address, got "tcp"`,
+		}, {
+			"container",
+			"         ^",
+			`container needs a name`,
+		}, {
+			"udp src 10.0.0.1",
+			"    ^^^",
+			`put "and" between udp and src`,
+		}, {
+			"ip6 port 80",
+			"    ^^^^",
+			`put "and" between ip6 and port`,
+		}, {
+			"icmp port 80",
+			"          ^^",
+			`icmp has no ports`,
+		}, {
+			"tcp host 10.0.0.1",
+			"    ^^^^",
+			`put "and" between tcp and host`,
+		}, {
+			"ip host fd00::1",
+			"        ^^^^^^^",
+			`fd00::1 is not an ip address`,
+		}, {
+			"ip6 net 10",
+			"        ^^",
+			`10 is not an ip6 address`,
+		}, {
+			"dst ü and",
+			"         ^",
+			`the expression ends where a host, port, container or protocol is expected`,
+		},
+	} {
+		_, err := Parse(tt.expr, names)
+		var syntax *SyntaxError
+		if !errors.As(err, &syntax) {
+			t.Errorf("Parse(%q): error %v, want a *SyntaxError", tt.expr, err)
+			continue
+		}
+		if syntax.Message != tt.message {
+			t.Errorf("Parse(%q):\n%s\nwant\n%s", tt.expr, syntax.Message, tt.message)
+		}
+		if got, want := syntax.Picture(), tt.expr+"\n"+tt.at; got != want {
+			t.Errorf("Parse(%q):\n%s\nwant\n%s", tt.expr, got, want)
+		}
+		if want := "filter: " + tt.message; err.Error() != want {
+			t.Errorf("Parse(%q): %q, want %q", tt.expr, err.Error(), want)
+		}
+	}
+}
+
+func TestPictureIsTwoLines(t *testing.T) {
+	_, err := Parse("tcp\nport\thtp\x1b[31m", nil)
+	var syntax *SyntaxError
+	if !errors.As(err, &syntax) {
+		t.Fatalf("error %v", err)
+	}
+	if got, want := syntax.Picture(), "tcp port htp [31m\n         ^^^^^^^^"; got != want {
+		t.Errorf("%q, want %q", got, want)
+	}
+}
+
+func TestNestingIsBounded(t *testing.T) {
+	for _, part := range []string{"(", "not ", "port (", "!"} {
+		_, err := Parse(strings.Repeat(part, 100000)+"tcp", nil)
+		var syntax *SyntaxError
+		if !errors.As(err, &syntax) {
+			t.Errorf("%s…: error %v", part, err)
+		}
+	}
+	if _, err := Parse(strings.Repeat("(", 100)+"tcp"+strings.Repeat(")", 100), nil); err != nil {
+		t.Error(err)
+	}
+	// Only depth counts, not how much there is.
+	if _, err := Parse("tcp"+strings.Repeat(" or not (udp)", 1000), nil); err != nil {
+		t.Error(err)
+	}
+}
+
+// FuzzParse holds that what is accepted can be written out and read again, and
+// that an error points into the expression.
+func FuzzParse(f *testing.F) {
+	for _, s := range []string{
+		"tcp port 80 or 443", "not (host 10.0.0.1 or back)", "src or dst net 10.1", "ip6 and !icmp6 && portrange 1-2",
+		"container x and dst ::1", "port (80 or not 81)", "net 10.0.0.0 mask 255.0.0.0", "host", "((", "\x00|",
+	} {
+		f.Add(s)
+	}
+	f.Fuzz(func(t *testing.T, expr string) {
+		filter, err := Parse(expr, names)
+		var syntax *SyntaxError
+		switch {
+		case err == nil:
+			again, err := Parse(filter.String(), names)
+			if err != nil {
+				t.Fatalf("%q was accepted as %q, which is not: %v", expr, filter, err)
+			}
+			if again.String() != filter.String() {
+				t.Fatalf("%q became %q, then %q", expr, filter, again)
+			}
+			filter.Match(masqueraded())
+			filter.Match(unseen())
+			filter.Protocols()
+		case !errors.As(err, &syntax):
+			t.Fatalf("%q: %v is no *SyntaxError", expr, err)
+		case syntax.Offset < 0 || syntax.Length < 0 || syntax.Offset+syntax.Length > len(expr):
+			t.Fatalf("%q: error at %d, %d bytes", expr, syntax.Offset, syntax.Length)
+		default:
+			if strings.Count(syntax.Picture(), "\n") != 1 || strings.Contains(syntax.Error(), "\n") {
+				t.Fatalf("%q: %q, %q", expr, syntax.Picture(), syntax.Error())
+			}
+		}
+	})
+}

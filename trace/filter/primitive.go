@@ -1,0 +1,244 @@
+package filter
+
+import (
+	"errors"
+	"net/netip"
+	"strconv"
+	"strings"
+
+	"natlens/capture/packet"
+)
+
+// primitive makes a node of the word t and what was said of it.
+func (p *parser) primitive(t token, q qualifiers) (node, error) {
+	if t.text == "&" || t.text == "|" {
+		return nil, p.needOperator(t)
+	}
+	if q.what != isContainer || !q.given {
+		// Behind "container" any word is a name.
+		if err := p.misplaced(t, q); err != nil {
+			return nil, err
+		}
+	}
+	switch q.what {
+	case isPort, isPortRange:
+		return p.ports(t, q)
+	case isNet:
+		return p.limited(t, q, p.net)
+	case isHost:
+		return p.limited(t, q, p.host)
+	case isContainer:
+		if q.given || !looksNumeric(t.text) || p.known(t.text) {
+			return p.limited(t, q, p.container)
+		}
+	}
+	return p.limited(t, q, p.unsaid)
+}
+
+// misplaced refuses words of the language where an identifier is expected.
+func (p *parser) misplaced(t token, q qualifiers) error {
+	_, isProtocol := protocolWords[t.text]
+	_, isWhat := whats[t.text]
+	_, isDirection := directions[t.text]
+	switch {
+	case isProtocol || isWhat || isDirection:
+		if q.given {
+			return p.needIdentifier(t, q)
+		}
+		return p.fail(t, "%q cannot stand here", t.text)
+	case elsewhere[t.text] && !p.known(t.text):
+		return p.fail(t, "%q is not in this language; for a container of that name say container %s", t.text, t.text)
+	}
+	return nil
+}
+
+func (p *parser) known(name string) bool { return p.names != nil && p.names(name) }
+
+// limited makes a node with make and limits it to the version of IP that stood
+// before.
+func (p *parser) limited(t token, q qualifiers, make func(token, qualifiers) (node, error)) (node, error) {
+	n, err := make(t, q)
+	version, ok := q.protocol.(family)
+	if err != nil || !ok {
+		return n, err
+	}
+	if nw, ok := n.(network); ok && nw.prefix.Addr().Is4() != (version == ip4) {
+		return nil, p.fail(t, "%s is not an %s address", t.text, version)
+	}
+	return combination{and: true, left: version, right: n}, nil
+}
+
+// unsaid is a word by itself, or behind src or dst.
+func (p *parser) unsaid(t token, q qualifiers) (node, error) {
+	if p.known(t.text) {
+		return p.container(t, q)
+	}
+	if _, err := netip.ParseAddr(t.text); err == nil {
+		return p.host(t, q)
+	}
+	if strings.Contains(t.text, "/") {
+		return nil, p.fail(t, "for a network say net %s", t.text)
+	}
+	if looksNumeric(t.text) {
+		if _, ok := portNumber(t.text); ok {
+			return nil, p.fail(t, "for a port say port %s, for a network net %s", t.text, t.text)
+		}
+		return nil, p.fail(t, "%q is not a whole address; for a network say net %s", t.text, t.text)
+	}
+	return p.container(t, q)
+}
+
+func (p *parser) container(t token, q qualifiers) (node, error) {
+	return container{q.direction, t.text}, nil
+}
+
+func (p *parser) host(t token, q qualifiers) (node, error) {
+	a, err := netip.ParseAddr(t.text)
+	if err == nil && a.Zone() == "" {
+		a = a.Unmap()
+		return network{q.direction, netip.PrefixFrom(a, a.BitLen()), true}, nil
+	}
+	switch {
+	case p.known(t.text), !q.given && !looksNumeric(t.text):
+		return p.container(t, q)
+	case err == nil:
+		return nil, p.fail(t, "host needs an address without a zone: host %s", a.WithZone(""))
+	case strings.Contains(t.text, "/"):
+		return nil, p.fail(t, "host needs an address; for a network say net %s", t.text)
+	case looksNumeric(t.text):
+		return nil, p.fail(t, "host needs a whole address, got %q; for a network say net %s", t.text, t.text)
+	}
+	return nil, p.fail(t, "host needs an address, got %q; for a container say container %s", t.text, t.text)
+}
+
+func (p *parser) net(t token, q qualifiers) (node, error) {
+	address, length, hasLength := strings.Cut(t.text, "/")
+	prefix, err := partialAddress(address)
+	if err != nil {
+		return nil, p.needIdentifier(t, q.of(isNet))
+	}
+	if hasLength {
+		bits, err := strconv.ParseUint(length, 10, 8)
+		if err != nil || int(bits) > prefix.Addr().BitLen() {
+			return nil, p.fail(t, "the length of this network must be a number from 0 to %d, got %q", prefix.Addr().BitLen(), length)
+		}
+		prefix = netip.PrefixFrom(prefix.Addr(), int(bits))
+	} else if p.peek().text == "mask" {
+		if prefix, err = p.mask(t, prefix); err != nil {
+			return nil, err
+		}
+	}
+	if prefix.Masked() != prefix {
+		return nil, p.fail(t, "%s has bits beyond its length; say net %s", t.text, prefix.Masked())
+	}
+	return network{q.direction, prefix, false}, nil
+}
+
+// mask reads "mask 255.255.0.0" behind a network.
+func (p *parser) mask(t token, of netip.Prefix) (netip.Prefix, error) {
+	p.next()
+	m := p.next()
+	a, err := netip.ParseAddr(m.text)
+	if err != nil || !a.Is4() || !of.Addr().Is4() {
+		return of, p.fail(m, "mask needs an IPv4 mask such as 255.255.0.0, got %q", m.text)
+	}
+	ones := 0
+	for _, b := range a.As4() {
+		for ; b&0x80 != 0; b <<= 1 {
+			ones++
+		}
+		if b != 0 {
+			return of, p.fail(m, "the ones in a mask must come first; got %s", m.text)
+		}
+	}
+	prefix := netip.PrefixFrom(netip.AddrFrom4([4]byte{255, 255, 255, 255}), ones)
+	if prefix.Masked().Addr() != a {
+		return of, p.fail(m, "the ones in a mask must come first; got %s", m.text)
+	}
+	return netip.PrefixFrom(of.Addr(), ones), nil
+}
+
+// of returns q with another meaning of the identifier, for a message.
+func (q qualifiers) of(w what) qualifiers {
+	q.what = w
+	return q
+}
+
+// partialAddress reads an address; one of IPv4 may lack parts at its end, which
+// then do not count: 10.1 is 10.1.0.0/16.
+func partialAddress(s string) (netip.Prefix, error) {
+	if a, err := netip.ParseAddr(s); err == nil {
+		if a.Zone() != "" {
+			return netip.Prefix{}, errors.New("zone")
+		}
+		return netip.PrefixFrom(a.Unmap(), a.Unmap().BitLen()), nil
+	}
+	parts := strings.Count(s, ".") + 1
+	if parts > 3 {
+		return netip.Prefix{}, errors.New("not an address")
+	}
+	a, err := netip.ParseAddr(s + strings.Repeat(".0", 4-parts))
+	if err != nil {
+		return netip.Prefix{}, err
+	}
+	return netip.PrefixFrom(a, parts*8), nil
+}
+
+func (p *parser) ports(t token, q qualifiers) (node, error) {
+	n := ports{direction: q.direction}
+	if over, ok := q.protocol.(protocol); ok {
+		n.protocol = packet.Protocol(over)
+		if n.protocol == packet.ICMP || n.protocol == packet.ICMPv6 {
+			return nil, p.fail(t, "%s has no ports", over)
+		}
+	}
+	var ok bool
+	if q.what == isPort {
+		n.low, ok = portNumber(t.text)
+		n.high = n.low
+		if _, _, isRange := portRange(t.text); !ok && isRange {
+			return nil, p.fail(t, "for several ports say portrange %s", t.text)
+		}
+	} else {
+		n.low, n.high, ok = portRange(t.text)
+	}
+	if !ok {
+		return nil, p.needIdentifier(t, q)
+	}
+	return n, nil
+}
+
+// portNumber reads a number or the name of a service.
+func portNumber(s string) (uint16, bool) {
+	if n, err := strconv.ParseUint(s, 10, 16); err == nil {
+		return uint16(n), true
+	}
+	n, ok := services[s]
+	return n, ok
+}
+
+// portRange reads "8000-8080", also with names, which may hold hyphens
+// themselves; one port is a range, too. As in pcap-filter(7), the ends may come
+// in either order.
+func portRange(s string) (low, high uint16, ok bool) {
+	if n, ok := portNumber(s); ok {
+		return n, n, true
+	}
+	for i := range len(s) {
+		if s[i] != '-' {
+			continue
+		}
+		a, okA := portNumber(s[:i])
+		b, okB := portNumber(s[i+1:])
+		if okA && okB {
+			return min(a, b), max(a, b), true
+		}
+	}
+	return 0, 0, false
+}
+
+// looksNumeric reports whether a word is made of digits and dots only, or holds
+// a colon as IPv6 addresses do: nobody calls a container like that.
+func looksNumeric(s string) bool {
+	return strings.Trim(s, "0123456789.") == "" || strings.Contains(s, ":")
+}

@@ -1,0 +1,61 @@
+package filter
+
+import "natlens/capture/packet"
+
+// bounds says for which IP protocols a node can be true. Both sets are needed:
+// what may not be true is found from what must be.
+type bounds struct {
+	some  protocolSet // no packet of another protocol matches
+	every protocolSet // every packet of these protocols matches
+}
+
+// protocolSet is a set of IP protocols, a bit for each.
+type protocolSet [4]uint64
+
+var everyProtocol = protocolSet{}.complement()
+
+func protocols(list ...packet.Protocol) (s protocolSet) {
+	for _, p := range list {
+		s[p/64] |= 1 << (p % 64)
+	}
+	return s
+}
+
+func (s protocolSet) complement() protocolSet {
+	for i := range s {
+		s[i] = ^s[i]
+	}
+	return s
+}
+
+func (s protocolSet) union(o protocolSet) protocolSet {
+	for i := range s {
+		s[i] |= o[i]
+	}
+	return s
+}
+
+func (s protocolSet) intersection(o protocolSet) protocolSet {
+	for i := range s {
+		s[i] &= o[i]
+	}
+	return s
+}
+
+// list returns the members in ascending order; nil when there are more than the
+// language has names for, as only a complement has: such a set is better left
+// to Match.
+func (s protocolSet) list() []packet.Protocol {
+	const named = 5
+	list := make([]packet.Protocol, 0, named)
+	for p := range 256 {
+		if s[p/64]&(1<<(p%64)) == 0 {
+			continue
+		}
+		if len(list) == named {
+			return nil
+		}
+		list = append(list, packet.Protocol(p))
+	}
+	return list
+}
