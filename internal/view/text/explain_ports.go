@@ -1,0 +1,201 @@
+package text
+
+import (
+	"net/netip"
+	"slices"
+	"strconv"
+
+	"natlens/internal/explain"
+	"natlens/netinfo"
+	"natlens/netinfo/docker"
+	"natlens/netinfo/netfilter"
+)
+
+// publishedPort is one port of a container and every host address it is
+// published on.
+type publishedPort struct {
+	docker.Port
+	at []netip.AddrPort
+}
+
+// groupPorts puts the host addresses of each container port together; exposed
+// ports that are not published have none.
+func groupPorts(c *netinfo.Container) []publishedPort {
+	var all []publishedPort
+	for _, p := range c.Ports {
+		i := slices.IndexFunc(all, func(o publishedPort) bool {
+			return o.Protocol == p.Protocol && o.ContainerPort == p.ContainerPort
+		})
+		if i < 0 {
+			i = len(all)
+			all = append(all, publishedPort{Port: p})
+		}
+		if p.HostAddress.IsValid() {
+			all[i].HostAddress = p.HostAddress
+			all[i].at = append(all[i].at, p.HostAddress)
+		}
+	}
+	return all
+}
+
+// ports tells of published ports and of what really listens behind them.
+func (e *explanation) ports(c *netinfo.Container) {
+	e.part("The way in")
+	groups := groupPorts(c)
+	some := false
+	for _, p := range groups {
+		if len(p.at) > 0 {
+			some = true
+			e.publishedPort(c, p)
+		}
+	}
+	if !some {
+		e.say("No port is published: from outside the host nobody can begin a connection to %s.", e.Escape(c.Name))
+		e.check("docker port %s", quote(e.Escape(c.Name)))
+	}
+	e.unpublished(c, groups)
+}
+
+func (e *explanation) publishedPort(c *netinfo.Container, p publishedPort) {
+	name := e.Escape(c.Name)
+	e.say("%s leads to port %d of %s (%s).", e.hostAddresses(p.at), p.ContainerPort, name, e.Escape(p.Protocol))
+	if m := e.PublishedBy(p.Port); m.Certainty == netfilter.Covered {
+		e.say("This rule changes the destination (%s):", m.Kind)
+		e.rule(m.Rule.Text)
+		e.checkRule(m.Rule)
+	}
+	e.check("docker port %s", quote(name))
+	e.behind(c, p, e.Behind(c, p.Port))
+	if n := e.Topology.Namespace(c.Namespace); n != nil {
+		if p.Protocol == "udp" {
+			e.inside(n, "ss -lun")
+		} else {
+			e.inside(n, "ss -ltn")
+		}
+	}
+}
+
+// hostAddresses says where a port is published.
+func (e *explanation) hostAddresses(at []netip.AddrPort) string {
+	words := []string{}
+	for _, a := range at {
+		word := "Port " + strconv.Itoa(int(a.Port())) + " on every address of the host"
+		if !a.Addr().IsUnspecified() {
+			word = a.String()
+			if a.Addr().IsLoopback() {
+				word += " (which only this host itself can reach)"
+			}
+		}
+		if !slices.Contains(words, word) {
+			words = append(words, word)
+		}
+	}
+	return enumerate(words)
+}
+
+// behind says whether somebody answers, and if not, how to mend it.
+func (e *explanation) behind(c *netinfo.Container, p publishedPort, b explain.Behind) {
+	name := e.Escape(c.Name)
+	switch b.Reach {
+	case explain.Answers:
+		e.say("Behind it %s %s: it answers.", sockets(b.On), listens(b.On))
+		if everyV6Only(b.On) {
+			e.say("[::] takes IPv4 too, unless the program asked for IPv6 only.")
+		}
+	case explain.LoopbackOnly:
+		e.warn("But nobody will get an answer: inside %s only %s %s. That is %s own loopback. What comes by the published port "+
+			"goes to %s, where nobody listens: \"connection refused\" or an empty reply.",
+			name, sockets(b.On), listens(b.On), possessive(name), e.target(c, p))
+		e.say("Mend it: make the program listen on 0.0.0.0, every address of its own namespace. Many take --host 0.0.0.0 or " +
+			"--bind 0.0.0.0 or a setting like it. Publishing again does not help.")
+	case explain.OtherAddress:
+		e.warn("But nobody will get an answer: %s %s, and connections come for %s. Make the program listen on 0.0.0.0.",
+			sockets(b.On), listens(b.On), e.target(c, p))
+	case explain.Silent:
+		e.warn("But nobody will get an answer: inside %s nothing listens on port %d/%s.", name, p.ContainerPort, e.Escape(p.Protocol))
+		if others := reachable(b.Others); len(others) > 0 {
+			e.say("%s %s there. To reach it, publish that port: -p %d:%d", sockets(others), listens(others), p.HostAddress.Port(), others[0].Address.Port())
+		} else {
+			e.say("Has the program started, and on which port? docker logs %s", quote(name))
+		}
+	default:
+		if b.Err != nil {
+			e.say("What listens behind it could not be read (%s).", e.Escape(b.Err.Error()))
+		} else {
+			e.say("What listens behind it is not known; root may look.")
+		}
+	}
+}
+
+func possessive(name string) string { return name + "'s" }
+
+// target is the address that a published port leads to.
+func (e *explanation) target(c *netinfo.Container, p publishedPort) string {
+	for _, endpoint := range c.Endpoints {
+		for _, a := range endpoint.Addresses {
+			return netip.AddrPortFrom(a.Addr(), p.ContainerPort).String()
+		}
+	}
+	return "the container's own address"
+}
+
+// sockets lists where listeners wait.
+func sockets(ls []netinfo.Listener) string {
+	var words []string
+	for _, l := range ls {
+		if w := l.Address.String(); !slices.Contains(words, w) {
+			words = append(words, w)
+		}
+	}
+	const most = 4
+	if len(words) > most {
+		words = append(words[:most], count(len(words)-most, "other"))
+	}
+	return enumerate(words)
+}
+
+func listens(ls []netinfo.Listener) string {
+	if len(ls) == 1 {
+		return "listens"
+	}
+	return "listen"
+}
+
+func everyV6Only(ls []netinfo.Listener) bool {
+	return !slices.ContainsFunc(ls, func(l netinfo.Listener) bool { return l.Address.Addr().Is4() })
+}
+
+func reachable(ls []netinfo.Listener) []netinfo.Listener {
+	return slices.DeleteFunc(slices.Clone(ls), netinfo.Listener.Loopback)
+}
+
+// unpublished tells what else waits inside, which neighbours may reach.
+func (e *explanation) unpublished(c *netinfo.Container, groups []publishedPort) {
+	s, asked := e.Sockets[c.Namespace]
+	if !asked || s.Err != nil {
+		return
+	}
+	var open, own []netinfo.Listener
+	for _, l := range s.Listeners {
+		published := slices.ContainsFunc(groups, func(p publishedPort) bool {
+			return len(p.at) > 0 && p.Protocol == l.Protocol && p.ContainerPort == l.Address.Port()
+		})
+		switch {
+		case published || explain.EngineDNS(l):
+		case l.Loopback():
+			own = append(own, l)
+		default:
+			open = append(open, l)
+		}
+	}
+	if len(open) > 0 {
+		e.say("Not published: %s %s inside. The host and containers on its networks reach it at the container's own address.",
+			sockets(open), listens(open))
+	}
+	if len(own) > 0 {
+		e.say("For itself alone: %s %s on its loopback.", sockets(own), listens(own))
+	}
+	if n := e.Topology.Namespace(c.Namespace); n != nil && len(open)+len(own) > 0 {
+		e.inside(n, "ss -ltnu")
+	}
+}
