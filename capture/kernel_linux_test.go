@@ -21,9 +21,9 @@ import (
 
 // cable is two namespaces with nothing in them but the ends of one veth.
 type cable struct {
-	left, right             *netns.Handle
-	leftIndex, rightIndex   int32
-	leftAddress, rightAddrs netip.Addr
+	left, right               *netns.Handle
+	leftIndex, rightIndex     int32
+	leftAddress, rightAddress netip.Addr
 }
 
 const sinkPort = 4799
@@ -37,14 +37,18 @@ func newCable(t testing.TB) *cable {
 	}
 	c := &cable{
 		left: newNamespace(t), right: newNamespace(t),
-		leftAddress: netip.MustParseAddr("192.0.2.1"), rightAddrs: netip.MustParseAddr("192.0.2.2"),
+		leftAddress: netip.MustParseAddr("192.0.2.1"), rightAddress: netip.MustParseAddr("192.0.2.2"),
 	}
 	left, right := handleAt(t, c.left), handleAt(t, c.right)
 	veth := &netlink.Veth{LinkAttrs: netlink.NewLinkAttrs(), PeerName: "right", PeerNamespace: netlink.NsFd(c.right.Fd())}
 	veth.Name = "left"
 	must(t, left.LinkAdd(veth))
 	c.leftIndex = setUp(t, left, "left", c.leftAddress)
-	c.rightIndex = setUp(t, right, "right", c.rightAddrs)
+	c.rightIndex = setUp(t, right, "right", c.rightAddress)
+	// Both know each other's MAC address, so that nothing but what a test
+	// sends is on the cable.
+	neighbour(t, left, "left", c.rightAddress, hardwareAddress(t, right, "right"))
+	neighbour(t, right, "right", c.leftAddress, hardwareAddress(t, left, "left"))
 	sink := c.listen(t)
 	t.Cleanup(func() { sink.Close() })
 	return c
@@ -78,6 +82,22 @@ func setUp(t testing.TB, h *netlink.Handle, name string, address netip.Addr) int
 	return int32(link.Attrs().Index)
 }
 
+func neighbour(t testing.TB, h *netlink.Handle, name string, address netip.Addr, mac net.HardwareAddr) {
+	t.Helper()
+	link, err := h.LinkByName(name)
+	must(t, err)
+	must(t, h.NeighSet(&netlink.Neigh{
+		LinkIndex: link.Attrs().Index, State: netlink.NUD_PERMANENT, IP: address.AsSlice(), HardwareAddr: mac,
+	}))
+}
+
+func hardwareAddress(t testing.TB, h *netlink.Handle, name string) net.HardwareAddr {
+	t.Helper()
+	link, err := h.LinkByName(name)
+	must(t, err)
+	return link.Attrs().HardwareAddr
+}
+
 func must(t testing.TB, err error) {
 	t.Helper()
 	if err != nil {
@@ -89,7 +109,7 @@ func (c *cable) listen(t testing.TB) *net.UDPConn {
 	t.Helper()
 	var conn *net.UDPConn
 	must(t, c.right.Do(func() (err error) {
-		conn, err = net.ListenUDP("udp4", &net.UDPAddr{IP: c.rightAddrs.AsSlice(), Port: sinkPort})
+		conn, err = net.ListenUDP("udp4", &net.UDPAddr{IP: c.rightAddress.AsSlice(), Port: sinkPort})
 		return err
 	}))
 	return conn
@@ -100,7 +120,7 @@ func (c *cable) dial(t testing.TB) *net.UDPConn {
 	t.Helper()
 	var conn *net.UDPConn
 	must(t, c.left.Do(func() (err error) {
-		conn, err = net.DialUDP("udp4", nil, &net.UDPAddr{IP: c.rightAddrs.AsSlice(), Port: sinkPort})
+		conn, err = net.DialUDP("udp4", nil, &net.UDPAddr{IP: c.rightAddress.AsSlice(), Port: sinkPort})
 		return err
 	}))
 	t.Cleanup(func() { conn.Close() })
