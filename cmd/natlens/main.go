@@ -8,8 +8,15 @@ import (
 	"io"
 	"os"
 	"os/signal"
+	"runtime"
 	"syscall"
 )
+
+// The goroutine that runs main keeps the process's first thread, so that no other
+// goroutine can change that thread's namespace: the runtime never ends the first
+// thread, and /proc/PID/ns/net, by which everyone sees where a process is, is the
+// first thread's.
+func init() { runtime.LockOSThread() }
 
 func main() {
 	os.Exit(run(os.Args[1:], os.Stdin, os.Stdout, os.Stderr))

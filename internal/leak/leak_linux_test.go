@@ -1,0 +1,150 @@
+package leak
+
+import (
+	"errors"
+	"io"
+	"os"
+	"os/exec"
+	"runtime"
+	"strings"
+	"testing"
+
+	"golang.org/x/sys/unix"
+)
+
+// The tests' goroutines stay off the first thread; see strayThreads.
+func init() { runtime.LockOSThread() }
+
+// added returns what f adds to an inventory.
+func added(t *testing.T, take func() (inventory, error), f func()) string {
+	t.Helper()
+	before, err := take()
+	if err != nil {
+		t.Fatal(err)
+	}
+	f()
+	after, err := take()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return strings.Join(more(before, after), "\n")
+}
+
+func TestProcessSeesADescriptor(t *testing.T) {
+	var r, w *os.File
+	got := added(t, process, func() {
+		var err error
+		if r, w, err = os.Pipe(); err != nil {
+			t.Fatal(err)
+		}
+	})
+	defer r.Close()
+	defer w.Close()
+	if strings.Count(got, "pipe:[") != 2 {
+		t.Errorf("a pipe has two ends, seen:\n%s", got)
+	}
+}
+
+func TestProcessSeesAGoroutine(t *testing.T) {
+	end := make(chan struct{})
+	defer close(end)
+	got := added(t, process, func() { go func() { <-end }() })
+	if !strings.Contains(got, "TestProcessSeesAGoroutine") {
+		t.Errorf("the goroutine is not named, seen:\n%s", got)
+	}
+}
+
+func TestProcessSeesAChild(t *testing.T) {
+	var cmd *exec.Cmd
+	var stdin io.WriteCloser
+	got := added(t, children, func() {
+		cmd = exec.Command("cat")
+		var err error
+		if stdin, err = cmd.StdinPipe(); err == nil {
+			err = cmd.Start()
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+	})
+	stdin.Close()
+	if err := cmd.Wait(); err != nil {
+		t.Error(err)
+	}
+	if !strings.Contains(got, "child ") {
+		t.Errorf("the child is not seen: %q", got)
+	}
+}
+
+func TestProcessSeesAStrayThread(t *testing.T) {
+	moved, end, gone := make(chan error), make(chan struct{}), make(chan struct{})
+	enter := func() {
+		go func() {
+			defer close(gone)
+			runtime.LockOSThread()
+			moved <- unix.Unshare(unix.CLONE_NEWNET)
+			<-end
+		}()
+		if err := <-moved; errors.Is(err, unix.EPERM) {
+			close(end)
+			t.Skip("needs CAP_SYS_ADMIN: run as root")
+		} else if err != nil {
+			close(end)
+			t.Fatal(err)
+		}
+	}
+	got := added(t, strayThreads, enter)
+	close(end)
+	<-gone
+	if !strings.Contains(got, " in net:[") {
+		t.Errorf("the thread is not seen: %q", got)
+	}
+}
+
+func TestHostListsWhatIsThere(t *testing.T) {
+	all, err := host()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, line := range []string{"link 1: lo", "mount / on /proc"} {
+		found := false
+		for _, have := range all {
+			found = found || have == line
+		}
+		if !found {
+			t.Errorf("the host has %q, which is not in the inventory", line)
+		}
+	}
+}
+
+// An orphan has another parent, but still the environment it was born with.
+func TestProcessesWithSeesAnOrphan(t *testing.T) {
+	const mark = marker + "=orphan"
+	stop, hold, err := os.Pipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer stop.Close()
+	got := added(t, func() (inventory, error) { return processesWith(mark) }, func() {
+		cmd := exec.Command("sh", "-c", "cat <&3 & exit 0")
+		cmd.Env = append(cmd.Environ(), mark)
+		cmd.ExtraFiles = []*os.File{stop}
+		if err := cmd.Run(); err != nil {
+			t.Fatal(err)
+		}
+	})
+	hold.Close() // ends cat
+	if !strings.Contains(got, "process ") {
+		t.Errorf("the orphan is not seen: %q", got)
+	}
+}
+
+func TestNothingIsAddedByLooking(t *testing.T) {
+	Check(t)
+	CheckHost(t)
+	cmd := exec.Command("true")
+	Mark(t, cmd)
+	if err := cmd.Run(); err != nil {
+		t.Fatal(err)
+	}
+}
