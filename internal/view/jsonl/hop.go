@@ -1,0 +1,126 @@
+package jsonl
+
+import (
+	"net"
+	"strings"
+
+	"natlens/capture/packet"
+	"natlens/trace"
+)
+
+type hop struct {
+	Time           string    `json:"time"`
+	Namespace      string    `json:"namespace,omitempty"`
+	NamespaceInode uint64    `json:"namespace_inode,omitempty"`
+	Interface      string    `json:"interface,omitempty"`
+	Ifindex        int32     `json:"ifindex"`
+	Direction      string    `json:"direction"`
+	PacketType     string    `json:"packet_type"`
+	Containers     []string  `json:"containers"`
+	PeerContainers []string  `json:"peer_containers"`
+	Source         *end      `json:"source,omitempty"`
+	Destination    *end      `json:"destination,omitempty"`
+	IPID           *uint16   `json:"ip_id,omitempty"`
+	ICMP           *icmp     `json:"icmp,omitempty"`
+	TCP            *tcp      `json:"tcp,omitempty"`
+	TTL            *uint8    `json:"ttl,omitempty"`
+	Length         *uint32   `json:"length,omitempty"`
+	MAC            *macs     `json:"mac,omitempty"`
+	From           *index    `json:"from,omitempty"`
+	SameStamp      bool      `json:"same_stamp,omitempty"`
+	Part           *fragment `json:"part,omitempty"`
+	Quoted         *tuple    `json:"quoted,omitempty"`
+}
+
+type icmp struct {
+	Type uint8   `json:"type"`
+	Code uint8   `json:"code"`
+	ID   *uint16 `json:"id,omitempty"`  // echo
+	Seq  *uint16 `json:"seq,omitempty"` // echo
+}
+
+type tcp struct {
+	Seq   uint32 `json:"seq"`
+	Ack   uint32 `json:"ack"`
+	Flags string `json:"flags"`
+}
+
+type macs struct {
+	Source      string `json:"source"`
+	Destination string `json:"destination"`
+}
+
+type fragment struct {
+	Offset uint16 `json:"offset"`
+	More   bool   `json:"more"`
+}
+
+func newHop(h *trace.Hop, i int) hop {
+	x := hop{
+		Time: stamp(h.Time), Namespace: h.Namespace, NamespaceInode: uint64(h.Point.Namespace),
+		Interface: h.Interface, Ifindex: h.Point.Ifindex, Direction: h.Point.Direction.String(),
+		PacketType: h.Type.String(), Containers: list(h.Containers), PeerContainers: list(h.PeerContainers),
+		SameStamp: h.SameStamp, MAC: newMACs(&h.Headers),
+	}
+	if h.From != i-1 {
+		from := index(h.From)
+		x.From = &from
+	}
+	x.headers(&h.Headers)
+	return x
+}
+
+// headers fills in what the packet says of itself, as far as it does.
+func (x *hop) headers(h *packet.Headers) {
+	ports := h.Layers.Has(packet.LayerTCP) || h.Layers.Has(packet.LayerUDP)
+	x.Source = newEnd(h.Tuple.Source(), h.Tuple.SourcePort, ports)
+	x.Destination = newEnd(h.Tuple.Destination(), h.Tuple.DestinationPort, ports)
+	if h.IsIP() {
+		ttl, length := h.TTL, h.Length
+		x.TTL, x.Length = &ttl, &length
+	}
+	if h.Layers.Has(packet.LayerIPv4) {
+		id := h.IPID
+		x.IPID = &id
+	}
+	if h.Layers.Has(packet.LayerICMP) {
+		x.ICMP = &icmp{Type: h.ICMPType, Code: h.ICMPCode}
+		if h.IsEcho() {
+			id, seq := h.ICMPID, h.ICMPSeq
+			x.ICMP.ID, x.ICMP.Seq = &id, &seq
+		}
+	}
+	if h.Layers.Has(packet.LayerTCP) {
+		x.TCP = &tcp{Seq: h.TCPSeq, Ack: h.TCPAck, Flags: flagWords(h.TCPFlags)}
+	}
+	if h.Layers.Has(packet.LayerFragment) {
+		x.Part = &fragment{Offset: h.FragmentOffset, More: h.MoreFragments}
+	}
+	if h.Layers.Has(packet.LayerQuoted) {
+		x.Quoted = newTuple(h.Quoted)
+	}
+}
+
+func newMACs(h *packet.Headers) *macs {
+	if !h.Layers.Has(packet.LayerEthernet) {
+		return nil
+	}
+	return &macs{
+		Source:      net.HardwareAddr(h.SourceMAC[:]).String(),
+		Destination: net.HardwareAddr(h.DestinationMAC[:]).String(),
+	}
+}
+
+// flagWords names TCP flags in the order of their bits, lowest first.
+func flagWords(flags uint8) string {
+	var words []string
+	for i, w := range [...]string{"FIN", "SYN", "RST", "PSH", "ACK", "URG", "ECE", "CWR"} {
+		if flags&(1<<i) != 0 {
+			words = append(words, w)
+		}
+	}
+	if words == nil {
+		return "none"
+	}
+	return strings.Join(words, " ")
+}

@@ -1,0 +1,140 @@
+package jsonl
+
+import (
+	"natlens/capture/packet"
+	"natlens/trace"
+)
+
+type journey struct {
+	header
+	ID           uint64        `json:"id"`
+	Supersedes   uint64        `json:"supersedes,omitempty"`
+	Time         string        `json:"time"`
+	Protocol     string        `json:"protocol"`
+	Info         string        `json:"info,omitempty"`
+	From         endpoint      `json:"from"`
+	To           endpoint      `json:"to"`
+	Direction    string        `json:"direction"`
+	Hops         []hop         `json:"hops"`
+	Translations []translation `json:"translations"`
+	Rules        []rule        `json:"rules"`
+	Flows        []flow        `json:"flows"`
+	Verdict      verdict       `json:"verdict"`
+	Related      []relation    `json:"related"`
+	Notes        []string      `json:"notes"`
+}
+
+type endpoint struct {
+	Name       string   `json:"name,omitempty"`
+	Containers []string `json:"containers"`
+	IP         string   `json:"ip,omitempty"`
+	Port       uint16   `json:"port,omitempty"`
+}
+
+type translation struct {
+	Kind        string   `json:"kind"`
+	Namespace   string   `json:"namespace,omitempty"`
+	Between     [2]index `json:"between"`
+	Hook        string   `json:"hook,omitempty"`
+	Undo        bool     `json:"undo"`
+	Before      ends     `json:"before"`
+	After       ends     `json:"after"`
+	Evidence    string   `json:"evidence"`
+	ConntrackID uint32   `json:"conntrack_id,omitempty"`
+	Rule        *rule    `json:"rule,omitempty"`
+}
+
+type rule struct {
+	Backend  string `json:"backend,omitempty"`
+	Family   string `json:"family,omitempty"`
+	Table    string `json:"table,omitempty"`
+	Chain    string `json:"chain,omitempty"`
+	Position int    `json:"position,omitempty"`
+	Handle   uint64 `json:"handle,omitempty"`
+	Text     string `json:"text,omitempty"`
+	Evidence string `json:"evidence,omitempty"`
+}
+
+type verdict struct {
+	Result   string `json:"result"`
+	At       any    `json:"at,omitempty"` // index of a hop, or the name of a hook
+	By       string `json:"by,omitempty"`
+	Reason   string `json:"reason,omitempty"`
+	Evidence string `json:"evidence,omitempty"`
+	Leak     bool   `json:"leak"`
+}
+
+type relation struct {
+	ID  uint64 `json:"id"`
+	Why string `json:"why"`
+}
+
+// Journey writes one journey, kind "journey".
+func Journey(j *trace.Journey) ([]byte, error) {
+	x := journey{
+		header: kind("journey"), ID: j.ID, Supersedes: j.Supersedes, Time: stamp(j.Time),
+		Protocol: j.Protocol.String(), From: newEndpoint(j.From), To: newEndpoint(j.To),
+		Direction: string(j.Direction), Verdict: newVerdict(&j.Verdict), Notes: list(j.Notes),
+		Hops:         make([]hop, len(j.Hops)),
+		Translations: make([]translation, len(j.Translations)),
+		Rules:        make([]rule, len(j.Rules)),
+		Flows:        make([]flow, len(j.Flows)),
+		Related:      make([]relation, len(j.Related)),
+	}
+	if len(j.Data) > 0 {
+		x.Info = packet.Info(j.LinkType, j.Data)
+	}
+	for i := range j.Hops {
+		x.Hops[i] = newHop(&j.Hops[i], i)
+	}
+	for i := range j.Translations {
+		x.Translations[i] = newTranslation(&j.Translations[i])
+	}
+	for i := range j.Rules {
+		x.Rules[i] = newRule(&j.Rules[i])
+	}
+	for i := range j.Flows {
+		x.Flows[i] = newFlow(&j.Flows[i], j.Topology)
+	}
+	for i, r := range j.Related {
+		x.Related[i] = relation{ID: r.ID, Why: r.Why}
+	}
+	return line(x)
+}
+
+func newEndpoint(e trace.Endpoint) endpoint {
+	return endpoint{Name: e.Name, Containers: list(e.Containers), IP: ipText(e.IP), Port: e.Port}
+}
+
+func newTranslation(t *trace.Translation) translation {
+	x := translation{
+		Kind: t.Kind, Namespace: t.Namespace, Between: [2]index{index(t.Between[0]), index(t.Between[1])},
+		Hook: string(t.Hook), Undo: t.Undo, Before: newEnds(t.Before), After: newEnds(t.After),
+		Evidence: string(t.Evidence), ConntrackID: t.ConntrackID,
+	}
+	if t.Rule != nil {
+		r := newRule(t.Rule)
+		x.Rule = &r
+	}
+	return x
+}
+
+func newRule(r *trace.Rule) rule {
+	return rule{
+		Backend: string(r.Backend), Family: r.Family, Table: r.Table, Chain: r.Chain,
+		Position: r.Position, Handle: r.Handle, Text: r.Text, Evidence: string(r.Evidence),
+	}
+}
+
+func newVerdict(v *trace.Verdict) verdict {
+	x := verdict{
+		Result: string(v.Result), By: v.By, Reason: v.Reason, Evidence: string(v.Evidence), Leak: v.Leak,
+	}
+	switch {
+	case v.Hop >= 0:
+		x.At = v.Hop
+	case v.Hook != "":
+		x.At = string(v.Hook)
+	}
+	return x
+}

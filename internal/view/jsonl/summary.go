@@ -1,0 +1,34 @@
+package jsonl
+
+import (
+	"time"
+
+	"natlens/trace"
+)
+
+type summary struct {
+	header
+	Observations  uint64  `json:"observations"`
+	Journeys      uint64  `json:"journeys"`
+	Hops          uint64  `json:"hops"`
+	RingDrops     uint64  `json:"ring_drops"`
+	ConntrackLost uint64  `json:"conntrack_lost"`
+	QueueDrops    uint64  `json:"queue_drops"`
+	Evicted       uint64  `json:"evicted"`
+	Unpaired      uint64  `json:"unpaired"`
+	Malformed     uint64  `json:"malformed"`
+	Ignored       uint64  `json:"ignored"`
+	Hidden        uint64  `json:"hidden"`
+	Duration      float64 `json:"duration"`
+}
+
+// Summary writes what a run of the given duration has done and lost, kind
+// "summary". hidden counts the journeys that were not written because they are
+// the user's own connection to this host or natlens's to the engine.
+func Summary(c trace.Counters, hidden uint64, d time.Duration) ([]byte, error) {
+	return line(summary{
+		header: kind("summary"), Observations: c.Observations, Journeys: c.Journeys, Hops: c.Hops,
+		RingDrops: c.RingDrops, ConntrackLost: c.ConntrackLost, QueueDrops: c.QueueDrops, Evicted: c.Evicted,
+		Unpaired: c.Unpaired, Malformed: c.Malformed, Ignored: c.Ignored, Hidden: hidden, Duration: d.Seconds(),
+	})
+}
