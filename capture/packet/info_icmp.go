@@ -51,7 +51,8 @@ func (h *Headers) icmpInfo(data []byte) string {
 		name = fmt.Sprintf("%s, mtu %d", name, binary.BigEndian.Uint32(body[4:]))
 	case h.Layers.Has(LayerIPv6) && (h.ICMPType == 135 || h.ICMPType == 136) && len(body) >= icmpHeader+16:
 		var t Tuple
-		t.setIPv6(body[icmpHeader:], body[icmpHeader:])
+		target := body[icmpHeader : icmpHeader+16]
+		t.setIPv6(target, target)
 		name = fmt.Sprintf("%s for %s", name, t.Source())
 	}
 	if h.Layers.Has(LayerQuoted) {

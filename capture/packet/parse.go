@@ -60,8 +60,8 @@ func (h *Headers) parseLink(link LinkType, data []byte) (off int, whole bool) {
 			return off, false
 		}
 		h.Layers = LayerEthernet
-		copy(h.DestinationMAC[:], data)
-		copy(h.SourceMAC[:], data[6:])
+		h.DestinationMAC = [6]byte(data[0:6])
+		h.SourceMAC = [6]byte(data[6:12])
 		h.EtherType = binary.BigEndian.Uint16(data[12:])
 		off = ethernetHeader
 	case SLL:
@@ -165,16 +165,19 @@ func (h *Headers) ends(data []byte, wire int) {
 	}
 }
 
+// The addresses are copied as arrays: that is a few moves, where copy would call
+// memmove.
+
 func (t *Tuple) setIPv4(source, destination []byte) {
 	t.family = 4
 	t.source[10], t.source[11] = 0xff, 0xff
-	copy(t.source[12:], source[:4])
+	*(*[4]byte)(t.source[12:]) = [4]byte(source)
 	t.destination[10], t.destination[11] = 0xff, 0xff
-	copy(t.destination[12:], destination[:4])
+	*(*[4]byte)(t.destination[12:]) = [4]byte(destination)
 }
 
 func (t *Tuple) setIPv6(source, destination []byte) {
 	t.family = 6
-	copy(t.source[:], source[:16])
-	copy(t.destination[:], destination[:16])
+	t.source = [16]byte(source)
+	t.destination = [16]byte(destination)
 }
