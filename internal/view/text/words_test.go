@@ -7,6 +7,7 @@ import (
 
 	"natlens/capture"
 	"natlens/capture/packet"
+	"natlens/netinfo"
 	"natlens/trace"
 )
 
@@ -71,5 +72,22 @@ func TestARP(t *testing.T) {
 	}
 	if got, want := st.ARP(Detail{NoTime: true}, a), "host docker0 in  neighbour solicitation fe80::1 → ff02::1:ff00:2\n"; got != want {
 		t.Errorf("solicitation: %q, want %q", got, want)
+	}
+}
+
+func TestChange(t *testing.T) {
+	st := Style{Zone: time.UTC}
+	for _, c := range []struct {
+		change netinfo.Change
+		want   string
+	}{
+		{netinfo.Change{Kind: "container", Action: "came", Name: "back", NamespaceName: "back"}, "00:00:01.000000 container back came\n"},
+		{netinfo.Change{Kind: "link", Action: "changed", Name: "eth0", NamespaceName: "back", Detail: "up"}, "00:00:01.000000 link eth0 in back changed: up\n"},
+		{netinfo.Change{Kind: "link", Action: "went", Name: "veth0", NamespaceName: "host"}, "00:00:01.000000 link veth0 went\n"},
+		{netinfo.Change{Kind: "network", Action: "came", Name: "\x1b[2J"}, "00:00:01.000000 network \\x1b[2J came\n"},
+	} {
+		if got := st.Change(Detail{}, &c.change, time.Unix(1, 0)); got != c.want {
+			t.Errorf("Change = %q, want %q", got, c.want)
+		}
 	}
 }
