@@ -80,7 +80,7 @@ func Topology() *netinfo.Topology {
 		}
 		if master != 0 {
 			l.Master = &netinfo.LinkKey{Namespace: ns, Index: master}
-			l.Network = "back_net"
+			l.Network = map[int32]string{3: "bridge", 4: "back_net"}[master]
 		}
 		return l
 	}
