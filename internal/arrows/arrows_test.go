@@ -43,6 +43,7 @@ var may = map[string][]string{
 	"internal/lab/...": {"netinfo/netns", "internal/lab/..."},
 
 	"internal/arrows": {},
+	"internal/e2e":    {},
 	"internal/leak":   {},
 	"internal/deps":   {},
 
