@@ -90,8 +90,10 @@ func (n *node) publishName() error {
 	if err != nil {
 		return fmt.Errorf("name namespace: %w", err)
 	}
-	f.Close()
 	n.onClose(func() error { return os.Remove(path) })
+	if err := f.Close(); err != nil {
+		return fmt.Errorf("name namespace: %w", err)
+	}
 	if err := unix.Mount(n.ns.Path(), path, "", unix.MS_BIND, ""); err != nil {
 		return fmt.Errorf("name namespace: %w", &fs.PathError{Op: "bind", Path: path, Err: err})
 	}

@@ -39,10 +39,18 @@ const killDelay = 5 * time.Second
 // SIGKILL five seconds later.
 func Run(ctx context.Context, args ...string) (status int, err error) {
 	// The parent death signal comes when the thread that started the child
-	// ends (prctl(2)), so this thread has to stay until the child is gone.
-	runtime.LockOSThread()
-	defer runtime.UnlockOSThread()
+	// ends (prctl(2)). A goroutine of its own keeps one until the child is gone.
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		runtime.LockOSThread()
+		status, err = run(ctx, args)
+	}()
+	<-done
+	return status, err
+}
 
+func run(ctx context.Context, args []string) (int, error) {
 	report, reportTo, err := os.Pipe()
 	if err != nil {
 		return 0, fmt.Errorf("start lab: %w", err)
@@ -52,8 +60,7 @@ func Run(ctx context.Context, args ...string) (status int, err error) {
 	if err != nil {
 		return 0, errors.Join(fmt.Errorf("start lab: %w", err), reportTo.Close())
 	}
-	err = cmd.Start()
-	reportTo.Close()
+	err = errors.Join(cmd.Start(), reportTo.Close())
 	if err != nil {
 		if forbids(err) {
 			return 0, fmt.Errorf("%w: %w", ErrForbidden, err)

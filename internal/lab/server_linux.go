@@ -35,7 +35,8 @@ func ServeHTTP(in *netns.Handle, at netip.AddrPort, text string) (*Server, error
 	}
 	h := &http.Server{
 		ReadTimeout: exchangeTimeout, WriteTimeout: exchangeTimeout,
-		Handler: http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { io.WriteString(w, text) }),
+		// A client that hangs up early is its own business.
+		Handler: http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { _, _ = io.WriteString(w, text) }),
 	}
 	s := &Server{addr: l.Addr().(*net.TCPAddr).AddrPort(), close: h.Close, done: make(chan error, 1)}
 	go func() {
@@ -67,7 +68,7 @@ func EchoUDP(in *netns.Handle, at netip.AddrPort) (*Server, error) {
 				return
 			}
 			// An answer that can't be sent is lost, as any datagram may be.
-			c.WriteToUDPAddrPort(buf[:n], from)
+			_, _ = c.WriteToUDPAddrPort(buf[:n], from)
 		}
 	}()
 	return s, nil

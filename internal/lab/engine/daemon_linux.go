@@ -118,7 +118,7 @@ func (d *daemon) launch(args []string) error {
 		err := cmd.Start()
 		begun <- err
 		if err == nil {
-			cmd.Wait() // how it ended is in the log
+			_ = cmd.Wait() // how it ended is in the log
 		}
 	}()
 	if err := <-begun; err != nil {
@@ -145,7 +145,7 @@ func (d *daemon) awaitReady() error {
 		if err != nil {
 			continue
 		}
-		resp.Body.Close()
+		_ = resp.Body.Close()
 		if resp.StatusCode == http.StatusOK {
 			return nil
 		}

@@ -181,7 +181,11 @@ func (e *Engine) Namespace(container string) *netns.Handle {
 	if err != nil {
 		e.tb.Fatal(err)
 	}
-	e.tb.Cleanup(func() { ns.Close() })
+	e.tb.Cleanup(func() {
+		if err := ns.Close(); err != nil {
+			e.tb.Error(err)
+		}
+	})
 	return ns
 }
 

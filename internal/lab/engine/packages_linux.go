@@ -33,6 +33,11 @@ func missing() string {
 	if len(names) > 0 {
 		return "Debian packages " + strings.Join(names, ", ")
 	}
+	// dockerd does not start without. systemd mounts them; so does the package
+	// cgroupfs-mount where there is no systemd.
+	if mounts, err := os.ReadFile("/proc/self/mountinfo"); err != nil || !strings.Contains(string(mounts), " - cgroup") {
+		return "control groups mounted on /sys/fs/cgroup"
+	}
 	return ""
 }
 

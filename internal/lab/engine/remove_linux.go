@@ -112,12 +112,15 @@ func endProcesses(folder string, spaces []string) error {
 		isEngine := func(p process) bool { return p.program == "dockerd" }
 		inOrder := slices.ContainsFunc(left, isEngine) && time.Since(start) < stopTimeout/2
 		for _, p := range left {
+			var signal unix.Signal // none: the engine ends it
 			switch {
 			case !inOrder || !p.docker():
-				unix.Kill(p.pid, unix.SIGKILL)
+				signal = unix.SIGKILL
 			case isEngine(p) && p.pid != asked:
-				unix.Kill(p.pid, unix.SIGTERM)
-				asked = p.pid
+				signal, asked = unix.SIGTERM, p.pid
+			}
+			if err := unix.Kill(p.pid, signal); err != nil && !errors.Is(err, unix.ESRCH) {
+				return fmt.Errorf("end %s, process %d: %w", p.program, p.pid, err)
 			}
 		}
 	}
@@ -204,7 +207,7 @@ func removeControlGroups(folder string) {
 		for _, pattern := range []string{"*/docker/%s", "docker/%s", "system.slice/docker-%s.scope"} {
 			groups, _ := filepath.Glob("/sys/fs/cgroup/" + fmt.Sprintf(pattern, c.Name()))
 			for _, g := range groups {
-				os.Remove(g)
+				_ = os.Remove(g)
 			}
 		}
 	}
