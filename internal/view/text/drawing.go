@@ -118,8 +118,10 @@ func (st Style) down(stations []station) []string {
 			put(drawingIndent + st.Paint(Dim, s.space))
 		}
 		line := drawingIndent + "  " + st.Paint(Name, s.name)
-		if len(s.below) > 0 {
-			line += "  " + strings.Join(s.below, "  ")
+		for _, b := range s.below {
+			if b != "" {
+				line += "  " + b
+			}
 		}
 		put(line)
 		if i < len(stations)-1 {

@@ -76,6 +76,23 @@ func (e *explanation) place(id netns.ID) string {
 	return e.Escape(e.Topology.NamespaceName(id))
 }
 
+// sentence returns s with a capital letter, if it begins with "the": names keep
+// their own.
+func sentence(s string) string {
+	if rest, ok := strings.CutPrefix(s, "the "); ok {
+		return "The " + rest
+	}
+	return s
+}
+
+// cli returns the engine's own command.
+func (e *explanation) cli() string {
+	if engine := e.Topology.Engine; engine != nil && strings.Contains(engine.Name, "Podman") {
+		return "podman"
+	}
+	return "docker"
+}
+
 // linkName returns the name of a link, or how else to call it.
 func (e *explanation) linkName(k netinfo.LinkKey) string {
 	if l := e.Topology.Link(k); l != nil {

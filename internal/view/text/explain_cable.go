@@ -15,7 +15,7 @@ func (e *explanation) cable(l *netinfo.Link) {
 	here := e.Topology.Namespace(l.Key.Namespace)
 	far := e.Topology.Link(l.Peer.Key)
 	e.say("%s %s (index %d) is one end of a veth, a virtual cable with two ends. It says: my peer has index %d %s.",
-		e.of(l.Key.Namespace), e.Escape(l.Name), l.Key.Index, l.PeerIndex, nsidWords(l.PeerNSID))
+		sentence(e.of(l.Key.Namespace)), e.Escape(l.Name), l.Key.Index, l.PeerIndex, nsidWords(l.PeerNSID))
 	switch {
 	case l.Peer.Key.Namespace == 0:
 		e.say("Which namespace that is could not be seen, so the other end is unknown. Root sees more.")

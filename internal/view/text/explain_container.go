@@ -22,14 +22,14 @@ func (e *explanation) container(c *netinfo.Container) {
 	}
 	e.troubles(c)
 	links := cabled(n)
-	if len(links) > 0 {
-		e.draw(e.path(e.stations(links[0])))
+	for _, l := range links {
+		e.draw(e.path(e.stations(l)))
 	}
 	e.part("Its namespace")
-	e.say("%s has links, addresses, routes and ports of its own, in the network namespace %s. Known by: %s.",
+	e.say("%s has links, addresses, routes and ports of its own, in the network namespace %s. natlens knows it by: %s.",
 		name, n.ID, e.Escape(c.Proof))
 	e.sharers(n, c)
-	e.check("docker inspect -f '{{.State.Pid}}' %s", quote(name))
+	e.check(e.cli()+" inspect -f '{{.State.Pid}}' %s", quote(name))
 	if c.PID > 0 {
 		e.checkAsRoot("readlink /proc/%d/ns/net", c.PID)
 	}
@@ -86,7 +86,7 @@ func (e *explanation) unproven(c *netinfo.Container) {
 	for _, p := range c.Endpoints {
 		e.say("The engine says: on network %s it has %s.", e.Escape(p.Network), enumerate(strings.Fields(prefixes(p.Addresses))))
 	}
-	e.check("docker inspect -f '{{json .NetworkSettings.Networks}}' %s", quote(e.Escape(c.Name)))
+	e.check(e.cli()+" inspect -f '{{json .NetworkSettings.Networks}}' %s", quote(e.Escape(c.Name)))
 }
 
 // onHost tells of a container without a namespace of its own.
@@ -94,8 +94,8 @@ func (e *explanation) onHost(c *netinfo.Container) {
 	e.part("On the host's own network")
 	e.say("%s has no network namespace of its own: it uses the host's links, addresses and ports. There is no veth, no bridge and "+
 		"no NAT between it and the outside; a port it listens on is a port of the host, and -p has no effect.", e.Escape(c.Name))
-	e.say("Known by: %s.", e.Escape(c.Proof))
-	e.check("docker inspect -f '{{.HostConfig.NetworkMode}}' %s", quote(e.Escape(c.Name)))
+	e.say("natlens knows it by: %s.", e.Escape(c.Proof))
+	e.check(e.cli()+" inspect -f '{{.HostConfig.NetworkMode}}' %s", quote(e.Escape(c.Name)))
 	if c.PID > 0 {
 		e.checkAsRoot("readlink /proc/1/ns/net /proc/%d/ns/net", c.PID)
 	}
@@ -122,6 +122,7 @@ func (e *explanation) connection(l *netinfo.Link) {
 	case l.Peer != nil:
 		e.part("The cable of " + name)
 		e.say("%s has %s.", name, e.own(l))
+		e.inside(e.Topology.Namespace(l.Key.Namespace), "ip addr show "+quote(name))
 		e.cable(l)
 		if far := e.Topology.Link(l.Peer.Key); far != nil {
 			e.bridged(far, l)
@@ -173,7 +174,7 @@ func (e *explanation) bridged(far, inner *netinfo.Link) {
 		e.check("bridge link show dev %s", quote(e.Escape(far.Name)))
 	}
 	if network := e.bridgeNetwork(bridge); network != nil {
-		e.check("docker network inspect %s", quote(e.Escape(network.Name)))
+		e.check(e.cli()+" network inspect %s", quote(e.Escape(network.Name)))
 	}
 }
 

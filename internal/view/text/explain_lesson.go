@@ -92,7 +92,7 @@ func (e *explanation) lessonNAT() {
 	e.part("Try it")
 	e.say("In one terminal watch, in another send:")
 	e.command("#", "natlens watch icmp")
-	e.check("docker exec %s ping -c 1 %s", quote(e.Escape(n.Name)), e.pingable(last))
+	e.check("%s exec %s ping -c 1 %s", e.cli(), quote(e.Escape(n.Name)), e.pingable(last))
 	e.asRoot = true
 }
 

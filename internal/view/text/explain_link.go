@@ -20,12 +20,16 @@ func (e *explanation) link(l *netinfo.Link) {
 	if what == "" {
 		what = "a link of the kind " + e.Escape(l.Kind)
 	}
-	e.title(e.Escape(l.Name), strings.Join([]string{what, where + ",", "index", e.index(l) + ",", "state", e.Escape(l.State)}, " "))
+	name := e.Escape(l.Name)
+	if l.Key.Namespace != e.Topology.Self {
+		name = e.Escape(e.Topology.NamespaceName(l.Key.Namespace)) + ":" + name
+	}
+	e.title(name, strings.Join([]string{what, where + ",", "index", e.index(l) + ",", "state", e.Escape(l.State)}, " "))
 	switch {
 	case l.Role == netinfo.RoleLoopback:
 		e.part("Itself")
-		e.say("What %s sends to its own addresses passes here and nowhere else. 127.0.0.1 means another machine in every "+
-			"namespace: a container's 127.0.0.1 is not the host's.", e.place(l.Key.Namespace))
+		e.say("What %s sends to its own addresses passes here and nowhere else. Every namespace has a loopback of its own: 127.0.0.1 "+
+			"in a container is that container, never the host.", e.place(l.Key.Namespace))
 		e.inside(n, "ip addr show lo")
 	case l.Role == netinfo.RoleBridge:
 		e.bridgeLink(n, l)
@@ -64,7 +68,7 @@ func (e *explanation) vethLink(l *netinfo.Link) {
 
 // bridgeLink tells of a bridge and what is plugged into it.
 func (e *explanation) bridgeLink(n *netinfo.Namespace, l *netinfo.Link) {
-	e.draw(e.tree(drawingIndent, []branch{e.bridgeBranch(l)}))
+	e.draw(e.bridgeDrawing(l))
 	e.part("A switch inside the kernel")
 	name := e.Escape(l.Name)
 	e.say("Everything plugged into %s reaches everything else on it directly, by MAC address, without routing or NAT.", name)

@@ -19,17 +19,17 @@ func (e *explanation) network(n *netinfo.Network) {
 	case "host":
 		e.part("No network of its own")
 		e.say("A container with --network host has no namespace: it uses the host's links, addresses and ports as they are. No veth, no NAT.")
-		e.check("docker network inspect %s", quote(name))
+		e.check(e.cli()+" network inspect %s", quote(name))
 		return
 	case "null":
 		e.part("No network at all")
 		e.say("A container with --network none has a namespace with a loopback and nothing else.")
-		e.check("docker network inspect %s", quote(name))
+		e.check(e.cli()+" network inspect %s", quote(name))
 		return
 	}
 	if n.BridgeLink != nil {
 		if bridge := e.Topology.Link(*n.BridgeLink); bridge != nil {
-			e.draw(e.tree(drawingIndent, []branch{e.bridgeBranch(bridge)}))
+			e.draw(e.bridgeDrawing(bridge))
 		}
 	} else if n.Driver == "bridge" {
 		e.part("Not found here")
@@ -72,7 +72,7 @@ func (e *explanation) networkFacts(n *netinfo.Network) {
 			e.say("Traffic between its containers is forbidden (icc=false).")
 		}
 	}
-	e.check("docker network inspect %s", quote(name))
+	e.check(e.cli()+" network inspect %s", quote(name))
 	if n.Driver == "bridge" {
 		e.networkOut(n)
 	}
@@ -101,6 +101,8 @@ func (e *explanation) networkOut(n *netinfo.Network) {
 	switch {
 	case n.Internal:
 		e.say("Nothing gets out: the network is internal, and the engine's rules drop what would leave it.")
+		e.checkAsRoot("iptables -S")
+		return
 	case n.Masquerade:
 		e.say("Masquerading is on: the engine makes a rule that puts the host's own address in the place of a container's.")
 	default:
@@ -118,9 +120,16 @@ func (e *explanation) isolation() {
 		}
 	}
 	if bridges > 1 {
-		e.say("The engine's rules drop packets from one bridge network to another. A container that must talk to both is put on both: " +
-			"docker network connect NETWORK CONTAINER")
+		e.say("The engine's rules drop packets from one bridge network to another.")
+		e.checkAsRoot("iptables -S FORWARD")
+		e.say("A container that must talk to both is put on both: %s network connect NETWORK CONTAINER", e.cli())
 	}
+}
+
+// bridgeDrawing draws one bridge and its ports.
+func (e *explanation) bridgeDrawing(l *netinfo.Link) []string {
+	b := e.bridgeBranch(l)
+	return append([]string{e.Cut(drawingIndent+b.text, e.Columns())}, e.tree(drawingIndent, b.sub)...)
 }
 
 // bridgeBranch draws a bridge and its ports.

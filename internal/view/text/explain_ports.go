@@ -31,7 +31,9 @@ func groupPorts(c *netinfo.Container) []publishedPort {
 			all = append(all, publishedPort{Port: p})
 		}
 		if p.HostAddress.IsValid() {
-			all[i].HostAddress = p.HostAddress
+			if len(all[i].at) == 0 {
+				all[i].HostAddress = p.HostAddress
+			}
 			all[i].at = append(all[i].at, p.HostAddress)
 		}
 	}
@@ -51,7 +53,7 @@ func (e *explanation) ports(c *netinfo.Container) {
 	}
 	if !some {
 		e.say("No port is published: from outside the host nobody can begin a connection to %s.", e.Escape(c.Name))
-		e.check("docker port %s", quote(e.Escape(c.Name)))
+		e.check(e.cli()+" port %s", quote(e.Escape(c.Name)))
 	}
 	e.unpublished(c, groups)
 }
@@ -64,7 +66,8 @@ func (e *explanation) publishedPort(c *netinfo.Container, p publishedPort) {
 		e.rule(m.Rule.Text)
 		e.checkRule(m.Rule)
 	}
-	e.check("docker port %s", quote(name))
+	e.check(e.cli()+" port %s", quote(name))
+	e.proxy(p)
 	e.behind(c, p, e.Behind(c, p.Port))
 	if n := e.Topology.Namespace(c.Namespace); n != nil {
 		if p.Protocol == "udp" {
@@ -93,6 +96,20 @@ func (e *explanation) hostAddresses(at []netip.AddrPort) string {
 	return enumerate(words)
 }
 
+// proxy tells of the host's own socket on a published port.
+func (e *explanation) proxy(p publishedPort) {
+	port := p.HostAddress.Port()
+	for _, l := range e.Sockets[e.Topology.Self].Listeners {
+		if l.Protocol != p.Protocol || l.Address.Port() != port {
+			continue
+		}
+		e.say("The host has a socket on that port, too: docker-proxy as a rule. It takes what NAT does not, such as connections "+
+			"from the host to 127.0.0.1:%d, and begins new ones from the host's own address.", port)
+		e.checkAsRoot("ss -lnp --%s sport = :%d", p.Protocol, port)
+		return
+	}
+}
+
 // behind says whether somebody answers, and if not, how to mend it.
 func (e *explanation) behind(c *netinfo.Container, p publishedPort, b explain.Behind) {
 	name := e.Escape(c.Name)
@@ -116,7 +133,7 @@ func (e *explanation) behind(c *netinfo.Container, p publishedPort, b explain.Be
 		if others := reachable(b.Others); len(others) > 0 {
 			e.say("%s %s there. To reach it, publish that port: -p %d:%d", sockets(others), listens(others), p.HostAddress.Port(), others[0].Address.Port())
 		} else {
-			e.say("Has the program started, and on which port? docker logs %s", quote(name))
+			e.say("Has the program started, and on which port? %s logs %s", e.cli(), quote(name))
 		}
 	default:
 		if b.Err != nil {

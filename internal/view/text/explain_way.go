@@ -1,8 +1,6 @@
 package text
 
 import (
-	"strings"
-
 	"natlens/internal/explain"
 	"natlens/netinfo"
 	"natlens/netinfo/netfilter"
@@ -47,10 +45,13 @@ func (e *explanation) wayOut(n *netinfo.Namespace) {
 			e.warn("But the host passes nothing on: net.ipv4.ip_forward is 0. Turn it on: sysctl -w net.ipv4.ip_forward=1")
 			e.check("sysctl net.ipv4.ip_forward")
 		}
-		e.say("%s%s passes it on by %s to %s.", strings.ToUpper(e.place(s.Namespace.ID)[:1]), e.place(s.Namespace.ID)[1:],
-			e.Escape(s.Out.Name), e.router(way, i))
+		e.say("%s passes it on by %s to %s.", sentence(e.place(s.Namespace.ID)), e.Escape(s.Out.Name), e.router(way, i))
 		e.inside(s.Namespace, "ip route get "+outside(source.Is4()))
 		e.sourceNAT(s, source.String())
+		if e.masquerades(s) {
+			e.say("Answers come back to %s; conntrack remembers whose they are and puts %s back.", s.Source, source)
+			e.checkAsRoot("conntrack -L --src-nat")
+		}
 	}
 }
 
@@ -82,15 +83,13 @@ func (e *explanation) sourceNAT(s *explain.Step, source string) {
 	case s.RulesOK && s.NAT.Certainty == netfilter.Covered:
 		e.say("On leaving, the source %s becomes %s (%s), by this rule:", source, uplink, s.NAT.Kind)
 		e.rule(s.NAT.Rule.Text)
-		e.say("Answers come back to %s; conntrack remembers whose they are and puts %s back.", uplink, source)
 		e.checkRule(s.NAT.Rule)
-		e.checkAsRoot("conntrack -L --src-nat")
 	case s.RulesOK && s.NAT.Certainty == netfilter.NoRule:
 		e.say("No NAT rule covers it: %s stays the source, and answers come only if the routers outside know the way to it.", source)
 		e.checkAsRoot("iptables -t nat -S POSTROUTING")
 	case network != nil && network.Internal:
 		e.say("The network %s is internal: the engine's rules drop what would leave it.", e.Escape(network.Name))
-		e.check("docker network inspect %s", quote(e.Escape(network.Name)))
+		e.check(e.cli()+" network inspect %s", quote(e.Escape(network.Name)))
 	case network != nil:
 		e.say("%s", e.whyNoRule(s))
 		if network.Masquerade {
