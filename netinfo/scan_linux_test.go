@@ -202,9 +202,7 @@ func TestScanResolvesManyEqualPeerIndexes(t *testing.T) {
 	connect(t, nested, "eth0", children[2], "below")
 	ip(t, "-n", host, "link", "add", "mv0", "link", "in0", "netns", children[3], "type", "macvlan", "mode", "bridge")
 
-	// Duplicate address detection changes states for a while.
-	time.Sleep(100 * time.Millisecond)
-	top := scanFrom(t, host)
+	top := scanAtRest(t, host, append(children, nested, host)...)
 	checkAgainstIP(t, top, host)
 	for _, child := range append(children, nested) {
 		checkAgainstIP(t, top, child)
@@ -260,6 +258,30 @@ func TestScanCallsVethUplink(t *testing.T) {
 	if l := top.Namespace(idOf(t, inet)).LinkByName("eth0"); l.Role != RoleVeth {
 		t.Errorf("the other end is %s, want veth", l.Role)
 	}
+}
+
+// scanAtRest scans at a moment when nothing in the namespaces changes: a link's
+// state follows its peer's with a delay.
+func scanAtRest(t *testing.T, host string, names ...string) *Topology {
+	t.Helper()
+	look := func() string {
+		var all strings.Builder
+		for _, name := range names {
+			all.Write(ip(t, "-n", name, "addr"))
+			all.Write(ip(t, "-n", name, "-6", "route"))
+		}
+		return all.String()
+	}
+	for range 50 {
+		before := look()
+		time.Sleep(50 * time.Millisecond)
+		top := scanFrom(t, host)
+		if look() == before {
+			return top
+		}
+	}
+	t.Fatal("the namespaces do not come to rest")
+	return nil
 }
 
 // holdProcess starts a process in a new namespace and returns its id.
