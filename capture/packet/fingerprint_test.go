@@ -113,6 +113,10 @@ func TestFingerprintSurvivesTranslation(t *testing.T) {
 		n.sport, n.dport, n.ttl, n.tos = 61000, 8080, s.ttl-1, 0
 		n.icmpID = 61000
 		n.tags, n.padding = 0, 0
+		if s.protocol == 47 {
+			n.payload = slices.Clone(s.payload)
+			n.payload[6]++ // PPTP's call identifier
+		}
 		if got := fingerprintOf(n.build(t)); got != want {
 			t.Fatalf("%+v: %x, translated %x", s, want, got)
 		}
@@ -215,6 +219,20 @@ func TestFingerprintOfFragments(t *testing.T) {
 	b[35]++
 	if fingerprintOf(a) == fingerprintOf(b) {
 		t.Error("payload of a later fragment does not count")
+	}
+}
+
+// TestFingerprintOfCutOffHeaders holds that ports do not count as payload where
+// too little was captured to know the header.
+func TestFingerprintOfCutOffHeaders(t *testing.T) {
+	for _, p := range []layers.IPProtocol{layers.IPProtocolTCP, layers.IPProtocolUDP, layers.IPProtocolSCTP} {
+		s := spec{source: addr("10.0.0.1"), destination: addr("10.0.0.2"), ttl: 64, protocol: p, sport: 1, dport: 2}
+		n := s
+		n.sport = 61000
+		const cut = ethernetHeader + ipv4Header + 6
+		if a, b := fingerprintOf(s.build(t)[:cut]), fingerprintOf(n.build(t)[:cut]); a != b {
+			t.Errorf("%v: %x, other ports %x", p, a, b)
+		}
 	}
 }
 

@@ -202,6 +202,124 @@ func TestParseBytes(t *testing.T) {
 			},
 		},
 		{
+			name: "IPv6 later fragment of an extension header",
+			link: RawIP,
+			bytes: `60000000 0010 2c 40
+				fd000000000000000000000000000002
+				fd000000000000000000000000000007
+				3c 00 05a9 cafe0001   # destination options, offset 1448, more
+				3a00050201000000      # looks like them and is not`,
+			want: Headers{
+				Layers: LayerIPv6 | LayerFragment,
+				Tuple:  NewTuple(60, addr("fd00::2"), addr("fd00::7"), 0, 0),
+				Length: 56, TTL: 64, FragmentID: 0xcafe0001, FragmentOffset: 1448, MoreFragments: true,
+				PayloadOffset: 48, PayloadLength: 8,
+			},
+		},
+		{
+			name: "IPv6 longer than its length field can say",
+			link: RawIP,
+			bytes: `60000000 0000 06 40
+				fd000000000000000000000000000002
+				fd000000000000000000000000000007
+				1267 0050 00000001 00000002 50 10 0100 0000 0000`,
+			wire: 150000,
+			want: Headers{
+				Layers: LayerIPv6 | LayerTCP,
+				Tuple:  NewTuple(TCP, addr("fd00::2"), addr("fd00::7"), 4711, 80),
+				Length: 150000, TTL: 64,
+				TCPSeq: 1, TCPAck: 2, TCPFlags: ACK, TCPWindow: 256,
+				TransportOffset: 40, PayloadOffset: 60, PayloadLength: 150000 - 60,
+			},
+		},
+		{
+			name: "time exceeded quotes a later fragment",
+			bytes: ethIPv4 + `
+				45 c0 0038 0001 0000 40 01 0000 0a000002 0a000001
+				0b 01 0000 00000000
+				45 00 0099 0002 0010 40 11 0000 0a000001 0a000002
+				1267 0035 0085 0000   # payload`,
+			want: onEthernet(Headers{
+				Layers: LayerIPv4 | LayerICMP | LayerQuoted,
+				Tuple:  NewTuple(ICMP, addr("10.0.0.2"), addr("10.0.0.1"), 0, 0x0b01),
+				Quoted: NewTuple(UDP, addr("10.0.0.1"), addr("10.0.0.2"), 0, 0),
+				Length: 56, IPID: 1, TOS: 0xc0, TTL: 64,
+				ICMPType: 11, ICMPCode: 1,
+				NetworkOffset: 14, TransportOffset: 34, PayloadOffset: 42, PayloadLength: 28,
+			}, 0x0800),
+		},
+		{
+			name: "IPv6 time exceeded quotes a later fragment",
+			link: RawIP,
+			bytes: `60000000 0040 3a 40
+				fd000000000000000000000000000007
+				fd000000000000000000000000000002
+				03 01 0000 00000000
+				60000000 0010 2c 40
+				fd000000000000000000000000000002
+				fd000000000000000000000000000007
+				11 00 05a8 cafe0001
+				1267003500080000      # payload`,
+			want: Headers{
+				Layers: LayerIPv6 | LayerICMP | LayerQuoted,
+				Tuple:  NewTuple(ICMPv6, addr("fd00::7"), addr("fd00::2"), 0, 0x0301),
+				Quoted: NewTuple(UDP, addr("fd00::2"), addr("fd00::7"), 0, 0),
+				Length: 104, TTL: 64, ICMPType: 3, ICMPCode: 1,
+				TransportOffset: 40, PayloadOffset: 48, PayloadLength: 56,
+			},
+		},
+		{
+			name: "an error that quotes nothing",
+			bytes: ethIPv4 + `
+				45 c0 001c 0001 0000 40 01 0000 0a000002 0a000001
+				03 03 0000 00000000`,
+			want: onEthernet(Headers{
+				Layers: LayerIPv4 | LayerICMP | Malformed,
+				Tuple:  NewTuple(ICMP, addr("10.0.0.2"), addr("10.0.0.1"), 0, 0x0303),
+				Length: 28, IPID: 1, TOS: 0xc0, TTL: 64, ICMPType: 3, ICMPCode: 3,
+				NetworkOffset: 14, TransportOffset: 34, PayloadOffset: 42,
+			}, 0x0800),
+		},
+		{
+			name: "IP says more than was on the wire",
+			bytes: ethIPv4 + `
+				45 00 0064 0001 4000 40 11 0000 0a000001 0a000002
+				1267 0035 0050 0000`,
+			want: onEthernet(Headers{
+				Layers: LayerIPv4 | LayerUDP | Malformed,
+				Tuple:  NewTuple(UDP, addr("10.0.0.1"), addr("10.0.0.2"), 4711, 53),
+				Length: 100, IPID: 1, TTL: 64, DF: true,
+				NetworkOffset: 14, TransportOffset: 34, PayloadOffset: 42, PayloadLength: 72,
+			}, 0x0800),
+		},
+		{
+			name: "TCP with less than a header",
+			bytes: ethIPv4 + `
+				45 00 0028 0001 4000 40 06 0000 0a000001 0a000002
+				1267 0050 00000001 00000002 40 10 0100 0000 0000`,
+			want: onEthernet(Headers{
+				Layers: LayerIPv4 | LayerTCP | Malformed,
+				Tuple:  NewTuple(TCP, addr("10.0.0.1"), addr("10.0.0.2"), 4711, 80),
+				Length: 40, IPID: 1, TTL: 64, DF: true,
+				TCPSeq: 1, TCPAck: 2, TCPFlags: ACK, TCPWindow: 256,
+				NetworkOffset: 14, TransportOffset: 34, PayloadOffset: 54,
+			}, 0x0800),
+		},
+		{
+			name: "TCP options beyond the packet",
+			bytes: ethIPv4 + `
+				45 00 0028 0001 4000 40 06 0000 0a000001 0a000002
+				1267 0050 00000001 00000002 f0 10 0100 0000 0000
+				000000000000          # padding, not options`,
+			want: onEthernet(Headers{
+				Layers: LayerIPv4 | LayerTCP | Malformed,
+				Tuple:  NewTuple(TCP, addr("10.0.0.1"), addr("10.0.0.2"), 4711, 80),
+				Length: 40, IPID: 1, TTL: 64, DF: true,
+				TCPSeq: 1, TCPAck: 2, TCPFlags: ACK, TCPWindow: 256,
+				NetworkOffset: 14, TransportOffset: 34, PayloadOffset: 54,
+			}, 0x0800),
+		},
+		{
 			name: "ARP request",
 			bytes: `ffffffffffff 02420a000001 0806
 				0001 0800 06 04 0001

@@ -63,7 +63,7 @@ func (f *Filter) Match(j *trace.Journey) bool {
 	for i := range j.Translations {
 		t := &j.Translations[i]
 		for side, tuple := range [...]packet.Tuple{t.Before, t.After} {
-			if t.Between[side] >= 0 && len(j.Hops) > 0 || !tuple.Valid() {
+			if t.Between[side] >= 0 || !tuple.Valid() {
 				continue
 			}
 			s.set(tuple, tuple.HasPorts())

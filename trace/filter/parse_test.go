@@ -58,6 +58,8 @@ func TestParse(t *testing.T) {
 		{"src container back or 10.0.0.1", "src container back or src host 10.0.0.1"},
 		{"icmp and back", "icmp and container back"},
 		{"icmp and 10.0.0.1", "icmp and host 10.0.0.1"},
+		{"port 80 and tcp or back", "port 80 and tcp or container back"},
+		{"port 80 and tcp or 10.0.0.1", "port 80 and tcp or host 10.0.0.1"},
 		{"back and port 80", "container back and port 80"},
 		// Precedence.
 		{"tcp or udp and icmp", "tcp or udp and icmp"},
