@@ -226,7 +226,12 @@ func TestCloseLeavesNothingBehind(t *testing.T) {
 			}
 		})
 	}
-	takeSnapshot(t).compare(t, before)
+	after := takeSnapshot(t)
+	after.compare(t, before)
+	// Nor may earlier tests have left anything.
+	if len(after.Links) != 1 || len(after.Names) != 0 || len(after.Tables) != 0 {
+		t.Errorf("links %v, names %v, tables %v; want lo alone", after.Links, after.Names, after.Tables)
+	}
 }
 
 func listenICMP(t *testing.T, ns *netns.Handle) net.PacketConn {
