@@ -59,3 +59,5 @@ func be64(b []byte) (uint64, bool) {
 	}
 	return binary.BigEndian.Uint64(b), true
 }
+
+func putNative16(b []byte, v uint16) { binary.NativeEndian.PutUint16(b, v) }

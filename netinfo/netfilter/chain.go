@@ -1,3 +1,237 @@
 package netfilter
 
-type chain struct{}
+// chain is one chain of one table.
+type chain struct {
+	family string // ip, ip6, inet
+	table  string
+	name   string
+	base   bool
+	nat    bool // of type nat
+	hook   Hook // base chains
+	// priority orders base chains at one hook, the least first.
+	priority int32
+	policy   int32
+	rules    []rule
+	// incompatible: some rule could not be decoded at all.
+	incompatible bool
+}
+
+// rule is one rule of a chain.
+type rule struct {
+	ref         RuleRef
+	expressions []expression
+	comment     string // of the rule itself, as nft keeps it
+}
+
+// tableKey names a table in its namespace.
+type tableKey struct{ family, name string }
+
+// table is what the rules of one table refer to.
+type table struct {
+	chains map[string]*chain
+	sets   map[string]*set
+	// xtables: iptables-nft made and owns this table. It is taken for such
+	// when it is a table of iptables in ip or ip6 and all of its base chains
+	// are the ones that iptables makes, at the place where it puts them;
+	// iptables-nft itself refuses to touch any other ("table is
+	// incompatible").
+	xtables bool
+}
+
+// xtablesPriorities are where iptables puts its chains
+// (iptables/nft.c, xtables_ipv4). Hooks differ in the nat table alone.
+var xtablesPriorities = map[string]map[string]int32{
+	"nat":      {"PREROUTING": -100, "INPUT": 100, "OUTPUT": -100, "POSTROUTING": 100},
+	"filter":   {"INPUT": 0, "FORWARD": 0, "OUTPUT": 0},
+	"mangle":   {"PREROUTING": -150, "INPUT": -150, "FORWARD": -150, "OUTPUT": -150, "POSTROUTING": -150},
+	"raw":      {"PREROUTING": -300, "OUTPUT": -300},
+	"security": {"INPUT": 150, "FORWARD": 150, "OUTPUT": 150},
+}
+
+var hookOfXtablesChain = map[string]Hook{
+	"PREROUTING": Prerouting, "INPUT": Input, "FORWARD": Forward, "OUTPUT": Output, "POSTROUTING": Postrouting,
+}
+
+// isXtables decides table.xtables.
+func isXtables(key tableKey, chains map[string]*chain) bool {
+	places := xtablesPriorities[key.name]
+	if places == nil || key.family != "ip" && key.family != "ip6" {
+		return false
+	}
+	base := 0
+	for _, c := range chains {
+		if !c.base {
+			continue
+		}
+		base++
+		if priority, known := places[c.name]; !known || priority != c.priority || hookOfXtablesChain[c.name] != c.hook {
+			return false
+		}
+	}
+	return base > 0
+}
+
+// decodeChain reads the attributes of NFT_MSG_NEWCHAIN.
+func decodeChain(a attributes, family string) (c *chain, ok bool) {
+	c = &chain{family: family, policy: verdictAccept}
+	ok = true
+	for {
+		kind, value, more := a.next()
+		if !more {
+			return c, ok && a.spent() && c.name != ""
+		}
+		good := true
+		switch kind {
+		case 1:
+			c.table = text(value)
+		case 3:
+			c.name = text(value)
+		case 4:
+			c.base = true
+			c.hook, c.priority, good = decodeHook(value)
+		case 5:
+			var v uint32
+			v, good = be32(value)
+			c.policy = int32(v)
+		case 7:
+			c.nat = text(value) == "nat"
+		}
+		ok = ok && good
+	}
+}
+
+// hooks in the kernel's order (enum nf_inet_hooks).
+var hooks = [...]Hook{Prerouting, Input, Forward, Output, Postrouting}
+
+func decodeHook(b []byte) (h Hook, priority int32, ok bool) {
+	ok = true
+	a := attributes(b)
+	for {
+		kind, value, more := a.next()
+		if !more {
+			return h, priority, ok && a.spent()
+		}
+		var v uint32
+		good := true
+		switch kind {
+		case 1:
+			// Ingress and its like have higher numbers and no NAT.
+			if v, good = be32(value); good && int(v) < len(hooks) {
+				h = hooks[v]
+			}
+		case 2:
+			v, good = be32(value)
+			priority = int32(v)
+		}
+		ok = ok && good
+	}
+}
+
+// decodeRule reads the attributes of NFT_MSG_NEWRULE.
+func decodeRule(a attributes, family string, number uint8) (r rule, ok bool) {
+	r.ref.Family = family
+	ok = true
+	for {
+		kind, value, more := a.next()
+		if !more {
+			return r, ok && a.spent()
+		}
+		good := true
+		switch kind {
+		case 1:
+			r.ref.Table = text(value)
+		case 2:
+			r.ref.Chain = text(value)
+		case 3:
+			r.ref.Handle, good = be64(value)
+		case 4:
+			r.expressions, good = decodeExpressions(value, number)
+		case 7:
+			r.comment = decodeComment(value)
+		}
+		ok = ok && good
+	}
+}
+
+// decodeComment finds the comment in a rule's user data: a list of type, length
+// and value, a byte each but for the value (libnftnl, NFTNL_UDATA_RULE_COMMENT).
+func decodeComment(b []byte) string {
+	for len(b) >= 2 && len(b) >= 2+int(b[1]) {
+		if b[0] == 0 {
+			return text(b[2 : 2+int(b[1])])
+		}
+		b = b[2+int(b[1]):]
+	}
+	return ""
+}
+
+// natSets returns the names of the sets that rules of a table with NAT chains
+// look into; none for other tables.
+func (t *table) natSets() map[string]bool {
+	names := map[string]bool{}
+	nat := false
+	for _, c := range t.chains {
+		nat = nat || c.nat
+		for i := range c.rules {
+			for j := range c.rules[i].expressions {
+				if e := &c.rules[i].expressions[j]; e.name == "lookup" {
+					names[e.set] = true
+				}
+			}
+		}
+	}
+	if !nat {
+		return nil
+	}
+	return names
+}
+
+// setsMark reports whether an expression may change the packet's mark.
+func (e *expression) setsMark() bool {
+	switch e.name {
+	case "meta":
+		return e.opaque || e.hasSource && e.key == metaMark
+	case "target":
+		switch e.extension {
+		case "MARK", "CONNMARK", "TPROXY", "SET":
+			return true
+		}
+	}
+	return false
+}
+
+// finish puts together what evaluating needs, once all has been read: the base
+// chains in order, each rule's backend and text.
+func (r *Ruleset) finish() {
+	for key, t := range r.tables {
+		t.xtables = isXtables(key, t.chains)
+		for _, c := range t.chains {
+			if c.base && c.nat {
+				r.base = append(r.base, c)
+			}
+		}
+	}
+	r.order()
+	reached := map[*chain]bool{}
+	for _, c := range r.reachable() {
+		reached[c] = true
+		t := r.tables[tableKey{c.family, c.table}]
+		for i := range c.rules {
+			c.rules[i].describe(t)
+		}
+	}
+	for _, t := range r.tables {
+		for name, c := range t.chains {
+			if reached[c] {
+				continue
+			}
+			for i := range c.rules {
+				for j := range c.rules[i].expressions {
+					r.marks = r.marks || c.rules[i].expressions[j].setsMark()
+				}
+			}
+			// What no NAT chain leads to is not needed any more.
+			delete(t.chains, name)
+		}
+	}
+}

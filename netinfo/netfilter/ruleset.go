@@ -2,6 +2,7 @@ package netfilter
 
 import (
 	"net/netip"
+	"slices"
 
 	"natlens/capture/packet"
 	"natlens/netinfo/netns"
@@ -64,13 +65,91 @@ type Packet struct {
 type Match struct {
 	Certainty Certainty
 	Kind      string // snat, dnat, redirect, masquerade, netmap; empty unless Covered
-	Rule      RuleRef
+	// Rule is the rule that translates; with Unsure the one that could not be
+	// evaluated, if it is one rule.
+	Rule RuleRef
+	// Mark is the packet's mark behind the rules that were walked. Give it to
+	// the next hook's Packet.
+	Mark      uint32
+	MarkKnown bool
 }
 
 // Ruleset is the NAT chains of one namespace at one moment. It is immutable and
 // safe for concurrent use. A nil *Ruleset is unknown: NAT answers Unsure.
 type Ruleset struct {
 	Namespace netns.ID
-	Time      int64 // nanoseconds since the Unix epoch
-	chains    []chain
+	Time      int64    // nanoseconds since the Unix epoch
+	base      []*chain // of type nat, by priority
+	tables    map[tableKey]*table
+	marks     bool          // a rule outside of the NAT chains sets packet marks
+	legacy    []LegacyTable // of iptables-legacy, whose rules can't be read
+}
+
+// LegacyTable is a table that iptables-legacy made.
+type LegacyTable struct {
+	Family string // ip, ip6
+	Name   string // nat, filter, …
+}
+
+// Legacy returns the tables of iptables-legacy in this namespace. Their rules
+// are not read.
+func (r *Ruleset) Legacy() []LegacyTable {
+	if r == nil {
+		return nil
+	}
+	return slices.Clone(r.legacy)
+}
+
+// legacyNAT reports whether iptables-legacy may translate that family.
+func (r *Ruleset) legacyNAT(is4 bool) bool {
+	return slices.ContainsFunc(r.legacy, func(t LegacyTable) bool {
+		return t.Name == "nat" && (t.Family == "ip") == is4
+	})
+}
+
+// Rules returns every rule of the NAT chains and of those they lead to, table
+// by table and chain by chain, in order.
+func (r *Ruleset) Rules() []RuleRef {
+	if r == nil {
+		return nil
+	}
+	var refs []RuleRef
+	for _, c := range r.reachable() {
+		for i := range c.rules {
+			refs = append(refs, c.rules[i].ref)
+		}
+	}
+	return refs
+}
+
+// reachable returns the NAT base chains, by priority, each followed by the
+// chains that it jumps to and that were not there before.
+func (r *Ruleset) reachable() []*chain {
+	var all []*chain
+	seen := map[*chain]bool{}
+	var visit func(t *table, c *chain)
+	visit = func(t *table, c *chain) {
+		if c == nil || seen[c] {
+			return
+		}
+		seen[c] = true
+		all = append(all, c)
+		for i := range c.rules {
+			for j := range c.rules[i].expressions {
+				e := &c.rules[i].expressions[j]
+				if e.verdict.chain != "" {
+					visit(t, t.chains[e.verdict.chain])
+				}
+				if s := t.sets[e.set]; e.name == "lookup" && s != nil {
+					for k := range s.elements {
+						visit(t, t.chains[s.elements[k].verdict.chain])
+					}
+				}
+			}
+		}
+	}
+	for _, c := range r.base {
+		visit(r.tables[tableKey{c.family, c.table}], c)
+	}
+	return all
 }

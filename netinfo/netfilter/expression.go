@@ -1,0 +1,300 @@
+package netfilter
+
+// expression is one step of an nf_tables rule: the kernel's own instruction,
+// decoded (include/uapi/linux/netfilter/nf_tables.h). Which fields mean
+// something depends on name. An expression whose attributes are not understood
+// in full has opaque set, and nothing may be concluded from it but its name.
+type expression struct {
+	name   string
+	opaque bool
+
+	source, destination uint32 // registers; hasSource, hasDestination: which are there
+	hasSource           bool
+	hasDestination      bool
+
+	operation uint32 // cmp, range, bitwise
+	key       uint32 // meta key, fib result, nat type
+	flags     uint32 // fib, lookup, nat, masq, redir
+	family    uint32 // nat
+	base      uint32 // payload
+	offset    uint32 // payload
+	length    uint32 // payload, bitwise
+
+	data  []byte // cmp, immediate: value; range: from; bitwise: mask; match, target: the extension's own structure
+	data2 []byte // range: to; bitwise: xor
+	set   string // lookup
+
+	address, port   register // nat: the lowest address and port; redir, masq: the port
+	addressTo       register
+	portTo          register
+	verdict         verdict
+	extension       string // match, target: name of the xtables extension
+	extensionFamily uint8  // of the table: decides the shape of data
+	revision        uint32
+	prefix          string // log
+}
+
+// register is a register that may be absent.
+type register struct {
+	number uint32
+	there  bool
+}
+
+// verdict is what an immediate puts into the verdict register.
+type verdict struct {
+	there bool
+	code  int32
+	chain string
+}
+
+// Verdict codes (include/uapi/linux/netfilter.h, nf_tables.h).
+const (
+	verdictDrop   int32 = 0
+	verdictAccept int32 = 1
+	verdictBreak  int32 = -2
+	verdictJump   int32 = -3
+	verdictGoto   int32 = -4
+	verdictReturn int32 = -5
+)
+
+// Numbers that expressions hold.
+const (
+	cmpEqual        = 0
+	cmpNotEqual     = 1
+	cmpLess         = 2
+	cmpLessEqual    = 3
+	cmpGreater      = 4
+	cmpGreaterEqual = 5
+
+	payloadNetwork   = 1
+	payloadTransport = 2
+
+	metaMark     = 3
+	metaProtocol = 1
+	metaIIFName  = 6
+	metaOIFName  = 7
+	metaNFProto  = 15
+	metaL4Proto  = 16
+
+	fibResultType = 3
+	fibSource     = 1
+	fibDest       = 2
+
+	lookupInvert = 1
+
+	natSource      = 0
+	natDestination = 1
+
+	rangeMapAddresses = 1 << 0 // NF_NAT_RANGE_MAP_IPS
+	rangePorts        = 1 << 1
+	rangeRandom       = 1 << 2
+	rangePersistent   = 1 << 3
+	rangeRandomFully  = 1 << 4
+	rangePortOffset   = 1 << 5
+	rangeNetmap       = 1 << 6
+)
+
+// decodeExpressions reads NFTA_RULE_EXPRESSIONS. It reports false when the list
+// itself is malformed.
+func decodeExpressions(b []byte, family uint8) (list []expression, ok bool) {
+	a := attributes(b)
+	for {
+		_, element, more := a.next()
+		if !more {
+			return list, a.spent()
+		}
+		list = append(list, decodeExpression(element, family))
+	}
+}
+
+func decodeExpression(b []byte, family uint8) expression {
+	const nameAttribute, dataAttribute = 1, 2
+	var e expression
+	var data []byte
+	a := attributes(b)
+	for {
+		kind, value, more := a.next()
+		if !more {
+			break
+		}
+		switch kind {
+		case nameAttribute:
+			e.name = text(value)
+		case dataAttribute:
+			data = value
+		}
+	}
+	e.extensionFamily = family
+	known := e.decode(data)
+	e.opaque = !known || !a.spent()
+	return e
+}
+
+// decode reads the attributes of an expression whose name is known, and
+// reports whether it understood them all.
+func (e *expression) decode(b []byte) bool {
+	shape, known := expressionShapes[e.name]
+	if !known {
+		return false
+	}
+	a := attributes(b)
+	for {
+		kind, value, more := a.next()
+		if !more {
+			return a.spent()
+		}
+		read := shape[kind]
+		if read == nil || !read(e, value) {
+			return false
+		}
+	}
+}
+
+type attributeReader func(e *expression, value []byte) bool
+
+// expressionShapes says, for each expression and attribute, where the value
+// goes. Counters and logs keep nothing that decides.
+var expressionShapes = map[string]map[uint16]attributeReader{
+	"payload":   {1: readDestination, 2: number(func(e *expression) *uint32 { return &e.base }), 3: number(func(e *expression) *uint32 { return &e.offset }), 4: readLength},
+	"meta":      {1: readDestination, 2: readKey, 3: readSource},
+	"cmp":       {1: readSource, 2: readOperation, 3: readData},
+	"range":     {1: readSource, 2: readOperation, 3: readData, 4: readData2},
+	"bitwise":   {1: readSource, 2: readDestination, 3: readLength, 4: readData, 5: readData2, 6: readOperation},
+	"lookup":    {1: readSet, 2: readSource, 3: readDestination, 4: ignore, 5: readFlags},
+	"immediate": {1: readDestination, 2: readImmediate},
+	"fib":       {1: readDestination, 2: readKey, 3: readFlags},
+	"nat": {
+		1: readKey, 2: number(func(e *expression) *uint32 { return &e.family }),
+		3: readRegister(func(e *expression) *register { return &e.address }), 4: readRegister(func(e *expression) *register { return &e.addressTo }),
+		5: readPort, 6: readPortTo, 7: readFlags,
+	},
+	"masq":    {1: readFlags, 2: readPort, 3: readPortTo},
+	"redir":   {1: readPort, 2: readPortTo, 3: readFlags},
+	"match":   {1: readExtension, 2: readRevision, 3: readRaw},
+	"target":  {1: readExtension, 2: readRevision, 3: readRaw},
+	"counter": {1: ignore, 2: ignore, 3: ignore},
+	"log":     {1: ignore, 2: readPrefix, 3: ignore, 4: ignore, 5: ignore, 6: ignore},
+}
+
+func ignore(*expression, []byte) bool { return true }
+
+func number(field func(*expression) *uint32) attributeReader {
+	return func(e *expression, value []byte) (ok bool) {
+		*field(e), ok = be32(value)
+		return ok
+	}
+}
+
+func readRegister(field func(*expression) *register) attributeReader {
+	return func(e *expression, value []byte) (ok bool) {
+		r := field(e)
+		r.number, ok = be32(value)
+		r.there = ok
+		return ok
+	}
+}
+
+var (
+	readOperation = number(func(e *expression) *uint32 { return &e.operation })
+	readKey       = number(func(e *expression) *uint32 { return &e.key })
+	readFlags     = number(func(e *expression) *uint32 { return &e.flags })
+	readLength    = number(func(e *expression) *uint32 { return &e.length })
+	readRevision  = number(func(e *expression) *uint32 { return &e.revision })
+	readPort      = readRegister(func(e *expression) *register { return &e.port })
+	readPortTo    = readRegister(func(e *expression) *register { return &e.portTo })
+)
+
+func readSource(e *expression, value []byte) (ok bool) {
+	e.source, ok = be32(value)
+	e.hasSource = ok
+	return ok
+}
+
+func readDestination(e *expression, value []byte) (ok bool) {
+	e.destination, ok = be32(value)
+	e.hasDestination = ok
+	return ok
+}
+
+func readData(e *expression, value []byte) (ok bool) {
+	e.data, ok = dataValue(value)
+	return ok
+}
+
+func readData2(e *expression, value []byte) (ok bool) {
+	e.data2, ok = dataValue(value)
+	return ok
+}
+
+func readImmediate(e *expression, value []byte) (ok bool) {
+	if e.verdict, ok = dataVerdict(value); ok {
+		return true
+	}
+	e.data, ok = dataValue(value)
+	return ok
+}
+
+func readSet(e *expression, value []byte) bool {
+	e.set = text(value)
+	return true
+}
+
+func readExtension(e *expression, value []byte) bool {
+	e.extension = text(value)
+	return true
+}
+
+func readPrefix(e *expression, value []byte) bool {
+	e.prefix = text(value)
+	return true
+}
+
+func readRaw(e *expression, value []byte) bool {
+	e.data = append([]byte(nil), value...)
+	return true
+}
+
+// dataValue reads NFTA_DATA_VALUE, copying it out of the message.
+func dataValue(b []byte) ([]byte, bool) {
+	a := attributes(b)
+	kind, value, ok := a.next()
+	if !ok || kind != 1 || !a.spent() {
+		return nil, false
+	}
+	return append([]byte{}, value...), true
+}
+
+// dataVerdict reads NFTA_DATA_VERDICT.
+func dataVerdict(b []byte) (v verdict, ok bool) {
+	a := attributes(b)
+	kind, value, more := a.next()
+	if !more || kind != 2 {
+		return v, false
+	}
+	for nested := attributes(value); ; {
+		kind, value, more := nested.next()
+		if !more {
+			return v, v.there && nested.spent()
+		}
+		switch kind {
+		case 1:
+			code, good := be32(value)
+			if !good {
+				return v, false
+			}
+			v.there, v.code = true, int32(code)
+		case 2:
+			v.chain = text(value)
+		}
+	}
+}
+
+// text returns a NUL-terminated string without its end.
+func text(b []byte) string {
+	for i, c := range b {
+		if c == 0 {
+			return string(b[:i])
+		}
+	}
+	return string(b)
+}

@@ -1,0 +1,268 @@
+package netfilter
+
+import (
+	"bufio"
+	"errors"
+	"fmt"
+	"os"
+	"strings"
+
+	"golang.org/x/sys/unix"
+
+	"natlens/netinfo/netns"
+)
+
+// Messages of nf_tables (enum nf_tables_msg_types).
+const (
+	nftNewChain   = 3
+	nftGetChain   = 4
+	nftNewRule    = 6
+	nftGetRule    = 7
+	nftNewSet     = 9
+	nftGetSet     = 10
+	nftNewSetElem = 12
+	nftGetSetElem = 13
+	nftNewGen     = 15
+	nftGetGen     = 16
+)
+
+var familyNames = map[uint8]string{familyInet: "inet", familyIPv4: "ip", familyIPv6: "ip6"}
+var familyNumbers = map[string]uint8{"inet": familyInet, "ip": familyIPv4, "ip6": familyIPv6}
+
+// errChanged: the ruleset changed while it was read.
+var errChanged = errors.New("the ruleset keeps changing")
+
+// ReadRuleset reads the rules of a namespace: a handful of system calls, and
+// one more for each set that NAT rules look into. It needs CAP_NET_ADMIN there.
+// A kernel without nf_tables has an empty Ruleset. Rules are read as of one
+// moment; when they keep changing meanwhile, that is the error.
+func ReadRuleset(ns *netns.Handle) (*Ruleset, error) {
+	s, err := openSocket(ns, 0, 0)
+	if err != nil {
+		return nil, fmt.Errorf("read rules of %v: %w", ns.ID(), err)
+	}
+	defer func() { _ = s.close() }()
+	r, err := s.readRuleset(ns, newReceiver(1, dumpDatagramSize))
+	if err != nil {
+		return nil, fmt.Errorf("read rules of %v: %w", ns.ID(), err)
+	}
+	return r, nil
+}
+
+// readRuleset tries until nothing changes while it reads.
+func (s *socket) readRuleset(ns *netns.Handle, in *receiver) (*Ruleset, error) {
+	const tries = 10
+	for range tries {
+		before, err := s.generation(in)
+		if err != nil {
+			return nil, err
+		}
+		r := &Ruleset{Namespace: ns.ID(), Time: now(), tables: map[tableKey]*table{}}
+		if before != noTables {
+			if err := s.readTables(in, r); err != nil {
+				return nil, err
+			}
+		}
+		if r.legacy, err = legacyTables(ns); err != nil {
+			return nil, err
+		}
+		after, err := s.generation(in)
+		if err != nil {
+			return nil, err
+		}
+		if before == after {
+			return r, nil
+		}
+	}
+	return nil, errChanged
+}
+
+// noTables is the generation of a kernel that has no nf_tables; the kernel's
+// own begin with 1.
+const noTables = 0
+
+// generation returns the number that every change of the ruleset raises.
+func (s *socket) generation(in *receiver) (generation uint32, err error) {
+	err = s.ask(in, nftGetGen, 0, 0, nil, func(sub uint8, _ uint8, a attributes) {
+		if _, value, ok := a.next(); ok && sub == nftNewGen {
+			generation, _ = be32(value)
+		}
+	})
+	if errors.Is(err, unix.EINVAL) || errors.Is(err, unix.EOPNOTSUPP) {
+		return noTables, nil
+	}
+	return generation, err
+}
+
+// ask sends a request and hands every message of the answer to f.
+func (s *socket) ask(in *receiver, sub uint8, flags uint16, family uint8, attrs []byte, f func(sub, family uint8, a attributes)) error {
+	if err := s.request(subsystemNFTables, sub, flags, family, attrs); err != nil {
+		return err
+	}
+	for {
+		n, err := in.receive(s)
+		if err != nil {
+			return err
+		}
+		for i := range n {
+			data, ok := in.datagram(i)
+			if !ok {
+				return errMalformed
+			}
+			done, err := s.answer(data, flags, f)
+			if done || err != nil {
+				return err
+			}
+		}
+	}
+}
+
+var errMalformed = errors.New("malformed message")
+
+// answer goes through one datagram and reports whether it ends the answer.
+func (s *socket) answer(data []byte, flags uint16, f func(sub, family uint8, a attributes)) (done bool, err error) {
+	for len(data) > 0 {
+		m, rest, ok := nextMessage(data)
+		if !ok {
+			return true, errMalformed
+		}
+		data = rest
+		if m.sequence != s.sequence {
+			continue
+		}
+		if m.kind == messageDone || m.kind == messageError {
+			return true, m.err()
+		}
+		subsystem, sub := m.subsystem()
+		family, a, ok := m.attributes()
+		if subsystem != subsystemNFTables || !ok {
+			return true, errMalformed
+		}
+		f(sub, family, a)
+		done = flags&flagDump == 0
+	}
+	return done, nil
+}
+
+// readTables reads chains, rules and the sets that NAT rules use.
+func (s *socket) readTables(in *receiver, r *Ruleset) error {
+	err := s.ask(in, nftGetChain, flagDump, unix.AF_UNSPEC, nil, func(sub, family uint8, a attributes) {
+		name := familyNames[family]
+		if sub != nftNewChain || name == "" {
+			return
+		}
+		if c, ok := decodeChain(a, name); ok {
+			r.table(name, c.table).chains[c.name] = c
+		}
+	})
+	if err != nil {
+		return fmt.Errorf("chains: %w", err)
+	}
+	err = s.ask(in, nftGetRule, flagDump, unix.AF_UNSPEC, nil, func(sub, family uint8, a attributes) {
+		name := familyNames[family]
+		if sub != nftNewRule || name == "" {
+			return
+		}
+		one, ok := decodeRule(a, name, family)
+		if c := r.table(name, one.ref.Table).chains[one.ref.Chain]; c != nil {
+			c.incompatible = c.incompatible || !ok
+			one.ref.Position = len(c.rules) + 1
+			c.rules = append(c.rules, one)
+		}
+	})
+	if err != nil {
+		return fmt.Errorf("rules: %w", err)
+	}
+	err = s.ask(in, nftGetSet, flagDump, unix.AF_UNSPEC, nil, func(sub, family uint8, a attributes) {
+		name := familyNames[family]
+		if sub != nftNewSet || name == "" {
+			return
+		}
+		if in, one, ok := decodeSet(a); ok {
+			r.table(name, in).sets[one.name] = one
+		}
+	})
+	if err != nil {
+		return fmt.Errorf("sets: %w", err)
+	}
+	if err := s.readElements(in, r); err != nil {
+		return err
+	}
+	r.finish()
+	return nil
+}
+
+// table returns the table, made at its first mention.
+func (r *Ruleset) table(family, name string) *table {
+	key := tableKey{family, name}
+	if r.tables[key] == nil {
+		r.tables[key] = &table{chains: map[string]*chain{}, sets: map[string]*set{}}
+	}
+	return r.tables[key]
+}
+
+// readElements reads the elements of the sets that tables with NAT chains use.
+func (s *socket) readElements(in *receiver, r *Ruleset) error {
+	for key, t := range r.tables {
+		for name := range t.natSets() {
+			one := t.sets[name]
+			if one == nil {
+				continue
+			}
+			attrs := appendText(appendText(nil, 1, key.name), 2, name)
+			err := s.ask(in, nftGetSetElem, flagDump, familyNumbers[key.family], attrs, func(sub, _ uint8, a attributes) {
+				if sub != nftNewSetElem {
+					return
+				}
+				elements, ok := decodeElements(a)
+				one.elements = append(one.elements, elements...)
+				one.unreadable = one.unreadable || !ok
+			})
+			if errors.Is(err, unix.ENOENT) {
+				continue // gone meanwhile: the generation tells
+			}
+			if err != nil {
+				return fmt.Errorf("set %s: %w", name, err)
+			}
+			one.seal()
+		}
+	}
+	return nil
+}
+
+// appendText appends a string attribute.
+func appendText(b []byte, kind uint16, value string) []byte {
+	n := 4 + len(value) + 1
+	b = append(b, 0, 0, 0, 0)
+	h := b[len(b)-4:]
+	putNative16(h, uint16(n))
+	putNative16(h[2:], kind)
+	b = append(b, value...)
+	return append(b, make([]byte, 1+(-n&3))...) // the end, and the padding
+}
+
+// LegacyTables returns the tables that iptables-legacy has made in a
+// namespace. Asking the kernel for their content would create them; the list
+// of their names in /proc does not.
+func LegacyTables(ns *netns.Handle) ([]LegacyTable, error) { return legacyTables(ns) }
+
+func legacyTables(ns *netns.Handle) (tables []LegacyTable, err error) {
+	err = ns.Do(func() error {
+		for _, list := range []struct{ family, path string }{
+			{"ip", "/proc/thread-self/net/ip_tables_names"}, {"ip6", "/proc/thread-self/net/ip6_tables_names"},
+		} {
+			b, err := os.ReadFile(list.path)
+			if errors.Is(err, os.ErrNotExist) {
+				continue // a kernel without iptables-legacy
+			}
+			if err != nil {
+				return err
+			}
+			for lines := bufio.NewScanner(strings.NewReader(string(b))); lines.Scan(); {
+				tables = append(tables, LegacyTable{Family: list.family, Name: lines.Text()})
+			}
+		}
+		return nil
+	})
+	return tables, err
+}

@@ -1,0 +1,429 @@
+package netfilter
+
+import (
+	"encoding/binary"
+	"fmt"
+	"net/netip"
+	"strconv"
+	"strings"
+)
+
+// nftText writes a rule as nft -s list ruleset does: without the counters'
+// values. What it has no words for stands in brackets, where it is in the rule.
+func nftText(r *rule, t *table) string {
+	w := nftWriter{family: r.ref.Family}
+	list := r.terms(t)
+	for i := range list {
+		if w.implied(list, i) {
+			continue
+		}
+		w.words = append(w.words, w.term(&list[i]))
+	}
+	if r.comment != "" {
+		w.words = append(w.words, "comment "+strconv.Quote(r.comment))
+	}
+	return strings.Join(w.words, " ")
+}
+
+type nftWriter struct {
+	family   string
+	protocol string // of the transport header, where a term before said so
+	words    []string
+}
+
+// implied reports whether a term is one that nft adds by itself for what comes
+// after it, and therefore does not print: the protocol before ports, the family
+// before addresses. It remembers the protocol.
+func (w *nftWriter) implied(list []term, i int) bool {
+	t := &list[i]
+	if t.action != nil || t.undecoded != "" || len(t.fields) != 1 || t.set != nil || t.operation != cmpEqual || t.ranged || len(t.value) != 1 {
+		return false
+	}
+	kind := t.fields[0].kind
+	if kind == transportProtocol || kind == ipProtocol {
+		w.protocol = xtablesProtocol(t.value[0])
+	}
+	for _, later := range list[i+1:] {
+		for _, f := range later.fields {
+			switch f.kind {
+			case sourcePort, destinationPort, icmpType:
+				if kind == transportProtocol || kind == ipProtocol {
+					return true
+				}
+			case sourceAddress, destinationAddress, ipProtocol:
+				if kind == networkProtocol {
+					return true
+				}
+			}
+		}
+	}
+	return false
+}
+
+func (w *nftWriter) term(t *term) string {
+	if t.undecoded != "" {
+		return notDecoded(t.undecoded)
+	}
+	if t.action != nil {
+		return w.statement(t)
+	}
+	var names []string
+	for _, f := range t.fields {
+		name, ok := w.name(f)
+		if !ok {
+			return notDecoded(f.describe())
+		}
+		names = append(names, name)
+	}
+	left := strings.Join(names, " . ")
+	operator := [...]string{" ", " != ", " < ", " <= ", " > ", " >= "}
+	if int(t.operation) >= len(operator) {
+		return notDecoded("comparison")
+	}
+	if t.set != nil {
+		if t.verdictMap {
+			return left + " vmap " + w.setText(t)
+		}
+		return left + operator[t.operation] + w.setText(t)
+	}
+	f := t.fields[0]
+	if f.mask != nil && f.kind != sourceAddress && f.kind != destinationAddress {
+		mask, ok := w.value(field{kind: f.kind, length: f.length}, f.mask)
+		if !ok || !zero(f.xor) || t.ranged {
+			return notDecoded("bitwise")
+		}
+		left += " & " + mask
+		if t.operation == cmpEqual {
+			operator[cmpEqual] = " == "
+		}
+	}
+	right, ok := w.value(f, t.value)
+	if ok && t.ranged {
+		var upper string
+		upper, ok = w.value(f, t.upper)
+		right += "-" + upper
+	}
+	if !ok {
+		return notDecoded("value of " + left)
+	}
+	return left + operator[t.operation] + right
+}
+
+func (f field) describe() string {
+	if f.what != "" {
+		return f.what
+	}
+	return "field"
+}
+
+// name returns nft's words for a field.
+func (w *nftWriter) name(f field) (string, bool) {
+	ip := "ip"
+	if f.inet6 {
+		ip = "ip6"
+	}
+	transport := w.protocol
+	if transport == "" {
+		transport = "th"
+	}
+	switch f.kind {
+	case sourceAddress:
+		return ip + " saddr", true
+	case destinationAddress:
+		return ip + " daddr", true
+	case sourcePort:
+		return transport + " sport", true
+	case destinationPort:
+		return transport + " dport", true
+	case ipProtocol:
+		return "ip protocol", true
+	case transportProtocol:
+		return "meta l4proto", true
+	case networkProtocol:
+		return "meta nfproto", true
+	case inName:
+		return "iifname", true
+	case outName:
+		return "oifname", true
+	case packetMark:
+		return "meta mark", true
+	case sourceType:
+		return "fib saddr type", true
+	case destinationType:
+		return "fib daddr type", true
+	case icmpType:
+		switch w.protocol {
+		case "icmp":
+			return "icmp type", true
+		case "ipv6-icmp":
+			return "icmpv6 type", true
+		}
+	}
+	return "", false
+}
+
+// routeTypeNames are nft's words for RTN_*.
+var routeTypeNames = [...]string{
+	"unspec", "unicast", "local", "broadcast", "anycast", "multicast", "blackhole", "unreachable", "prohibit", "throw", "nat", "xresolve",
+}
+
+var icmpTypeNames = map[string]map[byte]string{
+	"icmp":      {0: "echo-reply", 3: "destination-unreachable", 5: "redirect", 8: "echo-request", 11: "time-exceeded"},
+	"ipv6-icmp": {1: "destination-unreachable", 2: "packet-too-big", 3: "time-exceeded", 128: "echo-request", 129: "echo-reply"},
+}
+
+// value writes a field's value.
+func (w *nftWriter) value(f field, b []byte) (string, bool) {
+	switch f.kind {
+	case sourceAddress, destinationAddress:
+		s, ok := xtablesAddress(f, b)
+		s = strings.TrimSuffix(s, map[bool]string{false: "/32", true: "/128"}[f.inet6])
+		return s, ok
+	case sourcePort, destinationPort:
+		if len(b) == 2 {
+			return strconv.Itoa(int(binary.BigEndian.Uint16(b))), true
+		}
+	case ipProtocol, transportProtocol:
+		if len(b) == 1 {
+			return xtablesProtocol(b[0]), true
+		}
+	case networkProtocol:
+		if len(b) == 1 {
+			name := map[byte]string{familyIPv4: "ipv4", familyIPv6: "ipv6"}[b[0]]
+			return name, name != ""
+		}
+	case inName, outName:
+		return `"` + linkPattern(b, "*") + `"`, true
+	case packetMark:
+		if v, ok := nativeMark(b); ok {
+			return fmt.Sprintf("0x%08x", v), true
+		}
+	case sourceType, destinationType:
+		if v, ok := nativeMark(b); ok && int(v) < len(routeTypeNames) {
+			return routeTypeNames[v], true
+		}
+	case icmpType:
+		if len(b) == 1 {
+			name := icmpTypeNames[w.protocol][b[0]]
+			return name, name != ""
+		}
+	}
+	return "", false
+}
+
+// setText writes a named set by its name and another one by its elements.
+func (w *nftWriter) setText(t *term) string {
+	s := t.set
+	if s.flags&setAnonymous == 0 {
+		return "@" + s.name
+	}
+	var list []string
+	for i := 0; i < len(s.elements); i++ {
+		e := &s.elements[i]
+		if e.flags&elementIntervalEnd != 0 {
+			continue
+		}
+		var end *element
+		if i+1 < len(s.elements) {
+			end = &s.elements[i+1]
+		}
+		key, ok := w.elementKey(t, e, end)
+		if !ok {
+			return notDecoded("set")
+		}
+		if t.verdictMap {
+			key += " : " + nftVerdict(e.verdict)
+		}
+		list = append(list, key)
+	}
+	return "{ " + strings.Join(list, ", ") + " }"
+}
+
+func (w *nftWriter) elementKey(t *term, e, next *element) (string, bool) {
+	if e.flags&elementCatchall != 0 {
+		return "*", true
+	}
+	if t.set.flags&setInterval != 0 && t.set.flags&setConcat == 0 && e.keyEnd == nil {
+		return w.interval(t.fields[0], e, next)
+	}
+	var parts []string
+	at := 0
+	for _, f := range t.fields {
+		if at+f.length > len(e.key) {
+			return "", false
+		}
+		part, ok := w.value(f, e.key[at:at+f.length])
+		if ok && e.keyEnd != nil {
+			if at+f.length > len(e.keyEnd) {
+				return "", false
+			}
+			part, ok = w.rangeText(f, e.key[at:at+f.length], e.keyEnd[at:at+f.length])
+		}
+		if !ok {
+			return "", false
+		}
+		parts = append(parts, part)
+		at += (f.length + 3) &^ 3
+	}
+	return strings.Join(parts, " . "), true
+}
+
+// interval writes the interval that e begins; next begins what comes after it.
+func (w *nftWriter) interval(f field, e, next *element) (string, bool) {
+	last := make([]byte, len(e.key))
+	if next != nil && len(next.key) == len(last) {
+		copy(last, next.key)
+	}
+	for i := len(last) - 1; i >= 0; i-- { // one less; from 0 to the greatest
+		last[i]--
+		if last[i] != 0xff {
+			break
+		}
+	}
+	return w.rangeText(f, e.key, last)
+}
+
+// rangeText writes a range: as one value, as a prefix, or as from-to.
+func (w *nftWriter) rangeText(f field, from, to []byte) (string, bool) {
+	first, ok := w.value(f, from)
+	if !ok || string(from) == string(to) {
+		return first, ok
+	}
+	if f.kind == sourceAddress || f.kind == destinationAddress {
+		mask := make([]byte, len(from))
+		whole := true
+		for i := range from {
+			mask[i] = ^(from[i] ^ to[i])
+			whole = whole && from[i]&^mask[i] == 0 && to[i]|mask[i] == 0xff
+		}
+		if bits, prefix := maskBits(mask); prefix && whole {
+			return first + "/" + strconv.Itoa(bits), true
+		}
+	}
+	last, ok := w.value(f, to)
+	return first + "-" + last, ok
+}
+
+func nftVerdict(v verdict) string {
+	switch v.code {
+	case verdictAccept:
+		return "accept"
+	case verdictDrop:
+		return "drop"
+	case verdictReturn:
+		return "return"
+	case verdictJump:
+		return "jump " + v.chain
+	case verdictGoto:
+		return "goto " + v.chain
+	case -1:
+		return "continue"
+	}
+	return notDecoded("verdict " + strconv.Itoa(int(v.code)))
+}
+
+func (w *nftWriter) statement(t *term) string {
+	e := t.action
+	switch e.name {
+	case "counter":
+		return "counter"
+	case "log":
+		if e.prefix != "" {
+			return "log prefix " + strconv.Quote(e.prefix)
+		}
+		return "log"
+	case "immediate":
+		return nftVerdict(e.verdict)
+	case "meta":
+		f, ok := t.operandValues.at(e.source)
+		if value, good := w.value(field{kind: packetMark}, f.value); ok && good && e.key == metaMark && f.kind == constant {
+			return "meta mark set " + value
+		}
+	case "masq":
+		return w.translated("masquerade", "", t)
+	case "redir":
+		return w.translated("redirect", "", t)
+	case "nat":
+		return w.nat(t)
+	}
+	return notDecoded(e.what())
+}
+
+func (w *nftWriter) nat(t *term) string {
+	e := t.action
+	word := map[uint32]string{natSource: "snat", natDestination: "dnat"}[e.key]
+	if word == "" || e.flags&(rangeNetmap|rangePortOffset) != 0 {
+		return notDecoded(e.what())
+	}
+	if w.family == "inet" {
+		word += map[uint32]string{familyIPv4: " ip", familyIPv6: " ip6"}[e.family]
+	}
+	if !e.address.there {
+		return w.translated(word, "", t)
+	}
+	from, ok := t.constantAddress(e.address)
+	to, good := from, true
+	if e.addressTo.there {
+		to, good = t.constantAddress(e.addressTo)
+	}
+	if !ok || !good {
+		return word + " to " + notDecoded("mapped address")
+	}
+	address := from.String()
+	if from != to {
+		address += "-" + to.String()
+	}
+	if e.port.there && from.Is6() {
+		address = "[" + address + "]"
+	}
+	return w.translated(word, address, t)
+}
+
+func (t *term) constantAddress(r register) (netip.Addr, bool) {
+	f, ok := t.operandValues.at(r.number)
+	if !ok || f.kind != constant {
+		return netip.Addr{}, false
+	}
+	return netip.AddrFromSlice(f.value)
+}
+
+// translated writes ports and flags behind a NAT statement.
+func (w *nftWriter) translated(word, address string, t *term) string {
+	e := t.action
+	s := word
+	if address != "" || e.port.there {
+		s += " to " + address
+	}
+	if e.port.there {
+		from, ok := t.constantPort(e.port)
+		to, good := from, true
+		if e.portTo.there {
+			to, good = t.constantPort(e.portTo)
+		}
+		if !ok || !good {
+			return s + notDecoded("mapped port")
+		}
+		s += ":" + portRange([2]uint16{from, to}, "-")
+	}
+	var flags []string
+	for _, f := range []struct {
+		bit  uint32
+		name string
+	}{{rangeRandom, "random"}, {rangeRandomFully, "fully-random"}, {rangePersistent, "persistent"}} {
+		if e.flags&f.bit != 0 {
+			flags = append(flags, f.name)
+		}
+	}
+	if len(flags) > 0 {
+		s += " " + strings.Join(flags, ",")
+	}
+	return s
+}
+
+func (t *term) constantPort(r register) (uint16, bool) {
+	f, ok := t.operandValues.at(r.number)
+	if !ok || f.kind != constant || len(f.value) < 2 {
+		return 0, false
+	}
+	return binary.BigEndian.Uint16(f.value), true
+}
