@@ -23,7 +23,8 @@ type Change struct {
 }
 
 // Diff returns what changed from an old Topology to a new one: containers,
-// then networks, then links, each went before came. Either may be nil.
+// then networks, then links, each went before came. Either may be nil. The
+// loopback link is left out: every namespace comes and goes with one.
 func Diff(old, new *Topology) []Change {
 	if old == nil {
 		old = &Topology{}
@@ -161,7 +162,11 @@ func orDash(s string) string {
 func allLinks(t *Topology) []*Link {
 	var links []*Link
 	for _, n := range t.Namespaces {
-		links = append(links, n.Links...)
+		for _, l := range n.Links {
+			if l.Kind != "loopback" {
+				links = append(links, l)
+			}
+		}
 	}
 	return links
 }
