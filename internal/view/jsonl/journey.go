@@ -58,6 +58,7 @@ type rule struct {
 type verdict struct {
 	Result   string `json:"result"`
 	At       any    `json:"at,omitempty"` // index of a hop, or the name of a hook
+	Hook     string `json:"hook,omitempty"`
 	By       string `json:"by,omitempty"`
 	Reason   string `json:"reason,omitempty"`
 	Evidence string `json:"evidence,omitempty"`
@@ -132,7 +133,7 @@ func newVerdict(v *trace.Verdict) verdict {
 	}
 	switch {
 	case v.Hop >= 0:
-		x.At = v.Hop
+		x.At, x.Hook = v.Hop, string(v.Hook)
 	case v.Hook != "":
 		x.At = string(v.Hook)
 	}

@@ -167,6 +167,11 @@ func TestPlacesThatAreNowhere(t *testing.T) {
 	if got := m["verdict"].(map[string]any)["at"]; got != 0.0 {
 		t.Errorf("at = %v, want 0", got)
 	}
+	j.Verdict.Hook = netfilter.Input
+	m = decoded(t, encode(t, func() ([]byte, error) { return Journey(j) }))
+	if got := m["verdict"].(map[string]any); got["at"] != 0.0 || got["hook"] != "input" {
+		t.Errorf("verdict = %v, want at 0, hook input", got)
+	}
 }
 
 func TestTextFromOutsideStaysWhatItWas(t *testing.T) {

@@ -40,10 +40,10 @@ func (st Style) verdict(j *trace.Journey) (string, Tone) {
 		}
 	case trace.Dropped:
 		words, tone = "dropped", Bad
-		switch {
-		case v.Hook != "":
+		if v.Hook != "" {
 			words += " at " + st.Escape(string(v.Hook))
-		case where != "":
+		}
+		if where != "" {
 			words += " after " + where
 		}
 	case trace.Vanished:

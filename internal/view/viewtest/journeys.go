@@ -202,6 +202,7 @@ func Cases() []Case {
 	portBefore, portAfter := tcpHeaders(inside, web, packet.SYN, 64), tcpHeaders(outside, web, packet.SYN, 63)
 
 	toDatabase := echoHeaders(back, database, 8, 8, 1, 64)
+	fromDatabase := echoHeaders(database, back, 0, 8, 1, 64)
 	fromHost := echoHeaders(gateway, back, 8, 9, 1, 64)
 	toHost := tcpHeaders(inside, netip.AddrPortFrom(gateway, 22), packet.SYN, 64)
 	isolated := tcpHeaders(netip.AddrPortFrom(ubuntu, 49152), server, packet.SYN, 64)
@@ -246,6 +247,11 @@ func Cases() []Case {
 		{"container to container", &begin(8, packet.ICMP, trace.Original, echo(back, database, 8, 8, 1)).
 			ends("back", plain(back), "database", plain(database)).
 			hop(backOut, 0, toDatabase).hop(vethBackIn, 10000, toDatabase).hop(vethDataOut, 5000, toDatabase).hop(databaseIn, 0, toDatabase).
+			verdict(trace.Delivered, 3).Journey},
+		{"container to container, reply", &begin(22, packet.ICMP, trace.Reply, echo(database, back, 0, 8, 1)).
+			ends("database", plain(database), "back", plain(back)).
+			hop(databaseOut, 0, fromDatabase).hop(vethDataIn, 8000, fromDatabase).hop(vethBackOut, 5000, fromDatabase).hop(backIn, 0, fromDatabase).
+			related(8, "reply_to").
 			verdict(trace.Delivered, 3).Journey},
 		{"host to container", &begin(9, packet.ICMP, trace.Original, echo(gateway, back, 8, 9, 1)).
 			ends("host", plain(gateway), "back", plain(back)).
