@@ -13,7 +13,7 @@ const maxDepth = 32
 // it, and is named. So does a set whose content changes without notice, two
 // chains of one priority that both have an answer, and NAT of iptables-legacy.
 func (r *Ruleset) NAT(hook Hook, p Packet) Match {
-	if r == nil || !p.Tuple.Valid() || r.legacyNAT(p.Tuple.Is4()) {
+	if r == nil || r.Unreadable != nil || !p.Tuple.Valid() || r.legacyNAT(p.Tuple.Is4()) {
 		return Match{Certainty: Unsure}
 	}
 	m := newMachine(hook, &p)
@@ -213,7 +213,9 @@ func (w *walker) translation(e *expression) (action, string) {
 // Where none does, a packet that came in by a link has mark 0 when it reaches
 // prerouting: the kernel takes the mark off where namespaces meet. Sockets and
 // traffic control may set marks without any rule.
-func (r *Ruleset) SetsMarks() bool { return r == nil || r.marks || len(r.legacy) > 0 }
+func (r *Ruleset) SetsMarks() bool {
+	return r == nil || r.Unreadable != nil || r.marks || len(r.legacy) > 0
+}
 
 // order sorts the base chains by priority; within one, so that it is always
 // the same.

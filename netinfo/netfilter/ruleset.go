@@ -78,11 +78,14 @@ type Match struct {
 // safe for concurrent use. A nil *Ruleset is unknown: NAT answers Unsure.
 type Ruleset struct {
 	Namespace netns.ID
-	Time      int64    // nanoseconds since the Unix epoch
-	base      []*chain // of type nat, by priority
-	tables    map[tableKey]*table
-	marks     bool          // a rule outside of the NAT chains sets packet marks
-	legacy    []LegacyTable // of iptables-legacy, whose rules can't be read
+	Time      int64 // nanoseconds since the Unix epoch
+	// Unreadable is why the rules could not be read; NAT then answers Unsure.
+	Unreadable error
+
+	base   []*chain // of type nat, by priority
+	tables map[tableKey]*table
+	marks  bool          // a rule outside of the NAT chains sets packet marks
+	legacy []LegacyTable // of iptables-legacy, whose rules can't be read
 }
 
 // LegacyTable is a table that iptables-legacy made.

@@ -71,7 +71,7 @@ func readRules(t *testing.T, h *netns.Handle) *Ruleset {
 	return r
 }
 
-// sortedByChain returns the lines of iptables-save that are rules.
+// ruleLines returns the lines of iptables-save that are rules.
 func ruleLines(saved string) (lines []string) {
 	for line := range strings.Lines(saved) {
 		if strings.HasPrefix(line, "-A ") {
@@ -174,6 +174,9 @@ func TestTextIsThatOfNft(t *testing.T) {
 		case depth > 0 && strings.HasPrefix(chain, "chain") && !strings.HasPrefix(line, "type "):
 			want[strings.TrimPrefix(chain, "chain")] = append(want[strings.TrimPrefix(chain, "chain")], line)
 		}
+	}
+	if len(want) != 4 || len(want["pre"]) != 8 {
+		t.Fatalf("nft listed %d chains and %d rules in pre: %q", len(want), len(want["pre"]), want)
 	}
 	got := map[string][]string{}
 	for _, ref := range readRules(t, h).Rules() {
