@@ -5,7 +5,9 @@ import (
 	"errors"
 	"fmt"
 	"maps"
+	"net"
 	"os"
+	"strings"
 	"sync"
 	"time"
 
@@ -155,10 +157,29 @@ func (c *Client) call(ctx context.Context, verb string, request func(context.Con
 		return ctx.Err()
 	case bounded.Err() != nil:
 		return fmt.Errorf("%s engine %s: %w", verb, c.host, ErrSlow)
-	case errors.Is(err, os.ErrPermission):
-		return fmt.Errorf("%s engine %s: %w", verb, c.host, os.ErrPermission)
+	case client.IsErrConnectionFailed(err):
+		err = c.cause(ctx, err)
 	}
 	return fmt.Errorf("%s engine %s: %w", verb, c.host, err)
+}
+
+// cause finds out why a Unix socket could not be connected to: the library
+// hides the kernel's error behind a text of its own.
+func (c *Client) cause(ctx context.Context, err error) error {
+	path, ok := strings.CutPrefix(c.host, "unix://")
+	if !ok {
+		return err
+	}
+	conn, dialErr := (&net.Dialer{Timeout: callTimeout}).DialContext(ctx, "unix", path)
+	if dialErr == nil {
+		_ = conn.Close() // nothing was written
+		return err
+	}
+	var system *os.SyscallError
+	if errors.As(dialErr, &system) {
+		return system
+	}
+	return dialErr
 }
 
 // forget drops what was remembered of one container, or of all when id is

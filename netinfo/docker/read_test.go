@@ -2,9 +2,11 @@ package docker
 
 import (
 	"errors"
+	"net"
 	"net/netip"
 	"os"
 	"path/filepath"
+	"syscall"
 	"testing"
 	"time"
 
@@ -185,6 +187,37 @@ func TestSlowEngine(t *testing.T) {
 	if _, err := c.Inventory(t.Context()); !errors.Is(err, ErrSlow) {
 		t.Errorf("inventory of a slow engine: %v, want ErrSlow", err)
 	}
+}
+
+func TestOpenSaysWhy(t *testing.T) {
+	if os.Geteuid() == 0 {
+		t.Skip("needs an ordinary user: root may use every socket")
+	}
+	e := newFakeEngine(t)
+	if err := os.Chmod(e.path, 0); err != nil {
+		t.Fatal(err)
+	}
+	c, err := Open(t.Context(), e.host())
+	if !errors.Is(err, os.ErrPermission) {
+		t.Errorf("Open of a forbidden socket: %v, want ErrPermission", err)
+	}
+	c.Close()
+}
+
+func TestOpenOfDeadSocket(t *testing.T) {
+	e := newFakeEngine(t)
+	// A socket that stayed behind when its engine was killed.
+	l, err := net.ListenUnix("unix", &net.UnixAddr{Name: e.path + "2", Net: "unix"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	l.SetUnlinkOnClose(false)
+	l.Close()
+	c, err := Open(t.Context(), e.host()+"2")
+	if !errors.Is(err, syscall.ECONNREFUSED) {
+		t.Errorf("Open of a dead socket: %v, want ECONNREFUSED", err)
+	}
+	c.Close()
 }
 
 func TestOpen(t *testing.T) {
