@@ -22,23 +22,24 @@ func nameNamespaces(t *Topology, f *hostFacts) {
 	type wish struct {
 		n *Namespace
 		nameSource
-		had bool
+		newness int // 0 had just this name, 1 had it with a number, 2 neither
 	}
 	wishes := make([]wish, 0, len(t.Namespaces))
 	for _, nf := range f.namespaces {
 		n := t.Namespace(nf.id)
 		w := wish{n: n, nameSource: sourceOf(t, n, nf)}
-		w.had = f.names[n.ID] == w.name
+		switch old := f.names[n.ID]; {
+		case old == w.name:
+		case strings.HasPrefix(old, w.name+"-"):
+			w.newness = 1
+		default:
+			w.newness = 2
+		}
 		wishes = append(wishes, w)
 	}
 	slices.SortFunc(wishes, func(a, b wish) int {
-		if a.rank == b.rank && a.name == b.name && a.had != b.had {
-			if a.had {
-				return -1
-			}
-			return 1
-		}
-		return cmp.Or(cmp.Compare(a.rank, b.rank), cmp.Compare(a.name, b.name), cmp.Compare(a.n.ID, b.n.ID))
+		return cmp.Or(cmp.Compare(a.rank, b.rank), cmp.Compare(a.name, b.name),
+			cmp.Compare(a.newness, b.newness), cmp.Compare(a.n.ID, b.n.ID))
 	})
 	taken := map[string]bool{}
 	for _, w := range wishes {
