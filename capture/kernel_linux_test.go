@@ -40,9 +40,7 @@ func newCable(t testing.TB) *cable {
 		leftAddress: netip.MustParseAddr("192.0.2.1"), rightAddress: netip.MustParseAddr("192.0.2.2"),
 	}
 	left, right := handleAt(t, c.left), handleAt(t, c.right)
-	veth := &netlink.Veth{LinkAttrs: netlink.NewLinkAttrs(), PeerName: "right", PeerNamespace: netlink.NsFd(c.right.Fd())}
-	veth.Name = "left"
-	must(t, left.LinkAdd(veth))
+	must(t, addPair(left, "left", c.right))
 	c.leftIndex = setUp(t, left, "left", c.leftAddress)
 	c.rightIndex = setUp(t, right, "right", c.rightAddress)
 	// Both know each other's MAC address, so that nothing but what a test
@@ -80,6 +78,13 @@ func setUp(t testing.TB, h *netlink.Handle, name string, address netip.Addr) int
 	must(t, h.AddrAdd(link, &netlink.Addr{IPNet: &net.IPNet{IP: address.AsSlice(), Mask: net.CIDRMask(24, 32)}}))
 	must(t, h.LinkSetUp(link))
 	return int32(link.Attrs().Index)
+}
+
+// addPair makes a veth whose other end is called right, in another namespace.
+func addPair(h *netlink.Handle, name string, other *netns.Handle) error {
+	veth := &netlink.Veth{LinkAttrs: netlink.NewLinkAttrs(), PeerName: "right", PeerNamespace: netlink.NsFd(other.Fd())}
+	veth.Name = name
+	return h.LinkAdd(veth)
 }
 
 func neighbour(t testing.TB, h *netlink.Handle, name string, address netip.Addr, mac net.HardwareAddr) {
@@ -184,11 +189,13 @@ func record(t testing.TB, cfg Config, namespaces ...*netns.Handle) *recording {
 		must(t, rings.Attach(ns))
 	}
 	out := make(chan Batch)
-	go func() {
-		r.ended <- rings.Run(ctx, out)
-		close(out)
-	}()
 	received := make(chan struct{})
+	go func() {
+		err := rings.Run(ctx, out)
+		close(out)
+		<-received
+		r.ended <- err
+	}()
 	go func() {
 		defer close(received)
 		for b := range out {
@@ -196,13 +203,6 @@ func record(t testing.TB, cfg Config, namespaces ...*netns.Handle) *recording {
 			r.gate.Unlock() //nolint:staticcheck // only to wait
 			r.take(t, b)
 		}
-	}()
-	ended := r.ended
-	r.ended = make(chan error, 1)
-	go func() {
-		err := <-ended
-		<-received
-		r.ended <- err
 	}()
 	t.Cleanup(func() { r.stop(t) })
 	return r
