@@ -11,13 +11,22 @@ import (
 // journeys that were not shown because they are natlens's user's own (SSH, the
 // engine's socket). It ends with a line break.
 func (st Style) Summary(c trace.Counters, hidden uint64) string {
+	return st.summary(counted(c.Journeys, "journey"), c, hidden)
+}
+
+// SummaryOf is Summary for a run that showed only some of its journeys.
+func (st Style) SummaryOf(shown uint64, c trace.Counters, hidden uint64) string {
+	return st.summary(fmt.Sprintf("%d of %s shown", shown, counted(c.Journeys, "journey")), c, hidden)
+}
+
+func (st Style) summary(journeys string, c trace.Counters, hidden uint64) string {
 	lost := fmt.Sprintf("lost: ring %d, conntrack %d, queue %d", c.RingDrops, c.ConntrackLost, c.QueueDrops)
 	tone := Plain
 	if c.RingDrops+c.ConntrackLost+c.QueueDrops > 0 {
 		tone = Bad
 	}
 	parts := []string{
-		fmt.Sprintf("%s, %s", counted(c.Journeys, "journey"), counted(c.Observations, "observation")),
+		fmt.Sprintf("%s, %s", journeys, counted(c.Observations, "observation")),
 		st.Paint(tone, lost),
 		fmt.Sprintf("unpaired %d", c.Unpaired),
 	}

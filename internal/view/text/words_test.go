@@ -48,6 +48,10 @@ func TestSummary(t *testing.T) {
 			t.Errorf("Summary:\n%s, want\n%s", got, c.want)
 		}
 	}
+	want := "10 of 14 journeys shown, 66 observations; lost: ring 0, conntrack 0, queue 0;\n  unpaired 0\n"
+	if got := (Style{}).SummaryOf(10, trace.Counters{Journeys: 14, Observations: 66}, 0); got != want {
+		t.Errorf("SummaryOf:\n%s, want\n%s", got, want)
+	}
 }
 
 func TestARP(t *testing.T) {
