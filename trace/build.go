@@ -1,0 +1,224 @@
+package trace
+
+import (
+	"cmp"
+	"net/netip"
+	"slices"
+
+	"natlens/capture"
+	"natlens/capture/packet"
+	"natlens/netinfo/netfilter"
+)
+
+// build makes the record of an open journey as it stands. ended says that it
+// could not wait for its end.
+func (c *Correlator) build(e *entry, ended bool) *Journey {
+	hops := c.inOrder(e.hops)
+	first := &hops[0]
+	j := &Journey{
+		ID: e.id, Time: first.time, Protocol: first.h.Tuple.Protocol,
+		Direction: NoDirection, Topology: c.hosts.topology,
+		LinkType: e.linkType, Data: slices.Clone(e.data),
+	}
+	if e.shownAs != 0 {
+		c.lastID++
+		j.ID, j.Supersedes = c.lastID, e.shownAs
+	}
+	from := c.parents(hops)
+	j.Hops = make([]Hop, len(hops))
+	for i := range hops {
+		j.Hops[i] = c.hop(hops, i, from[i])
+	}
+	main := c.mainFlow(hops)
+	if main.flow != nil {
+		j.Direction = Original
+		if main.reply {
+			j.Direction = Reply
+		}
+	}
+	for i := range hops {
+		if f := hops[i].flow.flow; f != nil && !slices.ContainsFunc(j.Flows, func(g netfilter.Flow) bool {
+			return g.Namespace == f.Namespace && g.ID == f.ID
+		}) {
+			j.Flows = append(j.Flows, f.Flow)
+		}
+	}
+	j.Verdict = c.verdict(e, hops, from, ended)
+	c.translate(j, hops, from)
+	c.endpoints(j, hops)
+	c.relate(j, e, main, first)
+	if first.point.Direction == capture.In {
+		if far := c.hosts.farSide(first.link); far != nil && len(far.containers) > 0 && !far.watched(first.time) {
+			j.Notes = append(j.Notes, "container side not watched yet: "+far.name)
+		}
+	}
+	if e.inferred {
+		j.Notes = append(j.Notes, "no conntrack entry: hops joined because nothing else fits")
+	}
+	if ended && j.Verdict.Result == Vanished && len(hops) == 1 {
+		c.counters.Unpaired++
+	}
+	return j
+}
+
+// inOrder sorts hops into the order in which the packet passed them.
+func (c *Correlator) inOrder(open []sighting) []sighting {
+	hops := slices.Clone(open)
+	slices.SortStableFunc(hops, func(a, b sighting) int { return cmp.Compare(a.time, b.time) })
+	// Stamps of one buffer are equal: there the topology tells the order.
+	for swapped := true; swapped; {
+		swapped = false
+		for i := 1; i < len(hops); i++ {
+			a, b := &hops[i-1], &hops[i]
+			if a.time == b.time && c.follows(a, b) == fitNone && c.follows(b, a) > fitNone {
+				*a, *b = *b, *a
+				swapped = true
+			}
+		}
+	}
+	return hops
+}
+
+// parents finds for each hop the one it came from: the best fit, and of equal
+// fits the latest.
+func (c *Correlator) parents(hops []sighting) []int {
+	from := make([]int, len(hops))
+	from[0] = -1
+	for i := 1; i < len(hops); i++ {
+		best := fitNone
+		from[i] = i - 1
+		for k := i - 1; k >= 0; k-- {
+			if f := c.follows(&hops[k], &hops[i]); f > best {
+				best, from[i] = f, k
+			}
+		}
+	}
+	return from
+}
+
+func (c *Correlator) hop(hops []sighting, i, from int) Hop {
+	s := &hops[i]
+	h := Hop{
+		Time: s.time, Point: s.point, Interface: c.linkName(s.point), Namespace: s.space.name,
+		Type: s.typ, Headers: s.h, Containers: s.space.containers, From: from,
+		SameStamp: from >= 0 && hops[from].time == s.time,
+	}
+	if far := c.hosts.farSide(s.link); far != nil {
+		h.PeerContainers = far.containers
+	}
+	return h
+}
+
+// mainFlow is the flow that says whether the packet asks or answers: that of
+// natlens's own namespace, else the first.
+func (c *Correlator) mainFlow(hops []sighting) (main flowRef) {
+	for i := range hops {
+		r := hops[i].flow
+		if r.flow != nil && (main.flow == nil || hops[i].space.self) {
+			main = r
+			if hops[i].space.self {
+				break
+			}
+		}
+	}
+	return main
+}
+
+// endpoints names both ends: before any translation, and after all of them.
+func (c *Correlator) endpoints(j *Journey, hops []sighting) {
+	first, last := &hops[0], &hops[len(hops)-1]
+	if at := j.Verdict.Hop; at >= 0 {
+		last = &hops[at]
+	}
+	source, destination := first.h.Tuple, last.h.Tuple
+	for _, t := range j.Translations {
+		if t.Between[0] < 0 {
+			source = t.Before
+			break
+		}
+	}
+	if n := len(j.Translations); n > 0 && j.Translations[n-1].Between[1] < 0 {
+		destination = j.Translations[n-1].After
+	}
+	j.From = endpoint(source.Source(), source.SourcePort, source)
+	j.To = endpoint(destination.Destination(), destination.DestinationPort, destination)
+
+	switch far := c.hosts.farSide(first.link); {
+	case first.point.Direction == capture.Out:
+		j.From.own(first.space)
+	case far != nil && far.has(j.From.IP):
+		j.From.own(far)
+	default:
+		c.name(&j.From, first)
+	}
+	switch far := c.hosts.farSide(last.link); {
+	case last.point.Direction == capture.In && last.space.has(j.To.IP):
+		j.To.own(last.space)
+	case last.point.Direction == capture.Out && far != nil && far.has(j.To.IP):
+		j.To.own(far)
+	default:
+		c.name(&j.To, last)
+	}
+}
+
+func endpoint(ip netip.Addr, port uint16, t packet.Tuple) Endpoint {
+	e := Endpoint{IP: ip}
+	if t.HasPorts() {
+		e.Port = port
+	}
+	return e
+}
+
+func (e *Endpoint) own(s *space) { e.Name, e.Containers = s.name, s.containers }
+
+// has reports whether the address is one of the namespace's own.
+func (s *space) has(a netip.Addr) bool {
+	return s.topology != nil && s.topology.HasAddress(a)
+}
+
+// name says whose the address of an end is, as seen from a hop.
+func (c *Correlator) name(e *Endpoint, s *sighting) {
+	if e.IP.IsMulticast() || e.IP.IsUnspecified() {
+		return
+	}
+	name, n := c.hosts.topology.OwnerOf(e.IP, s.point.Namespace)
+	if n != nil {
+		e.own(c.hosts.space(n.ID))
+		return
+	}
+	e.Name = name // a container that no namespace was proven for
+}
+
+// relate ties an answer to its question, an error to its cause.
+func (c *Correlator) relate(j *Journey, e *entry, main flowRef, first *sighting) {
+	if e.duplicateOf != 0 {
+		j.Related = append(j.Related, Relation{ID: e.duplicateOf, Why: "duplicate_of"})
+	}
+	if main.flow == nil {
+		return
+	}
+	h := &first.h
+	switch {
+	case main.about:
+		if id, ok := main.flow.asker(func(query) bool { return true }); ok && main.reply {
+			j.Related = append(j.Related, Relation{ID: id, Why: "error_about"})
+		}
+	case !main.reply:
+		if j.Supersedes == 0 {
+			main.flow.ask(query{journey: j.ID, seq: h.ICMPSeq, flags: h.TCPFlags})
+		}
+	default:
+		id, ok := main.flow.asker(func(q query) bool {
+			switch {
+			case h.IsEcho():
+				return q.seq == h.ICMPSeq
+			case h.Layers.Has(packet.LayerTCP):
+				return h.TCPFlags&packet.SYN != 0 && q.flags&packet.SYN != 0
+			}
+			return h.Layers.Has(packet.LayerUDP)
+		})
+		if ok {
+			j.Related = append(j.Related, Relation{ID: id, Why: "reply_to"})
+		}
+	}
+}

@@ -1,0 +1,391 @@
+package trace
+
+import (
+	"cmp"
+	"math"
+	"slices"
+
+	"natlens/capture"
+	"natlens/capture/packet"
+	"natlens/netinfo"
+	"natlens/netinfo/netfilter"
+	"natlens/netinfo/netns"
+)
+
+// Sink takes what a Correlator finds. Its functions are called on the
+// goroutine that feeds the Correlator and must not block or call back.
+type Sink struct {
+	Journey func(*Journey)
+	ARP     func(ARP) // may be nil
+}
+
+// Correlator joins observations into journeys. It is a state machine without a
+// clock of its own: time is that of what it is fed, so that a file gives the
+// same journeys as the wire. It is not safe for concurrent use.
+//
+// Everything is fed in any order; observations wait until both the rings and
+// connection tracking have said that nothing older will come.
+type Correlator struct {
+	sink     Sink
+	hosts    hosts
+	flows    map[netns.ID]*flowIndex
+	rulesets map[netns.ID]*netfilter.Ruleset
+
+	waiting      []*capture.Observation
+	ringThrough  int64
+	flowThrough  int64
+	hasConntrack bool
+	now          int64 // the watermark: all before it has been released
+	swept        int64
+
+	slab      slab
+	byPrint   map[uint64]chain
+	settling  [3]timers // by state: pending, terminal, shown
+	lastID    uint64
+	ringDrops uint64
+	counters  Counters
+}
+
+// chain holds the entries with one fingerprint, oldest first.
+type chain struct{ head, tail int32 }
+
+const (
+	// settleTerminal is how long a journey whose end was seen waits for
+	// branches of a flood.
+	settleTerminal = 10e6
+	// settlePending is how long a journey waits for its next hop: neighbour
+	// resolution gives up after 3 s.
+	settlePending = 3.5e9
+	// keepShown is how long a late hop can still amend a journey.
+	keepShown = 300e6
+	// conntrackPatience is how long observations wait for connection
+	// tracking when it says nothing.
+	conntrackPatience = 100e6
+)
+
+// DefaultOpen is how many journeys a Correlator keeps open at once.
+const DefaultOpen = 1 << 16
+
+// New returns a Correlator that keeps at most open journeys at a time; beyond
+// that the oldest are let go and counted.
+func New(open int, sink Sink) *Correlator {
+	return &Correlator{
+		sink:     sink,
+		hosts:    newHosts(),
+		flows:    map[netns.ID]*flowIndex{},
+		rulesets: map[netns.ID]*netfilter.Ruleset{},
+		slab:     slab{limit: open},
+		byPrint:  map[uint64]chain{},
+	}
+}
+
+// SetTopology replaces what is known of the host.
+func (c *Correlator) SetTopology(t *netinfo.Topology) {
+	c.hosts.set(t)
+	c.recognise()
+}
+
+// SetRuleset replaces what is known of one namespace's rules.
+func (c *Correlator) SetRuleset(r *netfilter.Ruleset) { c.rulesets[r.Namespace] = r }
+
+// Watch says since when the namespace has a ring, in nanoseconds since the Unix
+// epoch; 0 says that it has none any more.
+func (c *Correlator) Watch(ns netns.ID, since int64) { c.hosts.space(ns).since = since }
+
+// AddFlows takes in what connection tracking said: about one namespace, or, in
+// a Batch without one, how far all of them have been read.
+func (c *Correlator) AddFlows(b *netfilter.Batch) {
+	if b.Namespace == 0 {
+		c.flowThrough = max(c.flowThrough, b.Through)
+		c.advance()
+		return
+	}
+	x := c.flows[b.Namespace]
+	if x == nil {
+		x = newFlowIndex()
+		c.flows[b.Namespace] = x
+	}
+	for i := range b.Events {
+		x.apply(&b.Events[i])
+	}
+	c.counters.ConntrackLost += max(b.Lost, b.Overruns)
+	if b.Synced {
+		x.synced(b.SyncedSince, b.Through)
+	}
+}
+
+// AwaitFlows says that connection tracking is listened to, so that observations
+// wait for its word from the first one on.
+func (c *Correlator) AwaitFlows() { c.hasConntrack = true }
+
+// Forget drops what is kept of a namespace that is no longer watched.
+func (c *Correlator) Forget(ns netns.ID) {
+	delete(c.flows, ns)
+	delete(c.rulesets, ns)
+	c.hosts.space(ns).since = 0
+}
+
+// Observe takes in packets.
+func (c *Correlator) Observe(b *capture.Batch) {
+	for _, n := range b.Lost {
+		c.ringDrops += n
+	}
+	for i := range b.Observations {
+		c.waiting = append(c.waiting, &b.Observations[i])
+	}
+	c.ringThrough = max(c.ringThrough, b.Through)
+	c.advance()
+}
+
+// Flush ends all: what waits is released, and every open journey is settled as
+// it stands.
+func (c *Correlator) Flush() {
+	c.release(math.MaxInt64)
+	for _, st := range []state{stateTerminal, statePending} {
+		q := &c.settling[st-1]
+		for {
+			t, ok := q.pop(math.MaxInt64)
+			if !ok {
+				break
+			}
+			if e := c.slab.at(t.index); e.generation == t.generation && e.state == st {
+				c.settle(t.index, e, true)
+			}
+		}
+	}
+}
+
+// Counters returns what was done so far.
+func (c *Correlator) Counters() Counters {
+	n := c.counters
+	n.RingDrops = c.ringDrops
+	return n
+}
+
+// Open returns how many journeys are open.
+func (c *Correlator) Open() int { return c.slab.used }
+
+// advance releases what nothing older can precede any more.
+func (c *Correlator) advance() {
+	mark := c.ringThrough
+	if c.hasConntrack {
+		mark = min(mark, max(c.flowThrough, c.ringThrough-conntrackPatience))
+	}
+	if mark <= c.now {
+		return
+	}
+	c.release(mark)
+	c.now = mark
+	c.expire()
+	if c.now-c.swept > 1e9 {
+		c.swept = c.now
+		for _, x := range c.flows {
+			x.sweep(c.now)
+		}
+	}
+}
+
+// release processes the waiting observations before mark in the order of their
+// stamps. Equal stamps keep the order of their ring, which is the order of the
+// taps.
+func (c *Correlator) release(mark int64) {
+	slices.SortStableFunc(c.waiting, func(a, b *capture.Observation) int { return cmp.Compare(a.Time, b.Time) })
+	n, _ := slices.BinarySearchFunc(c.waiting, mark, func(o *capture.Observation, m int64) int { return cmp.Compare(o.Time, m) })
+	for _, o := range c.waiting[:n] {
+		c.process(o)
+	}
+	rest := copy(c.waiting, c.waiting[n:])
+	clear(c.waiting[rest:])
+	c.waiting = c.waiting[:rest]
+}
+
+func (c *Correlator) process(o *capture.Observation) {
+	c.counters.Observations++
+	h := &o.Headers
+	if h.Layers.Has(packet.Malformed) || h.Layers.Has(packet.Truncated) {
+		c.counters.Malformed++
+	}
+	if h.Layers.Has(packet.LayerARP) || isNeighbourDiscovery(h) {
+		c.seeARP(o)
+		return
+	}
+	if !h.IsIP() {
+		c.counters.Ignored++
+		return
+	}
+	p := o.Point()
+	s := sighting{
+		time: o.Time, point: p, typ: o.Type, wire: o.WireLength, h: *h,
+		link: c.hosts.link(p), space: c.hosts.space(p.Namespace),
+		flow: c.flowOf(p.Namespace, h, o.Time),
+	}
+	i, e, duplicate := c.find(o.Fingerprint, &s)
+	if e == nil {
+		i, e = c.open(o)
+		e.duplicateOf = duplicate
+	}
+	e.hops = append(e.hops, s)
+	c.schedule(i, e)
+}
+
+// isNeighbourDiscovery reports the ICMPv6 messages of RFC 4861 that do for IPv6
+// what ARP does for IPv4.
+func isNeighbourDiscovery(h *packet.Headers) bool {
+	return h.Tuple.Protocol == packet.ICMPv6 && h.Layers.Has(packet.LayerICMP) && h.ICMPType >= 133 && h.ICMPType <= 137
+}
+
+func (c *Correlator) seeARP(o *capture.Observation) {
+	if c.sink.ARP == nil {
+		return
+	}
+	p := o.Point()
+	c.sink.ARP(ARP{Time: o.Time, Point: p, Namespace: c.hosts.space(p.Namespace).name,
+		Interface: c.linkName(p), Headers: o.Headers})
+}
+
+// open begins a journey.
+func (c *Correlator) open(o *capture.Observation) (int32, *entry) {
+	i, e, ok := c.slab.take()
+	for !ok {
+		c.evict()
+		i, e, ok = c.slab.take()
+	}
+	c.lastID++
+	e.id, e.fingerprint, e.lost = c.lastID, o.Fingerprint, c.ringDrops
+	e.linkType = o.LinkType
+	e.data = append(e.data, o.Data[:min(len(o.Data), maxData)]...)
+	if ch, ok := c.byPrint[e.fingerprint]; ok {
+		c.slab.at(ch.tail).next = i
+		c.byPrint[e.fingerprint] = chain{ch.head, i}
+	} else {
+		c.byPrint[e.fingerprint] = chain{i, i}
+	}
+	return i, e
+}
+
+// evict makes room: first by letting go of what was already shown, else by
+// settling the oldest open journey as it stands.
+func (c *Correlator) evict() {
+	for _, st := range []state{stateShown, stateTerminal, statePending} {
+		q := &c.settling[st-1]
+		for {
+			t, ok := q.pop(math.MaxInt64)
+			if !ok {
+				break
+			}
+			e := c.slab.at(t.index)
+			if e.generation != t.generation || e.state != st {
+				continue
+			}
+			if st != stateShown {
+				c.counters.Evicted++
+				c.settle(t.index, e, true)
+			}
+			c.drop(t.index, e)
+			return
+		}
+	}
+}
+
+// schedule sets the time at which the journey is settled.
+func (c *Correlator) schedule(i int32, e *entry) {
+	s := &e.hops[len(e.hops)-1]
+	next, wait := statePending, int64(settlePending)
+	// A branch that has not ended does not reopen a journey that has.
+	if e.state == stateTerminal || e.state == stateShown || c.terminal(s) {
+		next, wait = stateTerminal, settleTerminal
+	}
+	deadline := max(s.time, c.now) + wait
+	switch {
+	case next != e.state:
+		e.state, e.deadline = next, deadline
+		c.settling[next-1].push(timer{i, e.generation, deadline})
+	case next == statePending && deadline > e.deadline+wait/8:
+		// Small moves are not worth a second turn in the queue.
+		e.deadline = deadline
+	}
+}
+
+// recognise gives links to hops that were seen before a topology told of them:
+// a container's first packets are faster than the news of its link.
+func (c *Correlator) recognise() {
+	for _, t := range c.settling[statePending-1].all() {
+		e := c.slab.at(t.index)
+		if e.generation != t.generation || e.state != statePending {
+			continue
+		}
+		found := false
+		for k := range e.hops {
+			if s := &e.hops[k]; s.link == nil {
+				s.link = c.hosts.link(s.point)
+				found = found || s.link != nil
+			}
+		}
+		if found {
+			c.schedule(t.index, e)
+		}
+	}
+}
+
+// expire settles what is due, and lets go of what was shown long enough.
+func (c *Correlator) expire() {
+	for _, st := range []state{stateTerminal, statePending, stateShown} {
+		q := &c.settling[st-1]
+		for {
+			t, ok := q.pop(c.now)
+			if !ok {
+				break
+			}
+			e := c.slab.at(t.index)
+			if e.generation != t.generation || e.state != st {
+				continue
+			}
+			if e.deadline > c.now {
+				q.push(timer{t.index, t.generation, e.deadline})
+				continue
+			}
+			if st == stateShown {
+				c.drop(t.index, e)
+				continue
+			}
+			c.settle(t.index, e, false)
+		}
+	}
+}
+
+// settle emits a journey and keeps it for hops that come late. ended says that
+// it had to be settled before its time.
+func (c *Correlator) settle(i int32, e *entry, ended bool) {
+	j := c.build(e, ended)
+	e.state, e.shownAs = stateShown, j.ID
+	e.deadline = c.now + keepShown
+	c.settling[stateShown-1].push(timer{i, e.generation, e.deadline})
+	c.counters.Journeys++
+	c.counters.Hops += uint64(len(j.Hops))
+	c.sink.Journey(j)
+}
+
+// drop forgets an entry.
+func (c *Correlator) drop(i int32, e *entry) {
+	ch := c.byPrint[e.fingerprint]
+	prev := int32(-1)
+	for k := ch.head; k >= 0; k = c.slab.at(k).next {
+		if k != i {
+			prev = k
+			continue
+		}
+		switch {
+		case prev < 0 && e.next < 0:
+			delete(c.byPrint, e.fingerprint)
+		case prev < 0:
+			c.byPrint[e.fingerprint] = chain{e.next, ch.tail}
+		default:
+			c.slab.at(prev).next = e.next
+			if e.next < 0 {
+				c.byPrint[e.fingerprint] = chain{ch.head, prev}
+			}
+		}
+		break
+	}
+	c.slab.release(i)
+}

@@ -1,0 +1,297 @@
+package trace
+
+import (
+	"natlens/capture/packet"
+	"natlens/netinfo/netfilter"
+	"natlens/netinfo/netns"
+)
+
+// A form is how much of a flow's translation a tuple shows.
+type form uint8
+
+const (
+	formBefore form = iota // nothing translated yet
+	formAfter              // everything translated
+	formHalf               // the source of one, the destination of the other
+)
+
+// flowRef says which flow a tuple belongs to, in which direction and form. The
+// zero flowRef belongs to none.
+type flowRef struct {
+	flow  *trackedFlow
+	reply bool
+	form  form
+	// about: the packet is an ICMP error that quotes a packet of the flow. Then
+	// reply is the direction in which the error itself travels.
+	about bool
+}
+
+// same reports whether both refer to one direction of one flow.
+func (r flowRef) same(s flowRef) bool {
+	return r.flow != nil && r.flow == s.flow && r.reply == s.reply && r.about == s.about
+}
+
+// trackedFlow is a conntrack entry and the time it lived.
+type trackedFlow struct {
+	netfilter.Flow
+	// bornAfter and bornBefore enclose the birth; both are 0 for a flow that
+	// is older than the capture.
+	bornAfter, bornBefore int64
+	died                  int64 // 0 while it lives
+	named                 int64 // when an event last named it
+
+	forms [2]forms // by direction: original, reply
+
+	// rules remembers which rules translated the first packet: source and
+	// destination.
+	rules [2]*Rule
+	kinds [2]string
+	// queries remembers the last journeys of the original direction, so that
+	// an answer finds its question.
+	queries [8]query
+	asked   int
+}
+
+// forms are the tuples that packets of one direction can carry.
+type forms struct{ before, after, half, otherHalf packet.Tuple }
+
+// query is one journey of the original direction.
+type query struct {
+	journey uint64
+	seq     uint16
+	flags   uint8
+}
+
+// newTrackedFlow computes the forms of both directions. The reply direction
+// begins where the original ends, and the other way round.
+func newTrackedFlow(f netfilter.Flow) *trackedFlow {
+	t := &trackedFlow{Flow: f}
+	t.forms[0] = newForms(f.Original, f.Reply.Inverse(), false)
+	t.forms[1] = newForms(f.Reply, f.Original.Inverse(), true)
+	return t
+}
+
+func newForms(before, after packet.Tuple, reply bool) forms {
+	return forms{before: before, after: after, half: middle(before, after, reply), otherHalf: middle(after, before, reply)}
+}
+
+// middle is the tuple on the way from before to after whose destination is
+// translated and whose source is not. An echo id is translated with the source
+// of a request, and so with the destination of its reply.
+func middle(before, after packet.Tuple, reply bool) packet.Tuple {
+	m := before.Half(after)
+	if p := before.Protocol; (p == packet.ICMP || p == packet.ICMPv6) && reply {
+		m.SourcePort = after.SourcePort
+	}
+	return m
+}
+
+func (t *trackedFlow) direction(reply bool) *forms {
+	if reply {
+		return &t.forms[1]
+	}
+	return &t.forms[0]
+}
+
+// ask remembers a journey of the original direction.
+func (t *trackedFlow) ask(q query) {
+	t.queries[t.asked%len(t.queries)] = q
+	t.asked++
+}
+
+// asker finds the newest journey of the original direction that ok accepts.
+func (t *trackedFlow) asker(ok func(query) bool) (uint64, bool) {
+	for i := t.asked - 1; i >= 0 && i >= t.asked-len(t.queries); i-- {
+		if q := t.queries[i%len(t.queries)]; ok(q) {
+			return q.journey, true
+		}
+	}
+	return 0, false
+}
+
+// flowIndex finds the flow of a tuple, for one namespace.
+type flowIndex struct {
+	byID    map[uint32]*trackedFlow
+	byTuple map[packet.Tuple][]flowRef // halves, then whole forms, newest last
+	dead    []*trackedFlow             // in the order of their death
+	active  bool                       // something was tracked here
+}
+
+func newFlowIndex() *flowIndex {
+	return &flowIndex{byID: map[uint32]*trackedFlow{}, byTuple: map[packet.Tuple][]flowRef{}}
+}
+
+// keepDead is how long the flow of a packet can still be asked for after the
+// flow died: longer than a packet can be on its way.
+const keepDead = 5e9
+
+// apply takes in one event.
+func (x *flowIndex) apply(e *netfilter.Event) {
+	x.active = true
+	old := x.byID[e.Flow.ID]
+	if old != nil && (old.Original != e.Flow.Original || old.Reply != e.Flow.Reply) {
+		// The kernel reused the id, and its DESTROY was lost.
+		x.bury(old, e.After)
+		old = nil
+	}
+	if e.Kind == netfilter.Destroy {
+		if old == nil {
+			// Its birth was never told: packets of the last moments may still
+			// need it.
+			old = x.add(e.Flow, 0, 0)
+		}
+		x.bury(old, e.Before)
+		return
+	}
+	if old == nil {
+		var after, before int64
+		if e.Kind == netfilter.New {
+			after, before = e.After, e.Before
+		}
+		old = x.add(e.Flow, after, before)
+	}
+	old.Flow = e.Flow
+	old.named = e.Before
+}
+
+func (x *flowIndex) add(f netfilter.Flow, after, before int64) *trackedFlow {
+	t := newTrackedFlow(f)
+	t.bornAfter, t.bornBefore = after, before
+	x.byID[f.ID] = t
+	t.eachForm(func(tuple packet.Tuple, r flowRef) {
+		refs := append(x.byTuple[tuple], r)
+		if r.form == formHalf {
+			// What is a whole form of another flow is that flow's first.
+			copy(refs[1:], refs)
+			refs[0] = r
+		}
+		x.byTuple[tuple] = refs
+	})
+	return t
+}
+
+// eachForm calls f once for each different tuple that packets of t can carry.
+// Whole forms come before halves: where tuples are equal, the whole one counts.
+func (t *trackedFlow) eachForm(f func(packet.Tuple, flowRef)) {
+	var seen [8]packet.Tuple
+	n := 0
+	add := func(tuple packet.Tuple, reply bool, form form) {
+		for _, s := range seen[:n] {
+			if s == tuple {
+				return
+			}
+		}
+		seen[n] = tuple
+		n++
+		f(tuple, flowRef{flow: t, reply: reply, form: form})
+	}
+	add(t.forms[0].before, false, formBefore)
+	add(t.forms[1].before, true, formBefore)
+	add(t.forms[0].after, false, formAfter)
+	add(t.forms[1].after, true, formAfter)
+	for i, reply := range []bool{false, true} {
+		add(t.forms[i].half, reply, formHalf)
+		add(t.forms[i].otherHalf, reply, formHalf)
+	}
+}
+
+// bury marks a flow as dead; sweep removes it later.
+func (x *flowIndex) bury(t *trackedFlow, at int64) {
+	if t.died != 0 {
+		return
+	}
+	t.died = max(at, 1)
+	if x.byID[t.ID] == t {
+		delete(x.byID, t.ID)
+	}
+	x.dead = append(x.dead, t)
+}
+
+// synced ends a dump that began at since: a flow that no event named since then
+// is gone, though nobody told.
+func (x *flowIndex) synced(since, at int64) {
+	for _, t := range x.byID {
+		if t.named < since {
+			x.bury(t, at)
+		}
+	}
+}
+
+// sweep forgets flows that died long before now.
+func (x *flowIndex) sweep(now int64) {
+	n := 0
+	for n < len(x.dead) && x.dead[n].died < now-keepDead {
+		dead := x.dead[n]
+		dead.eachForm(func(tuple packet.Tuple, _ flowRef) {
+			refs := x.byTuple[tuple]
+			kept := refs[:0]
+			for _, r := range refs {
+				if r.flow != dead {
+					kept = append(kept, r)
+				}
+			}
+			if len(kept) == 0 {
+				delete(x.byTuple, tuple)
+			} else {
+				clear(refs[len(kept):])
+				x.byTuple[tuple] = kept
+			}
+		})
+		n++
+	}
+	if n > 0 {
+		x.dead = append(x.dead[:0], x.dead[n:]...)
+	}
+}
+
+// confirmLead is how long before its conntrack event a flow's first packet can
+// have been at a tap: it is confirmed only when it leaves the last hook.
+const confirmLead = 20e6
+
+// find returns the flow that a packet with this tuple, seen at that time,
+// belonged to. Ports and ids are reused, so the time decides between several.
+func (x *flowIndex) find(tuple packet.Tuple, at int64) flowRef {
+	refs := x.byTuple[tuple]
+	var late flowRef
+	for i := len(refs) - 1; i >= 0; i-- {
+		r := refs[i]
+		if r.flow.bornAfter != 0 && at < r.flow.bornAfter-confirmLead {
+			late = r
+			continue
+		}
+		if late.flow != nil && r.flow.died != 0 && at > r.flow.died {
+			// Between two lives of a tuple: the packet that begins the next
+			// one is seen before the kernel tells of it.
+			return late
+		}
+		return r
+	}
+	return flowRef{}
+}
+
+// flowOf returns the flow that a packet belongs to: by its own tuple, or, for an
+// ICMP error, by the tuple it quotes.
+func (c *Correlator) flowOf(ns netns.ID, h *packet.Headers, at int64) flowRef {
+	x := c.flows[ns]
+	if x == nil {
+		return flowRef{}
+	}
+	if h.Layers.Has(packet.LayerQuoted) {
+		r := x.find(h.Quoted, at)
+		if r.flow != nil {
+			r.reply, r.about = !r.reply, true
+			// What the quoted packet had behind it, the error has before it.
+			switch r.form {
+			case formBefore:
+				r.form = formAfter
+			case formAfter:
+				r.form = formBefore
+			}
+		}
+		return r
+	}
+	if h.Layers.Has(packet.LayerFragment) && h.FragmentOffset > 0 {
+		return flowRef{}
+	}
+	return x.find(h.Tuple, at)
+}

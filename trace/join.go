@@ -1,0 +1,178 @@
+package trace
+
+import (
+	"natlens/capture"
+	"natlens/netinfo"
+)
+
+// fit says how well one sighting follows another, worst first.
+type fit uint8
+
+const (
+	fitNone   fit = iota
+	fitGuess      // no flow is known, but one address stayed: only if nothing else fits
+	fitLoose      // the tuple is the same, a hop between may be missing
+	fitSpace      // both in one namespace, same tuple or same flow
+	fitDirect     // the two ends of a veth, a bridge and its port
+	fitStamp      // the same, and one stamp: one buffer in the kernel's memory
+)
+
+// find returns the open journey that the sighting belongs to, or nil. Where
+// several fit equally the oldest is taken: queues keep order. duplicate is the
+// id of a journey that began with the same packet at the same point.
+func (c *Correlator) find(fingerprint uint64, s *sighting) (best int32, found *entry, duplicate uint64) {
+	ch, ok := c.byPrint[fingerprint]
+	if !ok {
+		return 0, nil, 0
+	}
+	bestFit, guesses := fitNone, 0
+	for i := ch.head; i >= 0; {
+		e := c.slab.at(i)
+		f, used := c.fits(e, s)
+		switch {
+		case used:
+			if duplicate == 0 && e.hops[0].point == s.point && e.hops[0].h.Tuple == s.h.Tuple {
+				duplicate = e.id
+			}
+		case f == fitGuess:
+			guesses++
+			fallthrough
+		default:
+			if f > bestFit {
+				bestFit, best, found = f, i, e
+			}
+		}
+		i = e.next
+	}
+	if bestFit == fitGuess {
+		if guesses > 1 {
+			return 0, nil, duplicate
+		}
+		found.inferred = true
+	}
+	return best, found, duplicate
+}
+
+// fits says how well the sighting fits any hop of the journey, and whether its
+// point is used already.
+func (c *Correlator) fits(e *entry, s *sighting) (best fit, used bool) {
+	for k := range e.hops {
+		h := &e.hops[k]
+		if h.point == s.point {
+			return fitNone, true
+		}
+		best = max(best, c.either(h, s))
+	}
+	return best, false
+}
+
+// either is the fit of two sightings in the order of their time, or, where the
+// time is the same, in the order that fits.
+func (c *Correlator) either(a, b *sighting) fit {
+	switch {
+	case a.time < b.time:
+		return c.follows(a, b)
+	case a.time > b.time:
+		return c.follows(b, a)
+	}
+	return max(c.follows(a, b), c.follows(b, a))
+}
+
+// follows says how well b can be the next sighting after a.
+func (c *Correlator) follows(a, b *sighting) fit {
+	equal := a.h.Tuple == b.h.Tuple && a.h.Quoted == b.h.Quoted
+	if a.point.Namespace != b.point.Namespace {
+		return c.crosses(a, b, equal)
+	}
+	place := passes(a, b)
+	if place == fitNone {
+		return fitNone
+	}
+	switch {
+	case equal && place == fitDirect && a.time == b.time:
+		return fitStamp
+	case equal, a.flow.same(b.flow):
+		return place
+	case a.flow.flow == nil && b.flow.flow == nil && keepsOneSide(a, b):
+		return fitGuess
+	}
+	return fitNone
+}
+
+// passes says whether a packet seen as a can be seen as b next, both in one
+// namespace.
+func passes(a, b *sighting) fit {
+	known := a.link != nil && b.link != nil
+	switch {
+	case a.point.Direction == capture.In && b.point.Direction == capture.In:
+		// Up a stack of links: port to bridge, parent to macvlan or VLAN.
+		if known && (a.link.master == b.link.key || b.link.parent == a.link.key) {
+			return fitDirect
+		}
+		if !known {
+			return fitLoose
+		}
+	case a.point.Direction == capture.In: // then out: bridged or forwarded
+		if known && a.link.master != (netinfo.LinkKey{}) && a.link.master == b.link.master {
+			return fitDirect
+		}
+		return fitSpace
+	case b.point.Direction == capture.Out:
+		// Down a stack of links.
+		if known && (b.link.master == a.link.key || a.link.parent == b.link.key) {
+			return fitDirect
+		}
+		if !known {
+			return fitLoose
+		}
+	default: // out, then in: loopback, or a veth with both ends here
+		if known && (a.link.loop && a.link == b.link || a.link.peer == b.link.key) {
+			return fitDirect
+		}
+	}
+	return fitNone
+}
+
+// crosses is the fit of sightings in two namespaces.
+func (c *Correlator) crosses(a, b *sighting, equal bool) fit {
+	if a.link == nil || b.link == nil {
+		if equal && a.point.Direction == capture.Out {
+			return fitLoose
+		}
+		return fitNone
+	}
+	// Over a wire nothing is rewritten.
+	if equal && a.point.Direction == capture.Out && b.point.Direction == capture.In && a.link.peer == b.link.key {
+		if a.time == b.time {
+			return fitStamp
+		}
+		return fitDirect
+	}
+	// macvlan, ipvlan, VLAN: a link here, its parent there.
+	if equal && (a.link.parent == b.link.key || b.link.parent == a.link.key) {
+		if a.time == b.time {
+			return fitStamp
+		}
+		return fitDirect
+	}
+	// A hop between may be missing: its ring came late or lost it.
+	if a.point.Direction == capture.Out && a.link.peer.Namespace == b.point.Namespace && a.link.peer != b.link.key {
+		if equal || c.flowOf(b.point.Namespace, &a.h, a.time).same(b.flow) {
+			return fitLoose
+		}
+	}
+	if b.point.Direction == capture.In && b.link.peer.Namespace == a.point.Namespace && b.link.peer != a.link.key {
+		if equal || c.flowOf(a.point.Namespace, &b.h, b.time).same(a.flow) {
+			return fitLoose
+		}
+	}
+	return fitNone
+}
+
+// keepsOneSide reports whether b can be a with one side translated: protocol
+// and one address stay. It keeps a question and its echo apart.
+func keepsOneSide(a, b *sighting) bool {
+	s, t := a.h.Tuple, b.h.Tuple
+	return s.Protocol == t.Protocol && s.Is4() == t.Is4() &&
+		(s.Source() == t.Source() || s.Destination() == t.Destination())
+}

@@ -1,0 +1,153 @@
+package trace
+
+import (
+	"strconv"
+
+	"natlens/capture"
+	"natlens/netinfo"
+	"natlens/netinfo/netns"
+)
+
+// link is what joining needs to know of a network interface. It outlives the
+// interface for a while, since its packets are judged later than they pass.
+type link struct {
+	key    netinfo.LinkKey
+	name   string
+	ns     *space
+	master netinfo.LinkKey // zero: none
+	parent netinfo.LinkKey // zero: none
+	peer   netinfo.LinkKey // zero: none, or not to be seen from here
+	bridge bool
+	loop   bool
+	uplink bool
+	over   bool  // another link stands on top of this one (macvlan, VLAN)
+	gone   int64 // when it was first missing; 0 while it is there
+}
+
+// space is a network namespace, likewise.
+type space struct {
+	id         netns.ID
+	name       string
+	containers []string
+	topology   *netinfo.Namespace
+	since      int64 // when its ring was attached; 0 while it has none
+	self       bool
+}
+
+// hosts is the memory of links and namespaces: the newest topology and what
+// older ones had.
+type hosts struct {
+	topology *netinfo.Topology
+	links    map[netinfo.LinkKey]*link
+	spaces   map[netns.ID]*space
+}
+
+func newHosts() hosts {
+	return hosts{topology: (&netinfo.Topology{}).Seal(), links: map[netinfo.LinkKey]*link{}, spaces: map[netns.ID]*space{}}
+}
+
+// keepGone is how long a link is remembered after it went: longer than any
+// journey over it can stay open.
+const keepGone = 30e9
+
+// set takes in a new topology. Links and spaces that hops point to are changed
+// in place, never replaced.
+func (h *hosts) set(t *netinfo.Topology) {
+	h.topology = t
+	now := t.Time.UnixNano()
+	for _, l := range h.links {
+		l.over = false
+		if t.Link(l.key) == nil && l.gone == 0 {
+			l.gone = now
+		}
+		if l.gone != 0 && l.gone < now-keepGone {
+			delete(h.links, l.key)
+		}
+	}
+	for _, n := range t.Namespaces {
+		s := h.space(n.ID)
+		s.name, s.topology, s.self = n.Name, n, n.ID == t.Self
+		s.containers = nil
+		for _, c := range n.Containers {
+			if n.ID != t.Self {
+				s.containers = append(s.containers, c.Name)
+			}
+		}
+		for _, nl := range n.Links {
+			h.setLink(nl, s)
+		}
+	}
+	for _, l := range h.links {
+		if under := h.links[l.parent]; under != nil && l.gone == 0 {
+			under.over = true
+		}
+	}
+}
+
+func (h *hosts) setLink(nl *netinfo.Link, s *space) {
+	l := h.links[nl.Key]
+	if l == nil {
+		l = &link{key: nl.Key, ns: s}
+		h.links[nl.Key] = l
+	}
+	l.name, l.gone = nl.Name, 0
+	l.bridge, l.loop, l.uplink = nl.Kind == "bridge", nl.Role == netinfo.RoleLoopback, nl.Role == netinfo.RoleUplink
+	l.master, l.parent, l.peer = netinfo.LinkKey{}, netinfo.LinkKey{}, netinfo.LinkKey{}
+	if nl.Master != nil {
+		l.master = *nl.Master
+	}
+	if nl.Parent != nil {
+		l.parent = *nl.Parent
+	}
+	if nl.Peer != nil && nl.Peer.Key.Namespace != 0 {
+		l.peer = nl.Peer.Key
+	}
+}
+
+// space returns the namespace, making an unnamed one when no topology has told
+// of it yet.
+func (h *hosts) space(id netns.ID) *space {
+	s := h.spaces[id]
+	if s == nil {
+		s = &space{id: id, name: id.String()}
+		h.spaces[id] = s
+	}
+	return s
+}
+
+// link returns the link of a point, or nil while no topology has told of it.
+func (h *hosts) link(p capture.Point) *link {
+	return h.links[netinfo.LinkKey{Namespace: p.Namespace, Index: p.Ifindex}]
+}
+
+// watched reports whether the namespace had a ring at that time.
+func (s *space) watched(at int64) bool { return s != nil && s.since != 0 && at >= s.since }
+
+// farSide returns the namespace at the other end of a veth; nil when l is none
+// or its other end cannot be seen.
+func (h *hosts) farSide(l *link) *space {
+	if l == nil || l.peer.Namespace == 0 {
+		return nil
+	}
+	return h.spaces[l.peer.Namespace]
+}
+
+// linkName returns the name of a point's link, or "if7" while it is unknown.
+func (c *Correlator) linkName(p capture.Point) string {
+	if l := c.hosts.link(p); l != nil {
+		return l.name
+	}
+	return "if" + strconv.Itoa(int(p.Ifindex))
+}
+
+// layer3 returns the name by which rules know a link: for the port of a bridge
+// that is the bridge.
+func (h *hosts) layer3(l *link) string {
+	if l == nil {
+		return ""
+	}
+	if m := h.links[l.master]; m != nil {
+		return m.name
+	}
+	return l.name
+}

@@ -1,0 +1,124 @@
+package trace
+
+import (
+	"natlens/capture"
+	"natlens/capture/packet"
+)
+
+// sighting is one hop of a journey that is still open.
+type sighting struct {
+	time  int64
+	point capture.Point
+	typ   capture.PacketType
+	wire  uint32
+	link  *link
+	space *space
+	flow  flowRef
+	h     packet.Headers
+}
+
+// maxData is how much of a packet's bytes an open journey keeps.
+const maxData = 256
+
+// entry is one open journey. Entries are reused; generation tells the lives of
+// one apart.
+type entry struct {
+	id          uint64
+	fingerprint uint64
+	generation  uint32
+	next        int32 // of those with the same fingerprint; -1 ends
+	state       state
+	hops        []sighting
+	deadline    int64 // watermark time at which it is settled or let go
+	shownAs     uint64
+	duplicateOf uint64
+	inferred    bool // a hop was joined without a flow
+	lost        uint64
+	linkType    packet.LinkType
+	data        []byte
+}
+
+type state uint8
+
+const (
+	stateFree     state = iota
+	statePending        // more hops are expected
+	stateTerminal       // its end was seen; settled after a short grace
+	stateShown          // emitted; kept for late hops
+)
+
+// slab is a bounded store of entries that grows in chunks and never shrinks.
+type slab struct {
+	chunks [][]entry
+	free   []int32
+	limit  int
+	used   int
+}
+
+const chunkSize = 256
+
+func (s *slab) at(i int32) *entry { return &s.chunks[i/chunkSize][i%chunkSize] }
+
+// take returns a cleared entry, or ok == false when the limit is reached.
+func (s *slab) take() (int32, *entry, bool) {
+	if len(s.free) == 0 {
+		if len(s.chunks)*chunkSize >= s.limit {
+			return 0, nil, false
+		}
+		base := int32(len(s.chunks) * chunkSize)
+		s.chunks = append(s.chunks, make([]entry, chunkSize))
+		for i := int32(chunkSize - 1); i >= 0; i-- {
+			s.free = append(s.free, base+i)
+		}
+	}
+	i := s.free[len(s.free)-1]
+	s.free = s.free[:len(s.free)-1]
+	s.used++
+	e := s.at(i)
+	*e = entry{generation: e.generation + 1, next: -1, hops: e.hops[:0], data: e.data[:0]}
+	return i, e, true
+}
+
+func (s *slab) release(i int32) {
+	e := s.at(i)
+	e.state = stateFree
+	clear(e.hops) // drop the pointers into flows and links
+	s.free = append(s.free, i)
+	s.used--
+}
+
+// timer is one entry's turn in a queue of equal waiting times. An entry whose
+// deadline has moved meanwhile is queued again when its turn comes.
+type timer struct {
+	index      int32
+	generation uint32
+	due        int64
+}
+
+// timers is a queue in the order of due times; that holds because every timer
+// in it waits equally long.
+type timers struct {
+	queue []timer
+	head  int
+}
+
+func (q *timers) push(t timer) { q.queue = append(q.queue, t) }
+
+// all returns the timers that are still queued.
+func (q *timers) all() []timer { return q.queue[q.head:] }
+
+// pop returns the next timer that is due.
+func (q *timers) pop(now int64) (timer, bool) {
+	if q.head == len(q.queue) || q.queue[q.head].due > now {
+		return timer{}, false
+	}
+	t := q.queue[q.head]
+	q.head++
+	if q.head == len(q.queue) {
+		q.queue, q.head = q.queue[:0], 0
+	} else if q.head > 4096 && q.head > len(q.queue)/2 {
+		n := copy(q.queue, q.queue[q.head:])
+		q.queue, q.head = q.queue[:n], 0
+	}
+	return t, true
+}

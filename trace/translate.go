@@ -1,0 +1,136 @@
+package trace
+
+import (
+	"natlens/capture"
+	"natlens/capture/packet"
+	"natlens/netinfo/netfilter"
+)
+
+// side is the half of a tuple that a translation changes. The kernel changes
+// destinations first (prerouting, output) and sources last (postrouting,
+// input), in both directions of a flow.
+type side uint8
+
+const (
+	destinationSide side = iota
+	sourceSide
+)
+
+// translate finds the places where the packet's tuple changed: between two hops
+// of one namespace, before the first tap of a packet that starts here, and
+// behind the last tap of one that ends here.
+func (c *Correlator) translate(j *Journey, hops []sighting, from []int) {
+	first := &hops[0]
+	if r := first.flow; r.flow != nil && !r.about && first.point.Direction == capture.Out {
+		c.change(j, hops, [2]int{-1, 0}, r.flow.direction(r.reply).before, first.h.Tuple, r)
+	}
+	for i := 1; i < len(hops); i++ {
+		a, b := &hops[from[i]], &hops[i]
+		if a.point.Namespace != b.point.Namespace || a.h.Tuple == b.h.Tuple {
+			continue
+		}
+		r := a.flow
+		if r.flow == nil {
+			r = b.flow
+		}
+		c.change(j, hops, [2]int{from[i], i}, a.h.Tuple, b.h.Tuple, r)
+	}
+	if at := j.Verdict.Hop; at >= 0 && j.Verdict.Result == Delivered {
+		last := &hops[at]
+		if r := last.flow; r.flow != nil && !r.about {
+			c.change(j, hops, [2]int{at, -1}, last.h.Tuple, r.flow.direction(r.reply).after, r)
+		}
+	}
+}
+
+// change records what differs between two tuples: one translation for each side.
+func (c *Correlator) change(j *Journey, hops []sighting, between [2]int, before, after packet.Tuple, r flowRef) {
+	m := middle(before, after, r.reply)
+	if before != m {
+		c.addTranslation(j, hops, between, before, m, r, destinationSide)
+	}
+	if m != after {
+		c.addTranslation(j, hops, between, m, after, r, sourceSide)
+	}
+}
+
+func (c *Correlator) addTranslation(j *Journey, hops []sighting, between [2]int, before, after packet.Tuple, r flowRef, which side) {
+	near := &hops[max(between[0], 0)]
+	if between[0] < 0 {
+		near = &hops[between[1]]
+	}
+	t := Translation{
+		Namespace: near.space.name, Between: between, Before: before, After: after,
+		Hook: hookOf(which, between, near), Evidence: ByInference,
+		Undo: r.flow != nil && r.reply,
+	}
+	// A reply's destination is the source that was translated, and the other
+	// way round.
+	translated := which
+	if t.Undo {
+		translated = sourceSide - which
+	}
+	t.Kind = DNAT
+	if translated == sourceSide {
+		t.Kind = SNAT
+	}
+	if r.flow != nil {
+		t.Evidence, t.ConntrackID = ByConntrack, r.flow.ID
+		c.findRule(r, translated, between, hops, near)
+		if rule := r.flow.rules[translated]; rule != nil {
+			t.Kind, t.Rule = r.flow.kinds[translated], rule
+			j.Rules = append(j.Rules, *rule)
+		}
+	}
+	j.Translations = append(j.Translations, t)
+}
+
+// hookOf says where in the packet's path a side is changed.
+func hookOf(which side, between [2]int, near *sighting) netfilter.Hook {
+	local := between[0] < 0 || near.point.Direction == capture.Out
+	switch {
+	case which == destinationSide && local:
+		return netfilter.Output
+	case which == destinationSide:
+		return netfilter.Prerouting
+	case between[1] < 0:
+		return netfilter.Input
+	}
+	return netfilter.Postrouting
+}
+
+// findRule asks the namespace's rules, once for each flow, which of them
+// translated the flow's first packet. On an answer the way is reversed: it
+// comes in where the question went out.
+func (c *Correlator) findRule(r flowRef, translated side, between [2]int, hops []sighting, near *sighting) {
+	f := r.flow
+	if f.rules[translated] != nil || r.about {
+		return
+	}
+	var in, out string
+	if between[0] >= 0 {
+		in = c.hosts.layer3(hops[between[0]].link)
+	}
+	if between[1] >= 0 {
+		out = c.hosts.layer3(hops[between[1]].link)
+	}
+	if r.reply {
+		in, out = out, in
+	}
+	p := netfilter.Packet{LocalAddress: near.space.has}
+	hook := netfilter.Postrouting
+	if translated == sourceSide {
+		p.Tuple, p.OutLink = f.forms[0].half, out
+	} else {
+		p.Tuple, p.InLink, hook = f.forms[0].before, in, netfilter.Prerouting
+		if near.space.has(f.Original.Source()) {
+			p.InLink, hook = "", netfilter.Output
+		}
+	}
+	m := c.rulesets[near.point.Namespace].NAT(hook, p)
+	if m.Certainty != netfilter.Covered {
+		return
+	}
+	f.kinds[translated] = m.Kind
+	f.rules[translated] = &Rule{RuleRef: m.Rule, Evidence: ByRules}
+}

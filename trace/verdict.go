@@ -1,0 +1,133 @@
+package trace
+
+import (
+	"fmt"
+
+	"natlens/capture"
+	"natlens/netinfo"
+	"natlens/netinfo/netfilter"
+)
+
+// terminal reports whether nothing further can be expected after the sighting.
+func (c *Correlator) terminal(s *sighting) bool {
+	result, _ := c.end(s)
+	return result != ""
+}
+
+// end says how a journey ends at this sighting, or "" when the packet must
+// still go somewhere that is watched.
+func (c *Correlator) end(s *sighting) (Result, Evidence) {
+	if s.link == nil {
+		return "", ""
+	}
+	if s.point.Direction == capture.Out {
+		if c.goesOn(s) {
+			return "", ""
+		}
+		return Left, ByTap
+	}
+	if s.typ == capture.OtherHost || s.link.master != (netinfo.LinkKey{}) {
+		return "", ""
+	}
+	if s.typ == capture.Broadcast || s.typ == capture.Multicast {
+		return Delivered, ByTap
+	}
+	destination := s.h.Tuple.Destination()
+	if s.flow.flow != nil && !s.flow.about {
+		destination = s.flow.flow.direction(s.flow.reply).after.Destination()
+	}
+	if !s.space.has(destination) {
+		return "", ""
+	}
+	// Where connections are tracked, an entry is the proof that the rules let
+	// the packet pass: delivery and a drop at INPUT look the same to a tap.
+	if s.flow.flow != nil {
+		return Delivered, ByConntrack
+	}
+	if x := c.flows[s.point.Namespace]; x != nil && x.active {
+		return "", ""
+	}
+	return Delivered, ByTap
+}
+
+// goesOn reports whether a packet that goes out by this link must show up at
+// another point that is watched.
+func (c *Correlator) goesOn(s *sighting) bool {
+	l := s.link
+	if l.loop || l.bridge {
+		return true
+	}
+	if c.hosts.farSide(l).watched(s.time) {
+		return true
+	}
+	under := c.hosts.links[l.parent]
+	return under != nil && under.ns.watched(s.time)
+}
+
+// verdict says how the journey ended.
+func (c *Correlator) verdict(e *entry, hops []sighting, from []int, ended bool) Verdict {
+	leaf := make([]bool, len(hops))
+	for i := range leaf {
+		leaf[i] = true
+	}
+	for _, f := range from {
+		if f >= 0 {
+			leaf[f] = false
+		}
+	}
+	best, ends := Verdict{Hop: -1}, 0
+	last := len(hops) - 1
+	for i := range hops {
+		if !leaf[i] {
+			continue
+		}
+		result, evidence := c.end(&hops[i])
+		if result == "" {
+			continue
+		}
+		ends++
+		// To whom a packet is addressed counts for more than where else a
+		// bridge sent it.
+		if best.Result == "" || hops[i].typ == capture.Host {
+			best = Verdict{Result: result, Hop: i, Evidence: evidence}
+		}
+	}
+	if best.Result != "" {
+		if ends > 1 && hops[best.Hop].typ != capture.Host {
+			return Verdict{Result: Flooded, Hop: -1, Evidence: ByTap, Reason: fmt.Sprintf("to %d places", ends)}
+		}
+		return best
+	}
+	return c.missing(e, &hops[last], last, ended)
+}
+
+// missing explains a journey whose end no tap saw.
+func (c *Correlator) missing(e *entry, s *sighting, at int, ended bool) Verdict {
+	v := Verdict{Result: Vanished, Hop: at, Evidence: ByTap}
+	lost := c.ringDrops - e.lost
+	x := c.flows[s.point.Namespace]
+	switch {
+	case ended:
+		v.Result, v.Reason = Unfinished, "the capture ended before its next hop"
+	case lost > 0:
+		v.Result, v.Reason = Unfinished, fmt.Sprintf("unknown: ring lost %d", lost)
+	case s.point.Direction == capture.Out:
+		v.Reason = "never arrived at the other end"
+		if far := c.hosts.farSide(s.link); far != nil {
+			v.Reason = "never arrived at " + far.name
+		}
+	case s.typ == capture.OtherHost && s.link != nil && s.link.master == (netinfo.LinkKey{}):
+		v.Reason = "its MAC address is another's: not accepted here"
+	case x == nil || !x.active:
+		v.Reason = "not seen again: no route, or dropped by a rule; nothing here tracks connections"
+	case s.flow.flow != nil:
+		v.Reason = "the rules let its flow pass, yet it was not seen again: no answer from the next hop's address resolution, or a drop behind the NAT"
+	default:
+		v.Result, v.Evidence, v.Hook = Dropped, ByInference, netfilter.Forward
+		v.Reason = "connection tracking never confirmed it: a rule dropped it, or there is no route"
+		if s.space.has(s.h.Tuple.Destination()) {
+			v.Hook = netfilter.Input
+		}
+	}
+	return v
+}
