@@ -1,0 +1,135 @@
+package live
+
+import (
+	"errors"
+	"fmt"
+	"os"
+
+	"natlens/netinfo"
+	"natlens/netinfo/netfilter"
+	"natlens/netinfo/netns"
+	"natlens/trace"
+)
+
+// Watching says what is attached, for the line that a watch begins with.
+type Watching struct {
+	Names   []string // namespaces, natlens's own first
+	Links   int
+	LeftOut []netinfo.LeftOut // wanted, but not attached
+	Partly  []string          // attached without flows or rules, and why
+}
+
+// notice tells the correlator what a namespace's rings do.
+type notice struct {
+	namespace netns.ID
+	since     int64              // 0: it is no longer watched
+	rules     *netfilter.Ruleset // as they are at the beginning; nil when they can't be read
+}
+
+func (n notice) tell(c *trace.Correlator) {
+	if n.since == 0 {
+		c.Forget(n.namespace)
+		return
+	}
+	c.Watch(n.namespace, n.since)
+	if n.rules != nil {
+		c.SetRuleset(n.rules)
+	}
+}
+
+// placement attaches to the namespaces of a topology and lets go of those that
+// are gone. One goroutine at a time may use it.
+type placement struct {
+	session  *Session
+	attached map[netns.ID]bool
+	refused  map[netns.ID]error
+	partly   map[netns.ID]error // attached, but without flows or rules
+	watching Watching
+}
+
+func newPlacement(s *Session) placement {
+	return placement{session: s, attached: map[netns.ID]bool{}, refused: map[netns.ID]error{}, partly: map[netns.ID]error{}}
+}
+
+// follow makes what is attached what the topology asks for, and returns what the
+// correlator has to be told of it. That natlens's own namespace can't be attached
+// to is an error; any other is remembered as left out.
+func (p *placement) follow(t *netinfo.Topology) (notices []notice, err error) {
+	watch, left := netinfo.WatchSet(t, p.session.config.AllNamespaces)
+	w := Watching{}
+	for _, l := range left {
+		if l.Wanted {
+			w.LeftOut = append(w.LeftOut, l)
+		}
+	}
+	wanted := map[netns.ID]bool{}
+	for _, n := range watch {
+		wanted[n.ID] = true
+		if !p.attached[n.ID] && p.refused[n.ID] == nil {
+			news, err := p.attach(n)
+			switch {
+			case err == nil:
+				notices = append(notices, news)
+			case errors.Is(err, os.ErrClosed), n.ID == t.Self:
+				return notices, err
+			default:
+				p.refused[n.ID] = err
+			}
+		}
+		if err := p.refused[n.ID]; err != nil {
+			w.LeftOut = append(w.LeftOut, netinfo.LeftOut{Namespace: n, Name: n.Name, Reason: err.Error(), Wanted: true})
+			continue
+		}
+		if err := p.partly[n.ID]; err != nil {
+			w.Partly = append(w.Partly, n.Name+": "+err.Error())
+		}
+		w.Names = append(w.Names, n.Name)
+		w.Links += len(n.Links)
+	}
+	p.watching = w
+	for id := range p.attached {
+		if !wanted[id] {
+			delete(p.attached, id)
+			delete(p.partly, id)
+			_ = p.release(id) // what is gone has nothing more to say
+			notices = append(notices, notice{namespace: id})
+		}
+	}
+	for id := range p.refused {
+		if !wanted[id] {
+			delete(p.refused, id)
+		}
+	}
+	return notices, nil
+}
+
+// attach listens to connection tracking before it captures, so that no packet
+// is seen whose flow could have been missed. Rules and connection tracking are
+// a help, not a condition: without them translations are inferred.
+func (p *placement) attach(n *netinfo.Namespace) (notice, error) {
+	h, err := n.Open()
+	if err != nil {
+		return notice{}, fmt.Errorf("watch %s: %w", n.Name, err)
+	}
+	defer h.Close()
+	s := p.session
+	errFlows := s.tracking.Attach(h)
+	errRules := s.rules.Attach(h)
+	rules, errRead := netfilter.ReadRuleset(h)
+	if err := s.rings.Attach(h); err != nil {
+		return notice{}, errors.Join(fmt.Errorf("watch %s: %w", n.Name, err), p.release(n.ID))
+	}
+	p.attached[n.ID] = true
+	for _, err := range []error{errFlows, errors.Join(errRules, errRead)} {
+		if err != nil {
+			p.partly[n.ID] = errors.Join(p.partly[n.ID], err)
+		}
+	}
+	return notice{n.ID, s.rings.Since(n.ID), rules}, nil
+}
+
+// release lets go of a namespace: open sockets would keep it alive.
+func (p *placement) release(id netns.ID) error {
+	s := p.session
+	return errors.Join(s.rings.Detach(id), s.tracking.Detach(id), s.rules.Detach(id))
+}

@@ -1,0 +1,250 @@
+// Package live watches a running host: it puts rings, connection tracking,
+// rules and the host's topology together and feeds them to a correlator.
+package live
+
+import (
+	"context"
+	"errors"
+	"os"
+	"sync/atomic"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+
+	"natlens/capture"
+	"natlens/capture/packet"
+	"natlens/netinfo"
+	"natlens/netinfo/netfilter"
+	"natlens/trace"
+)
+
+// Config says what to watch. The zero Config watches the namespace of this
+// process and those of the engine's containers.
+type Config struct {
+	Host          netinfo.Options
+	AllNamespaces bool
+	Protocols     []packet.Protocol // nil means all
+	Snaplen       int               // 0 means capture.DefaultSnaplen
+	// OpenJourneys bounds the correlator; 0 means trace.DefaultOpen.
+	OpenJourneys int
+}
+
+// Record is one thing that was found: exactly one of the pointers is set.
+type Record struct {
+	Journey *trace.Journey
+	ARP     *trace.ARP
+	Change  *netinfo.Change
+	At      time.Time // of a Change: when it was noticed
+}
+
+// Session is one watch over a host. Open starts it, Run carries it out.
+type Session struct {
+	config   Config
+	rings    *capture.Rings
+	tracking *netfilter.Conntrack
+	rules    *netfilter.Rulesets
+	watcher  *netinfo.Watcher
+
+	first  *netinfo.Topology
+	placed placement
+	told   []notice // of Open
+
+	out        chan<- Record
+	queueDrops atomic.Uint64
+	counters   atomic.Pointer[trace.Counters]
+	started    time.Time
+}
+
+// Open looks at the host and attaches to everything that is to be watched. When
+// it returns, packets are being captured; Run must follow, or Close. Errors
+// match os.ErrPermission where a capability is missing.
+func Open(ctx context.Context, config Config) (_ *Session, err error) {
+	if config.OpenJourneys == 0 {
+		config.OpenJourneys = trace.DefaultOpen
+	}
+	s := &Session{config: config, started: time.Now()}
+	s.counters.Store(&trace.Counters{})
+	defer func() {
+		if err != nil {
+			err = errors.Join(err, s.Close())
+		}
+	}()
+	s.watcher = netinfo.NewWatcher(config.Host)
+	if s.rings, err = capture.NewRings(capture.Config{Snaplen: config.Snaplen, Protocols: config.Protocols}); err != nil {
+		return nil, err
+	}
+	if s.tracking, err = netfilter.NewConntrack(netfilter.ConntrackConfig{}); err != nil {
+		return nil, err
+	}
+	if s.rules, err = netfilter.NewRulesets(); err != nil {
+		return nil, err
+	}
+	if s.first, err = netinfo.Scan(ctx, config.Host); err != nil {
+		return nil, err
+	}
+	s.placed = newPlacement(s)
+	if s.told, err = s.placed.follow(s.first); err != nil {
+		return nil, err
+	}
+	return s, nil
+}
+
+// Close releases a Session whose Run was never called.
+func (s *Session) Close() error {
+	var errs []error
+	if s.rings != nil {
+		errs = append(errs, s.rings.Close())
+	}
+	if s.tracking != nil {
+		errs = append(errs, s.tracking.Close())
+	}
+	if s.rules != nil {
+		errs = append(errs, s.rules.Close())
+	}
+	return errors.Join(errs...)
+}
+
+// Topology is the host as it was when the Session was opened.
+func (s *Session) Topology() *netinfo.Topology { return s.first }
+
+// Watching says what the Session attached to when it was opened.
+func (s *Session) Watching() Watching { return s.placed.watching }
+
+// Run watches until ctx ends, then settles what is open, releases everything and
+// returns nil. Records go to out, which Run closes; a record for which out has
+// no room is dropped and counted, so that no ring ever waits for a screen.
+func (s *Session) Run(ctx context.Context, out chan<- Record) error {
+	s.out = out
+	defer close(out)
+	batches := make(chan capture.Batch, 64)
+	flows := make(chan netfilter.Batch, 256)
+	rulesets := make(chan *netfilter.Ruleset, 16)
+	topologies := make(chan *netinfo.Topology)
+
+	// The rings end first: their last packets still need flows and names.
+	// finish ends the rest.
+	finish, end := context.WithCancel(context.WithoutCancel(ctx))
+	defer end()
+	group, failed := errgroup.WithContext(ctx)
+	group.Go(func() error {
+		defer end()
+		return s.rings.Run(failed, batches)
+	})
+	group.Go(func() error { return s.tracking.Run(finish, flows) })
+	group.Go(func() error { return s.rules.Run(finish, rulesets) })
+	group.Go(func() error {
+		if err := s.watcher.Run(finish, topologies); !errors.Is(err, context.Canceled) {
+			return err
+		}
+		return nil
+	})
+	known := make(chan *netinfo.Topology)
+	notices := make(chan notice)
+	group.Go(func() error { return s.correlate(finish, batches, flows, rulesets, known, notices) })
+	group.Go(func() error { return s.place(finish, topologies, known, notices) })
+	return errors.Join(group.Wait(), s.Close())
+}
+
+// place follows the host: it attaches to what comes and lets go of what went,
+// and hands each topology on. Attaching takes milliseconds, so it has a
+// goroutine of its own.
+func (s *Session) place(ctx context.Context, topologies <-chan *netinfo.Topology, known chan<- *netinfo.Topology, notices chan<- notice) error {
+	for {
+		select {
+		case <-ctx.Done():
+			return nil
+		case t := <-topologies:
+			select {
+			case known <- t:
+			case <-ctx.Done():
+				return nil
+			}
+			// What can't be attached to is named by the Topology; it does
+			// not end the watch.
+			told, err := s.placed.follow(t)
+			if errors.Is(err, os.ErrClosed) {
+				return nil
+			}
+			for _, n := range told {
+				select {
+				case notices <- n:
+				case <-ctx.Done():
+					return nil
+				}
+			}
+		}
+	}
+}
+
+// correlate owns the correlator.
+func (s *Session) correlate(ctx context.Context, batches <-chan capture.Batch, flows <-chan netfilter.Batch,
+	rulesets <-chan *netfilter.Ruleset, known <-chan *netinfo.Topology, notices <-chan notice) error {
+	c := trace.New(s.config.OpenJourneys, trace.Sink{
+		Journey: func(j *trace.Journey) { s.put(Record{Journey: j}) },
+		ARP:     func(a trace.ARP) { s.put(Record{ARP: &a}) },
+	})
+	last := s.first
+	c.SetTopology(last)
+	c.AwaitFlows()
+	for _, n := range s.told {
+		n.tell(c)
+	}
+	note := func() {
+		n := c.Counters()
+		s.counters.Store(&n)
+	}
+	for {
+		select {
+		case b := <-batches:
+			c.Observe(&b)
+			note()
+		case b := <-flows:
+			c.AddFlows(&b)
+			note()
+		case r := <-rulesets:
+			c.SetRuleset(r)
+		case n := <-notices:
+			n.tell(c)
+		case t := <-known:
+			c.SetTopology(t)
+			for _, change := range netinfo.Diff(last, t) {
+				s.put(Record{Change: &change, At: t.Time})
+			}
+			last = t
+		case <-ctx.Done():
+			for len(batches) > 0 || len(flows) > 0 {
+				select {
+				case b := <-batches:
+					c.Observe(&b)
+				case b := <-flows:
+					c.AddFlows(&b)
+				}
+			}
+			c.Flush()
+			note()
+			return nil
+		}
+	}
+}
+
+func (s *Session) put(r Record) {
+	select {
+	case s.out <- r:
+	default:
+		s.queueDrops.Add(1)
+	}
+}
+
+// Summary is what a Session has done so far. It is safe for concurrent use with
+// Run.
+func (s *Session) Summary() Summary {
+	n := *s.counters.Load()
+	n.QueueDrops = s.queueDrops.Load()
+	return Summary{Counters: n, Duration: time.Since(s.started)}
+}
+
+// Summary is the account that a watch gives at its end.
+type Summary struct {
+	trace.Counters
+	Duration time.Duration
+}
