@@ -172,7 +172,7 @@ type recording struct {
 
 	mu      sync.Mutex
 	seen    []Observation
-	lost    uint64
+	lostIn  map[netns.ID]int
 	through int64
 	batches int
 }
@@ -184,7 +184,7 @@ func record(t testing.TB, cfg Config, namespaces ...*netns.Handle) *recording {
 	rings, err := NewRings(cfg)
 	must(t, err)
 	ctx, cancel := context.WithCancel(context.Background())
-	r := &recording{Rings: rings, cancel: cancel, ended: make(chan error, 1)}
+	r := &recording{Rings: rings, cancel: cancel, ended: make(chan error, 1), lostIn: make(map[netns.ID]int)}
 	for _, ns := range namespaces {
 		must(t, rings.Attach(ns))
 	}
@@ -222,8 +222,8 @@ func (r *recording) take(t testing.TB, b Batch) {
 	}
 	r.through = b.Through
 	r.seen = append(r.seen, b.Observations...)
-	for _, n := range b.Lost {
-		r.lost += n
+	for id, n := range b.Lost {
+		r.lostIn[id] += int(n)
 	}
 }
 

@@ -135,8 +135,8 @@ func TestManyComeAndGoAtOnce(t *testing.T) {
 		t.Errorf("%d namespaces attached, want 2", got)
 	}
 	r.stop(t)
-	if got := len(r.sightings()); got != 2*sent || r.lost != 0 {
-		t.Errorf("%d sightings and %d lost of %d", got, r.lost, 2*sent)
+	if got := len(r.sightings()); got != 2*sent || len(r.lostIn) != 0 {
+		t.Errorf("%d sightings and %v lost of %d", got, r.lostIn, 2*sent)
 	}
 }
 

@@ -2,6 +2,7 @@ package capture
 
 import (
 	"bytes"
+	"errors"
 	"io"
 	"os"
 	"os/exec"
@@ -56,7 +57,7 @@ func tcpdump(t *testing.T, ns *netns.Handle, link string) (stop func() [][]byte)
 		var frames [][]byte
 		for {
 			data, _, err := r.ReadPacketData()
-			if err == io.EOF {
+			if errors.Is(err, io.EOF) {
 				return frames
 			}
 			must(t, err)
