@@ -1,14 +1,16 @@
 package main
 
 import (
+	"context"
 	"fmt"
 	"io"
-	"net"
 	"strings"
+	"time"
 
 	"github.com/spf13/cobra"
 
 	"natlens/internal/view/text"
+	"natlens/netinfo"
 )
 
 // tries are what a newcomer may type, in the order to try them. Those whose
@@ -21,29 +23,62 @@ var tries = []struct{ command, line string }{
 	{"watch", "sudo natlens watch icmp"},
 }
 
+// homePatience bounds how long the one screen waits for a slow engine.
+const homePatience = 2 * time.Second
+
 // runHome shows the one screen that natlens shows when it is asked for nothing.
+// It works without privileges, and says less where they are missing.
 func (a *app) runHome(root *cobra.Command, _ []string) error {
-	writeHome(a.stdout, a.style(), root, a.facts())
+	ctx, cancel := context.WithTimeout(root.Context(), homePatience)
+	defer cancel()
+	topology, err := netinfo.Scan(ctx, netinfo.Options{})
+	if err != nil {
+		topology = nil // the screen is about what to try next, too
+	}
+	writeHome(a.stdout, a.style(), root, hostFacts(topology))
 	return nil
 }
 
-// facts says what is here in a line or two, from what costs no privilege and
-// no time.
-func (a *app) facts() []string {
-	links, err := net.Interfaces()
-	if err != nil {
+// hostFacts says what is here in a line or two. A nil Topology knows nothing.
+func hostFacts(topology *netinfo.Topology) []string {
+	if topology == nil {
 		return nil
 	}
-	var names []string
-	for _, l := range links {
-		if l.Flags&net.FlagLoopback == 0 {
-			names = append(names, text.Style{}.Escape(l.Name))
+	var uplinks, bridges, others []string
+	if self := topology.Namespace(topology.Self); self != nil {
+		for _, l := range self.Links {
+			switch name := text.Escape(l.Name); l.Role {
+			case netinfo.RoleUplink:
+				uplinks = append(uplinks, name)
+			case netinfo.RoleBridge:
+				bridges = append(bridges, fmt.Sprintf("%s (%d)", name, len(topology.Ports(l.Key))))
+			case netinfo.RoleOther:
+				others = append(others, name)
+			}
 		}
 	}
-	if len(names) == 0 {
-		return []string{"Here: no links but the loopback."}
+	var facts []string
+	for _, kind := range []struct {
+		heading string
+		names   []string
+	}{{"Uplink", uplinks}, {"Bridges and how many ports they have", bridges}, {"Other links", others}, {"Containers", containerNames(topology)}} {
+		if len(kind.names) > 0 {
+			facts = append(facts, kind.heading+": "+strings.Join(kind.names, ", "))
+		}
 	}
-	return []string{fmt.Sprintf("Here: %s.", strings.Join(names, ", "))}
+	return facts
+}
+
+// containerNames returns the names of the containers that were found on this
+// host.
+func containerNames(topology *netinfo.Topology) []string {
+	var names []string
+	for _, c := range topology.Containers {
+		if c.Namespace != 0 {
+			names = append(names, text.Escape(c.Name))
+		}
+	}
+	return names
 }
 
 // writeHome prints the screen: what this is, what is here, what to try.
@@ -55,7 +90,9 @@ func writeHome(w io.Writer, style text.Style, root *cobra.Command, facts []strin
 			fmt.Fprintln(w, line)
 		}
 	}
-	fmt.Fprintln(w)
+	if len(facts) > 0 {
+		fmt.Fprintln(w)
+	}
 	fmt.Fprintln(w, "Try:")
 	for _, try := range tries {
 		if cmd, _, err := root.Find([]string{try.command}); err == nil && cmd != root {
