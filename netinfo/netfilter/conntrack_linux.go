@@ -387,7 +387,7 @@ func (l *listener) decodeEvents(data []byte, after, before int64, b *Batch) {
 		if at := times.of(e.Kind); at != 0 {
 			e.After, e.Before = at, at
 		}
-		l.table.named(e.Flow.ID)
+		l.table.named(&e.Flow)
 		b.Events = append(b.Events, e)
 	}
 }

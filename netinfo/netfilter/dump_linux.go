@@ -3,6 +3,7 @@ package netfilter
 import (
 	"encoding/binary"
 	"fmt"
+	"math"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -19,7 +20,7 @@ type dump struct {
 	// said holds the flows that an event named since the dump began. What
 	// the dump says of them may be older than the event: a piece of a dump
 	// waits in the kernel until it is read.
-	said                map[uint32]struct{}
+	said                map[flowKey]struct{}
 	entries, maxEntries uint32
 }
 
@@ -30,23 +31,23 @@ func (d *dump) want() {
 }
 
 // named notes that an event told of a flow.
-func (d *dump) named(id uint32) {
+func (d *dump) named(f *Flow) {
 	if d.began != 0 {
-		d.said[id] = struct{}{}
+		d.said[f.key()] = struct{}{}
 	}
 }
 
 // readDumps goes on with the dumps that are due, for at most dumpBudget.
 func (c *Conntrack) readDumps(to *collector) {
-	start := time.Now()
+	start := now()
 	for {
 		busy := false
 		for _, l := range c.listeners {
-			if time.Since(start) > dumpBudget {
-				return
-			}
-			if l.table.began == 0 && l.table.due > now() {
+			if l.table.began == 0 && l.table.due > start {
 				continue
+			}
+			if now() > start+int64(dumpBudget) {
+				return
 			}
 			b := Batch{Namespace: l.namespace, Through: l.through}
 			more, err := l.dumpPiece(c.dumps, &b)
@@ -69,7 +70,7 @@ func (c *Conntrack) readDumps(to *collector) {
 func (d *dump) end(interval time.Duration) {
 	d.due = now() + int64(interval)
 	if interval < 0 {
-		d.due = 1<<63 - 1
+		d.due = math.MaxInt64
 	}
 	if d.again {
 		d.due = 0
@@ -83,7 +84,7 @@ func (l *listener) dumpPiece(r *receiver, b *Batch) (more bool, err error) {
 	d := &l.table
 	if d.began == 0 {
 		d.began, d.read = now(), now()
-		d.said = map[uint32]struct{}{}
+		d.said = map[flowKey]struct{}{}
 		// The table is one for all namespaces: to dump one that has no
 		// flows costs as much as to dump one that has them all.
 		if known := d.askSize(r); known && d.entries == 0 {
@@ -147,7 +148,7 @@ func (l *listener) decodeDump(data []byte, before int64, b *Batch) (done bool, e
 			b.Malformed++
 			continue
 		}
-		if _, newer := l.table.said[e.Flow.ID]; newer {
+		if _, newer := l.table.said[e.Flow.key()]; newer {
 			continue
 		}
 		b.Events = append(b.Events, e)

@@ -2,9 +2,13 @@ package netfilter
 
 import "sort"
 
-// Limits of a walk. The kernel's own is 16 jumps (NFT_JUMP_STACK_SIZE); a goto
-// can't loop there, but a Ruleset may be read while it changes.
-const maxDepth = 32
+// Limits of a walk. The kernel has one for depth, 16 jumps
+// (NFT_JUMP_STACK_SIZE), but a container may lay out chains that take it very
+// long, and that must not keep natlens busy.
+const (
+	maxDepth = 32
+	maxRules = 1 << 16
+)
 
 // NAT walks the NAT chains of a hook as the kernel does for the first packet of
 // a flow, and tells which rule translates it.
@@ -59,8 +63,9 @@ func (r *Ruleset) walk(m *machine, base *chain) Match {
 // walker follows the rules of one table.
 type walker struct {
 	*machine
-	table *table
-	match Match
+	table  *table
+	match  Match
+	walked int // rules so far
 }
 
 // step is how a chain or rule let go of the packet.
@@ -78,6 +83,9 @@ func (w *walker) chain(c *chain, depth int) step {
 		return finish
 	}
 	for i := range c.rules {
+		if w.walked++; w.walked > maxRules {
+			return w.unsure(&c.rules[i])
+		}
 		switch w.rule(&c.rules[i], depth) {
 		case finish:
 			return finish

@@ -96,6 +96,27 @@ func TestAnUnknownAttributeMakesARuleUnsure(t *testing.T) {
 	}
 }
 
+// TestAWalkEnds builds what a kernel would take ages to walk: each chain jumps
+// to the next many times.
+func TestAWalkEnds(t *testing.T) {
+	names := []string{"a", "b", "c", "d", "e", "f", "g", "h", "i", "j", "k"}
+	tab := &table{chains: map[string]*chain{}, sets: map[string]*set{}}
+	for i, name := range names {
+		c := &chain{family: "ip", table: "t", name: name, base: i == 0, nat: i == 0, hook: Postrouting}
+		for range 20 {
+			next := names[(i+1)%len(names)]
+			c.rules = append(c.rules, rule{expressions: []expression{{name: "immediate", verdict: verdict{there: true, code: verdictJump, chain: next}}}})
+		}
+		tab.chains[name] = c
+	}
+	tab.chains["k"].rules = nil
+	r := &Ruleset{base: []*chain{tab.chains["a"]}, tables: map[tableKey]*table{{"ip", "t"}: tab}}
+	p := Packet{Tuple: packet.NewTuple(packet.TCP, netip.MustParseAddr("172.17.0.2"), netip.MustParseAddr("192.0.2.1"), 1, 2)}
+	if m := r.NAT(Postrouting, p); m.Certainty != Unsure {
+		t.Errorf("%+v, want Unsure", m)
+	}
+}
+
 func FuzzRuleExpressions(f *testing.F) {
 	f.Add(masqueradeRule())
 	f.Add(instruction("match", nested(1, []byte("multiport\x00")), nested(2, word(1)), nested(3, make([]byte, 48))))
