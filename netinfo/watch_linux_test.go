@@ -4,13 +4,20 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net"
 	"net/netip"
 	"os"
 	"os/exec"
+	"path/filepath"
 	"runtime"
+	"slices"
 	"strings"
 	"testing"
 	"time"
+
+	"golang.org/x/sys/unix"
+
+	"natlens/netinfo/netns"
 )
 
 // patience bounds how long a test waits for a Topology that must come. It is
@@ -218,5 +225,104 @@ func TestWatcherSurvivesOverrun(t *testing.T) {
 	f.until("the last address alone", func(top *Topology) bool {
 		lo := top.Namespace(idOf(t, host)).LinkByName("lo")
 		return len(lo.Addresses) == 1 && lo.Addresses[0].String() == "10.10.0.1/32"
+	})
+}
+
+func TestSubscriptionCallsOverrunAChange(t *testing.T) {
+	needRoot(t)
+	h, err := netns.Open("/run/netns/" + newNetns(t))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer h.Close()
+	var s *subscription
+	err = h.Do(func() error {
+		if s, err = subscribe(); err != nil {
+			return err
+		}
+		raw, err := s.file.SyscallConn()
+		if err != nil {
+			return err
+		}
+		return raw.Control(func(fd uintptr) {
+			err = unix.SetsockoptInt(int(fd), unix.SOL_SOCKET, unix.SO_RCVBUF, 1)
+		})
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	// More than the buffer holds, before anybody listens.
+	err = h.Do(func() error {
+		for i := range 50 {
+			mode := []string{"up", "down"}[i%2]
+			if out, err := exec.Command("ip", "link", "set", "lo", mode).CombinedOutput(); err != nil {
+				return fmt.Errorf("ip: %w: %s", err, out)
+			}
+		}
+		return nil
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	overrun := make(chan struct{}, 1)
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		s.listen(func(ids bool) {
+			// Nobody touched namespace ids: only an overrun says they may
+			// have changed.
+			if ids {
+				poke(overrun)
+			}
+		})
+	}()
+	select {
+	case <-overrun:
+	case <-time.After(patience):
+		t.Error("an overrun goes unnoticed")
+	}
+	s.close()
+	<-done
+}
+
+// TestWatcherDoesNotWaitForEngine follows links while an engine takes
+// connections and says nothing.
+func TestWatcherDoesNotWaitForEngine(t *testing.T) {
+	needRoot(t)
+	socket := filepath.Join(t.TempDir(), "s")
+	l, err := net.Listen("unix", socket)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var held []net.Conn
+	closed := make(chan struct{})
+	go func() {
+		defer close(closed)
+		for {
+			c, err := l.Accept()
+			if err != nil {
+				return
+			}
+			held = append(held, c)
+		}
+	}()
+	defer func() {
+		l.Close()
+		<-closed
+		for _, c := range held {
+			c.Close()
+		}
+	}()
+	host := newNetns(t)
+	f := follow(t, Options{EngineHost: "unix://" + socket})
+	f.until("the namespace", func(top *Topology) bool { return top.Namespace(idOf(t, host)) != nil })
+	ip(t, "-n", host, "addr", "add", "10.9.0.1/32", "dev", "lo")
+	f.until("an address", func(top *Topology) bool {
+		return top.Namespace(idOf(t, host)).HasAddress(netip.MustParseAddr("10.9.0.1"))
+	})
+	f.until("a note that the engine is slow", func(top *Topology) bool {
+		return slices.ContainsFunc(top.Notes, func(n Note) bool {
+			return n.About == "engine" && strings.Contains(n.Text, "answers slowly")
+		})
 	})
 }

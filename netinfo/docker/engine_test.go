@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"net"
 	"net/http"
-	"os"
 	"path/filepath"
 	"regexp"
 	"strings"
@@ -35,15 +34,8 @@ type fakeEngine struct {
 
 func newFakeEngine(t *testing.T) *fakeEngine {
 	t.Helper()
-	// A socket's path may have 107 bytes; t.TempDir's are longer than that
-	// for long names of tests.
-	dir, err := os.MkdirTemp("", "engine")
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { os.RemoveAll(dir) })
 	e := &fakeEngine{
-		t: t, path: filepath.Join(dir, "docker.sock"),
+		t: t, path: filepath.Join(t.TempDir(), "docker.sock"),
 		inspections: map[string]map[string]any{}, inspected: map[string]int{},
 		info:    map[string]any{"OSType": "linux", "OperatingSystem": "Debian GNU/Linux 12 (bookworm)", "Name": "vm", "SecurityOptions": []string{"name=seccomp,profile=default"}},
 		version: map[string]any{"Version": "20.10.24+dfsg1", "ApiVersion": "1.41", "MinAPIVersion": "1.12", "Os": "linux", "Components": []any{map[string]any{"Name": "Engine", "Version": "20.10.24+dfsg1"}}},

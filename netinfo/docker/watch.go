@@ -37,7 +37,8 @@ func (c *Client) Watch(ctx context.Context, notify func()) error {
 				if c.absorb(m) {
 					notify()
 				}
-			case <-result.Err:
+			case _ = <-result.Err:
+				// Whatever it was, the way back is the same.
 				alive = false
 			}
 		}
