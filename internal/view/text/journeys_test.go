@@ -99,6 +99,12 @@ func TestCardThenLines(t *testing.T) {
 	if got := p.Journey(lost); strings.Count(got, "\n") < 2 {
 		t.Errorf("another path is not a card: %q", got)
 	}
+	lost = viewtest.PingOut(7, 4)
+	lost.Hops, lost.Translations = lost.Hops[:3], nil
+	lost.Verdict = trace.Verdict{Result: trace.Vanished, Hop: 2, Evidence: trace.ByTap, Reason: "ring lost 3"}
+	if got := p.Journey(lost); strings.Count(got, "\n") != 1 || !strings.Contains(got, "ring lost 3") {
+		t.Errorf("the same path with another reason is not a line that says it: %q", got)
+	}
 	amended := viewtest.PingOut(6, 2)
 	amended.Supersedes = 3
 	if got := p.Journey(amended); !strings.Contains(got, "#6 amends #3") || strings.Count(got, "\n") < 2 {

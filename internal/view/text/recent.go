@@ -14,7 +14,9 @@ import (
 type path uint64
 
 // pathOf hashes all that a card tells and a line does not: who talks to whom,
-// where the packet passed, what was translated by which flow, how it ended.
+// where the packet passed, what was translated by which flow and rule, how it
+// ended. The verdict's reason is on the line, too, and may count something, so
+// that it would make a path of its own for every packet.
 func pathOf(j *trace.Journey) path {
 	h := fnv.New64a()
 	var b []byte
@@ -45,13 +47,18 @@ func pathOf(j *trace.Journey) path {
 		word(t.Before.String())
 		word(t.After.String())
 		number(int64(t.ConntrackID))
+		if t.Rule != nil {
+			word(t.Rule.Text)
+		}
+	}
+	for _, n := range j.Notes {
+		word(n)
 	}
 	v := &j.Verdict
 	word(string(v.Result))
 	number(int64(v.Hop))
 	word(string(v.Hook))
 	word(v.By)
-	word(v.Reason)
 	if v.Leak {
 		word("leak")
 	}
