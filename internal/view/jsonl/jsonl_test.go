@@ -331,3 +331,29 @@ func TestTheSchemaIsStrict(t *testing.T) {
 		}
 	}
 }
+
+func FuzzText(f *testing.F) {
+	for _, s := range []string{"back", "\x1b[2J", "\u009b", "\U000e0041", "\xed\xa0\x80", "\u2028", `\u0041`} {
+		f.Add(s)
+	}
+	f.Fuzz(func(t *testing.T, s string) {
+		b, err := line([]string{s})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if strings.ContainsFunc(strings.TrimSuffix(string(b), "\n"), func(r rune) bool { return !unicode.IsPrint(r) }) {
+			t.Errorf("%q is written as %q", s, b)
+		}
+		var got []string
+		if err := json.Unmarshal(b, &got); err != nil {
+			t.Fatalf("%q is written as %q: %v", s, b, err)
+		}
+		var want strings.Builder
+		for _, r := range s { // a byte that is no UTF-8 is U+FFFD
+			want.WriteRune(r)
+		}
+		if len(got) != 1 || got[0] != want.String() {
+			t.Errorf("%q is read back as %q", s, got)
+		}
+	})
+}
