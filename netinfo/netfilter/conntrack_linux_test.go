@@ -227,7 +227,7 @@ func conntrackLine(s string) string {
 	var words []string
 	for _, w := range strings.Fields(s) {
 		if strings.HasPrefix(w, "mark=") || strings.HasPrefix(w, "use=") || strings.HasPrefix(w, "packets=") || strings.HasPrefix(w, "bytes=") ||
-			strings.HasPrefix(w, "portid=") || w == "[USERSPACE]" {
+			strings.HasPrefix(w, "portid=") || strings.HasPrefix(w, "progname=") || w == "[USERSPACE]" {
 			continue
 		}
 		words = append(words, w)

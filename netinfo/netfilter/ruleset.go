@@ -53,12 +53,17 @@ const (
 
 // Packet is what a rule can ask about a packet at a NAT hook.
 type Packet struct {
-	Tuple        packet.Tuple // as it is when it reaches the hook
-	Mark         uint32
-	MarkKnown    bool
-	InLink       string                // name; empty at output
-	OutLink      string                // name; empty at prerouting
-	LocalAddress func(netip.Addr) bool // addrtype LOCAL in this namespace
+	Tuple     packet.Tuple // as it is when it reaches the hook
+	Mark      uint32
+	MarkKnown bool
+	// InLink is a link's name, at postrouting too (rules ask for it there);
+	// empty at output, elsewhere that means that it is not known.
+	InLink string
+	// OutLink is a link's name; empty at prerouting and input, elsewhere that
+	// means that it is not known.
+	OutLink string
+	// LocalAddress tells addrtype LOCAL in this namespace; nil: not known.
+	LocalAddress func(netip.Addr) bool
 }
 
 // Match is the answer of Ruleset.NAT.

@@ -156,38 +156,87 @@ table inet six {
 }
 `
 
+// docker29Rules are laid out as Docker 29 does with its own nftables backend.
+const docker29Rules = `
+table ip docker-bridges {
+	map nat-postrouting-in { type ifname : verdict; elements = { "docker0" : jump nat-postrouting-in__docker0 }; }
+	map nat-postrouting-out { type ifname : verdict; elements = { "docker0" : jump nat-postrouting-out__docker0 }; }
+	chain nat-PREROUTING {
+		type nat hook prerouting priority dstnat; policy accept;
+		fib daddr type local counter jump nat-prerouting-and-output comment "Forward to nat-prerouting-and-output"
+	}
+	chain nat-OUTPUT {
+		type nat hook output priority -100; policy accept;
+		ip daddr != 127.0.0.0/8 fib daddr type local counter jump nat-prerouting-and-output
+	}
+	chain nat-POSTROUTING {
+		type nat hook postrouting priority srcnat; policy accept;
+		iifname vmap @nat-postrouting-in
+		oifname vmap @nat-postrouting-out
+	}
+	chain nat-prerouting-and-output { iifname != "docker0" tcp dport 8000 counter dnat to 172.17.0.2:80 comment "DNAT"; }
+	chain nat-postrouting-in__docker0 { oifname != "docker0" ip saddr 172.17.0.0/16 counter masquerade comment "MASQUERADE"; }
+	chain nat-postrouting-out__docker0 {
+		ip saddr 172.17.0.0/16 fib saddr type local counter masquerade
+		ip saddr . tcp dport { 10.0.0.0/24 . 80-90 } snat to 10.0.0.1
+		iifname { "a", "b" } oifname != "c" ip saddr 10.0.0.1-10.0.0.9 return
+	}
+}
+table ip6 docker-bridges {
+	chain p {
+		type nat hook prerouting priority dstnat; policy accept;
+		fib daddr type local tcp dport 80 dnat to [fd00::2]:80
+		icmpv6 type echo-request return
+		ip6 daddr { fd00::1, fd00:1::/48 } accept
+		ip6 saddr != fd00::/61 udp dport != { 1, 2 } redirect to :5
+	}
+}
+`
+
 func TestTextIsThatOfNft(t *testing.T) {
 	needs(t, "nsenter", "ip", "nft")
-	h := newNamespace(t)
-	script(t, h, nativeRules, "nft", "-f", "-")
-	want := map[string][]string{}
-	chain := ""
-	depth := 0
-	for line := range strings.Lines(run(t, h, "nft -s -a list ruleset")) {
+	for _, rules := range []string{nativeRules, docker29Rules} {
+		h := newNamespace(t)
+		script(t, h, rules, "nft", "-f", "-")
+		want := nftRules(run(t, h, "nft -s -a list ruleset"))
+		if len(want) < 4 {
+			t.Fatalf("nft listed %q", want)
+		}
+		got := map[string][]string{}
+		for _, ref := range readRules(t, h).Rules() {
+			if ref.Backend != NFTables {
+				t.Errorf("%+v, want a rule of nftables", ref)
+			}
+			chain := ref.Family + " " + ref.Table + " " + ref.Chain
+			got[chain] = append(got[chain], ref.Text+" # handle "+itoa(ref.Handle))
+		}
+		if diff := cmp.Diff(want, got); diff != "" {
+			t.Errorf("rules (-nft +natlens):\n%s", diff)
+		}
+	}
+}
+
+// nftRules finds the rules in what nft list ruleset prints, by family, table
+// and chain.
+func nftRules(listing string) map[string][]string {
+	rules := map[string][]string{}
+	var table, chain string
+	for line := range strings.Lines(listing) {
 		line = strings.TrimSpace(line)
+		words := strings.Fields(line)
 		switch {
-		case strings.HasPrefix(line, "chain "), strings.HasPrefix(line, "set "), strings.HasPrefix(line, "map "):
-			chain = strings.Fields(line)[0] + strings.Fields(line)[1]
-			depth = 1
-		case line == "}":
-			depth = 0
-		case depth > 0 && strings.HasPrefix(chain, "chain") && !strings.HasPrefix(line, "type "):
-			want[strings.TrimPrefix(chain, "chain")] = append(want[strings.TrimPrefix(chain, "chain")], line)
+		case len(words) == 0 || strings.HasPrefix(line, "type "):
+		case words[0] == "table":
+			table = words[1] + " " + words[2]
+		case words[0] == "chain":
+			chain = table + " " + words[1]
+		case words[0] == "set" || words[0] == "map" || line == "}":
+			chain = ""
+		case chain != "":
+			rules[chain] = append(rules[chain], line)
 		}
 	}
-	if len(want) != 4 || len(want["pre"]) != 8 {
-		t.Fatalf("nft listed %d chains and %d rules in pre: %q", len(want), len(want["pre"]), want)
-	}
-	got := map[string][]string{}
-	for _, ref := range readRules(t, h).Rules() {
-		if ref.Backend != NFTables {
-			t.Errorf("%+v, want a rule of nftables", ref)
-		}
-		got[ref.Chain] = append(got[ref.Chain], ref.Text+" # handle "+itoa(ref.Handle))
-	}
-	if diff := cmp.Diff(want, got); diff != "" {
-		t.Errorf("rules (-nft +natlens):\n%s", diff)
-	}
+	return rules
 }
 
 func itoa(n uint64) string {
@@ -300,6 +349,26 @@ func TestEvaluatingNativeRules(t *testing.T) {
 		{"accepted, then the next table", Postrouting, Packet{Tuple: tcp("10.200.0.2", far, 80), OutLink: "eth0", Mark: 9, MarkKnown: true}, "snat post 2"},
 		{"six", Postrouting, Packet{Tuple: tcp("fd09::2", "fd02::1", 80), OutLink: "eth0"}, "masquerade post 1"},
 		{"six, by port", Postrouting, Packet{Tuple: tcp("fd08::2", "fd02::1", 80), OutLink: "eth0"}, "snat post 3"},
+	} {
+		q.check(t, r)
+	}
+}
+
+func TestEvaluatingRulesOfDocker29(t *testing.T) {
+	needs(t, "nsenter", "ip", "nft")
+	h := newNamespace(t)
+	script(t, h, docker29Rules, "nft", "-f", "-")
+	r := readRules(t, h)
+	out := tuple(packet.TCP, "172.17.0.2", "198.51.100.7", 4000, 80)
+	in := tuple(packet.TCP, "198.51.100.7", "192.0.2.10", 4000, 8000)
+	for _, q := range []question{
+		{"out", Postrouting, Packet{Tuple: out, InLink: "docker0", OutLink: "eth0"}, "masquerade nat-postrouting-in__docker0 1"},
+		{"out, where from is not known", Postrouting, Packet{Tuple: out, OutLink: "eth0"}, "unsure"},
+		{"from another link", Postrouting, Packet{Tuple: out, InLink: "eth1", OutLink: "eth0"}, "none"},
+		{"published", Prerouting, Packet{Tuple: in, InLink: "eth0"}, "dnat nat-prerouting-and-output 1"},
+		{"published, from here", Output, Packet{Tuple: in, OutLink: "lo"}, "dnat nat-prerouting-and-output 1"},
+		{"ranges in a concatenation", Postrouting, Packet{Tuple: tuple(packet.TCP, "10.0.0.77", "172.17.0.2", 1, 85), InLink: "eth0", OutLink: "docker0"}, "snat nat-postrouting-out__docker0 2"},
+		{"outside of the concatenation", Postrouting, Packet{Tuple: tuple(packet.TCP, "10.0.0.77", "172.17.0.2", 1, 91), InLink: "eth0", OutLink: "docker0"}, "none"},
 	} {
 		q.check(t, r)
 	}
