@@ -6,8 +6,6 @@ import (
 	"fmt"
 	"time"
 
-	"golang.org/x/sys/unix"
-
 	"natlens/netinfo/netns"
 )
 
@@ -59,7 +57,7 @@ type reader struct {
 
 func (r *reader) run() error {
 	for r.ctx.Err() == nil {
-		if err := r.wait(); err != nil {
+		if err := r.set.epoll.wait(RetireTimeout); err != nil {
 			return err
 		}
 		if _, err := r.scan(time.Time{}); err != nil {
@@ -75,17 +73,6 @@ func (r *reader) run() error {
 		}
 		time.Sleep(RetireTimeout / 2)
 	}
-}
-
-// wait returns when a ring has a block ready, and after RetireTimeout at the
-// latest.
-func (r *reader) wait() error {
-	var ready [1]unix.EpollEvent // which one does not matter: all are looked at
-	_, err := unix.EpollWait(r.set.epoll, ready[:], int(RetireTimeout.Milliseconds()))
-	if err != nil && !errors.Is(err, unix.EINTR) {
-		return fmt.Errorf("wait: %w", err)
-	}
-	return nil
 }
 
 // scan looks at every ring once and sends what it found. With an end it reports

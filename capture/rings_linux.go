@@ -9,7 +9,6 @@ import (
 	"time"
 
 	"golang.org/x/net/bpf"
-	"golang.org/x/sys/unix"
 
 	"natlens/netinfo/netns"
 )
@@ -25,7 +24,7 @@ type Rings struct {
 	snaplen int
 	filter  []bpf.Instruction
 	own     netns.ID // the namespace of this process
-	epoll   int
+	epoll   *epoll
 
 	mu      sync.Mutex
 	entries map[netns.ID]*entry
@@ -69,9 +68,9 @@ func NewRings(cfg Config) (*Rings, error) {
 		return nil, fmt.Errorf("rings: %w", err)
 	}
 	defer own.Close()
-	epoll, err := unix.EpollCreate1(unix.EPOLL_CLOEXEC)
+	epoll, err := newEpoll()
 	if err != nil {
-		return nil, fmt.Errorf("rings: epoll: %w", err)
+		return nil, fmt.Errorf("rings: %w", err)
 	}
 	return &Rings{
 		snaplen: cfg.Snaplen,
@@ -168,8 +167,7 @@ func (s *Rings) join(m *member) error {
 	if s.state == ended {
 		return os.ErrClosed
 	}
-	event := unix.EpollEvent{Events: unix.EPOLLIN, Fd: int32(m.fd)}
-	if err := unix.EpollCtl(s.epoll, unix.EPOLL_CTL_ADD, m.fd, &event); err != nil {
+	if err := s.epoll.add(m.fd); err != nil {
 		return fmt.Errorf("watch: %w", err)
 	}
 	s.members = append(slices.Clone(s.members), m)
@@ -180,7 +178,7 @@ func (s *Rings) join(m *member) error {
 // The caller holds mu.
 func (s *Rings) part(m *member) {
 	// An error could only say that the ring is not watched, which is the aim.
-	_ = unix.EpollCtl(s.epoll, unix.EPOLL_CTL_DEL, m.fd, nil)
+	_ = s.epoll.remove(m.fd)
 	s.members = slices.DeleteFunc(slices.Clone(s.members), func(o *member) bool { return o == m })
 }
 
@@ -326,7 +324,7 @@ func (s *Rings) end() error {
 		})
 	}
 	closing.Wait()
-	return errors.Join(append(errs, unix.Close(s.epoll))...)
+	return errors.Join(append(errs, s.epoll.close())...)
 }
 
 func (s *Rings) wrap(id netns.ID, err error) error {
