@@ -147,6 +147,7 @@ func conntrackEvents(t *testing.T, h *netns.Handle) (stop func() []string) {
 	if err := c.Start(); err != nil {
 		t.Fatal(err)
 	}
+	t.Cleanup(func() { _ = c.Process.Kill() }) // for a test that never comes to stop it
 	// It is in its groups when the namespace has a socket that is: column 4
 	// of /proc/net/netlink holds the groups, column 2 the protocol.
 	eventually(t, "conntrack -E listens", func() bool {
