@@ -36,6 +36,10 @@ func assemble(f *hostFacts, now time.Time) *Topology {
 	}
 	nameNamespaces(t, f)
 	for _, nf := range f.namespaces {
+		n := t.Namespace(nf.id)
+		n.ofContainer = ownContainers(n) || foreignContainer(t, n, nf)
+	}
+	for _, nf := range f.namespaces {
 		assignRoles(t, nf)
 	}
 	slices.SortFunc(t.Namespaces, func(a, b *Namespace) int {
@@ -112,14 +116,20 @@ func readPeer(t *Topology, l *Link) {
 // behindContainer reports whether a container is at the other end of a veth.
 func behindContainer(t *Topology, l *Link) bool {
 	return l.Peer != nil && l.Peer.Key.Namespace != l.Key.Namespace && l.Peer.Key.Namespace != 0 &&
-		ownContainers(t.Namespace(l.Peer.Key.Namespace))
+		t.Namespace(l.Peer.Key.Namespace) != nil && t.Namespace(l.Peer.Key.Namespace).ofContainer
 }
 
 // ownContainers reports whether the namespace was made for a container. A
 // container in host mode lives in a namespace but does not make it its own.
 func ownContainers(n *Namespace) bool {
-	return n != nil && (n.NameFrom == "container" ||
-		slices.ContainsFunc(n.Containers, func(c *Container) bool { return c.Mode != "host" }))
+	return slices.ContainsFunc(n.Containers, func(c *Container) bool { return c.Mode != "host" })
+}
+
+// foreignContainer reports whether the namespace belongs to a container that
+// no engine was asked about, as its processes' cgroup says. One with a bridge
+// is a host to others.
+func foreignContainer(t *Topology, n *Namespace, nf *namespaceFacts) bool {
+	return n.ID != t.Self && cgroupContainer(nf.cgroup) != "" && !hasKind(n, "bridge")
 }
 
 // assignRoles says what part each link of a namespace plays.
@@ -148,7 +158,7 @@ func assignRoles(t *Topology, nf *namespaceFacts) {
 // namespace that hangs on a bridge of natlens's own counts as a container,
 // unless it has a bridge itself and so is a host to others.
 func uplinks(t *Topology, n *Namespace, defaults map[int32]bool) map[int32]bool {
-	if n.ID != t.Self && ownContainers(n) {
+	if n.ID != t.Self && n.ofContainer {
 		return nil
 	}
 	found := map[int32]bool{}

@@ -279,6 +279,43 @@ func TestEngineElsewhere(t *testing.T) {
 	}
 }
 
+func TestContainersOfAnotherEngine(t *testing.T) {
+	// No engine is asked, and the bridge is in another namespace than natlens.
+	f := dockerHost()
+	f.inventory, f.self = nil, inetNS
+	top := assemble(f, time.Time{})
+	if l := top.Namespace(webNS).LinkByName("eth0"); l.Role != RoleVeth {
+		t.Errorf("eth0 of a container is %s, want veth", l.Role)
+	}
+	if l := top.Namespace(hostNS).LinkByName("eth0"); l.Role != RoleUplink {
+		t.Errorf("eth0 of its host is %s, want uplink", l.Role)
+	}
+	if got, want := namespaceNames(top), "host/self docker-aaaaaaaaaaaa/cgroup docker-bbbbbbbbbbbb/cgroup init/command"; got != want {
+		t.Errorf("namespaces %q, want %q", got, want)
+	}
+}
+
+func TestBridgeWithoutMembersOrName(t *testing.T) {
+	f := dockerHost()
+	f.inventory.Containers = nil
+	f.inventory.Networks = []docker.Network{{
+		ID: "n1", Name: "old", Driver: "bridge",
+		Subnets: []docker.Subnet{{Prefix: netip.MustParsePrefix("172.17.0.0/16"), Gateway: netip.MustParseAddr("172.17.0.1")}},
+	}}
+	n := assemble(f, time.Time{}).Networks[0]
+	if n.BridgeLink == nil || *n.BridgeLink != (LinkKey{hostNS, 3}) || n.Bridge != "docker0" {
+		t.Errorf("bridge %q at %v, want docker0", n.Bridge, n.BridgeLink)
+	}
+	// A bridge of that name that serves another network is not this one's.
+	f.inventory.Networks[0] = docker.Network{
+		ID: "n1", Name: "bridge", Driver: "bridge", Bridge: "docker0",
+		Subnets: []docker.Subnet{{Prefix: netip.MustParsePrefix("10.1.0.0/16")}},
+	}
+	if n := assemble(f, time.Time{}).Networks[0]; n.BridgeLink != nil {
+		t.Errorf("bridge at %v, want none", *n.BridgeLink)
+	}
+}
+
 func TestStaleInventoryDropsWhatIsNotProven(t *testing.T) {
 	f := dockerHost()
 	f.stale = true
@@ -308,6 +345,12 @@ func TestNamesAreUniqueAndStay(t *testing.T) {
 	f.namespaces = append(f.namespaces, &namespaceFacts{id: 17, command: "sleep"})
 	if top := assemble(f, time.Time{}); top.NamespaceName(webNS) != "sleep" || top.NamespaceName(dbNS) != "sleep-2" || top.NamespaceName(17) != "sleep-3" {
 		t.Errorf("names %q", namespaceNames(top))
+	}
+	// Podman's own mounts are no names.
+	f.namespaces[3].mounts = []string{"/run/netns/netns-d658350c-4e2e-3c48-7d11-34858f2749af"}
+	f.namespaces[3].cgroup = "0::/machine.slice/libpod-" + id64("c") + ".scope/container\n"
+	if got := assemble(f, time.Time{}).NamespaceName(inetNS); got != "libpod-cccccccccccc" {
+		t.Errorf("a namespace that Podman mounted is called %q", got)
 	}
 	// A container called host does not displace the host.
 	f = dockerHost()

@@ -174,7 +174,8 @@ func placeNetworks(t *Topology, f *hostFacts) {
 		n := &Network{Network: f.inventory.Networks[i]}
 		for _, c := range t.Containers {
 			for _, e := range c.Endpoints {
-				if e.NetworkID == n.ID || (e.NetworkID == "" && e.Network == n.Name) {
+				// Podman's endpoints have a name where the id should be.
+				if e.NetworkID == n.ID || e.NetworkID == n.Name || (e.NetworkID == "" && e.Network == n.Name) {
 					n.Members = append(n.Members, newMember(t, c, e))
 				}
 			}
@@ -224,7 +225,7 @@ func endpointLink(t *Topology, c *Container, e docker.Endpoint) *Link {
 // placeBridge finds the bridge of a network: the one its members' veths are
 // ports of, else one with its name and an address of its subnets.
 func placeBridge(t *Topology, n *Network) {
-	if n.Bridge == "" {
+	if n.Driver != "bridge" {
 		return
 	}
 	bridge := bridgeOfMembers(t, n)
@@ -234,6 +235,7 @@ func placeBridge(t *Topology, n *Network) {
 	if bridge == nil {
 		return
 	}
+	n.Bridge = bridge.Name
 	key := bridge.Key
 	n.BridgeLink = &key
 	bridge.Network = n.Name
@@ -258,10 +260,15 @@ func bridgeOfMembers(t *Topology, n *Network) *Link {
 	return nil
 }
 
+// bridgeByName prefers natlens's own namespace. Elsewhere the bridge must be
+// the only one: two hosts in namespaces both have a docker0.
 func bridgeByName(t *Topology, n *Network) *Link {
 	var found *Link
 	for _, ns := range t.Namespaces {
 		l := ns.LinkByName(n.Bridge)
+		if n.Bridge == "" {
+			l = bridgeByGateway(ns, n.Subnets)
+		}
 		if l == nil || l.Kind != "bridge" || !servesSubnet(l, n.Subnets) {
 			continue
 		}
@@ -274,6 +281,19 @@ func bridgeByName(t *Topology, n *Network) *Link {
 		found = l
 	}
 	return found
+}
+
+// bridgeByGateway finds the bridge that has the gateway's address, for engines
+// that do not tell its name.
+func bridgeByGateway(ns *Namespace, subnets []docker.Subnet) *Link {
+	for _, l := range ns.Links {
+		for _, s := range subnets {
+			if l.Kind == "bridge" && slices.ContainsFunc(l.Addresses, func(p netip.Prefix) bool { return p.Addr() == s.Gateway }) {
+				return l
+			}
+		}
+	}
+	return nil
 }
 
 // servesSubnet reports whether the bridge has an address of the network's. An

@@ -56,6 +56,10 @@ func nameNamespaces(t *Topology, f *hostFacts) {
 	}
 }
 
+// randomName is what Podman and containerd call their mounts in the folder of
+// ip netns. It says nothing to people.
+var randomName = regexp.MustCompile(`^(netns|cni)-[0-9a-f]{8}-[0-9a-f-]{27}$`)
+
 func sourceOf(t *Topology, n *Namespace, nf *namespaceFacts) nameSource {
 	if n.ID == t.Self {
 		return nameSource{"host", "self", 0}
@@ -65,9 +69,8 @@ func sourceOf(t *Topology, n *Namespace, nf *namespaceFacts) nameSource {
 			return nameSource{c.Name, "container", 1}
 		}
 	}
-	// Engines mount namespaces under random names: those say nothing.
 	for _, m := range nf.mounts {
-		if dir, base := path.Split(m); dir == "/run/netns/" || dir == "/var/run/netns/" {
+		if dir, base := path.Split(m); (dir == "/run/netns/" || dir == "/var/run/netns/") && !randomName.MatchString(base) {
 			return nameSource{base, "mount", 2}
 		}
 	}

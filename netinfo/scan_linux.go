@@ -416,15 +416,19 @@ func (s *scanner) notes() []Note {
 				count(s.seen.hidden, "process", "processes"), remedy),
 		})
 	}
+	forbidden := 0
 	for id, err := range s.refused {
-		if id == s.self {
+		if errors.Is(err, os.ErrPermission) {
+			forbidden++
 			continue
 		}
-		text := "could not be entered: " + err.Error()
-		if errors.Is(err, os.ErrPermission) {
-			text = "may not be entered by this user; run as root: sudo natlens"
-		}
-		notes = append(notes, Note{About: "namespace " + id.String(), Text: text})
+		notes = append(notes, Note{About: "namespace " + id.String(), Text: "could not be entered: " + err.Error()})
+	}
+	if forbidden > 0 {
+		notes = append(notes, Note{
+			About: "namespaces",
+			Text:  count(forbidden, "namespace", "namespaces") + " may not be entered by this user; run as root: sudo natlens",
+		})
 	}
 	for id, p := range s.probes {
 		if p.err != nil {

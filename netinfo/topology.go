@@ -48,6 +48,7 @@ type Namespace struct {
 	Unreadable error
 
 	containerNames []string // see ContainerNames
+	ofContainer    bool     // it was made for a container
 }
 
 // LinkKey identifies a link on this host: an index is unique only in its

@@ -44,8 +44,8 @@ type Container struct {
 
 // Endpoint is a container's place on one network.
 type Endpoint struct {
-	Network   string // name
-	NetworkID string
+	Network   string         // name
+	NetworkID string         // as the engine gives it: Podman gives the name
 	MAC       string         // lower case, colons; empty when not connected
 	Addresses []netip.Prefix // IPv4 first
 	Gateways  []netip.Addr
@@ -62,7 +62,7 @@ type Port struct {
 // Network is one network of the engine.
 type Network struct {
 	ID, Name, Driver string
-	Bridge           string // the Linux bridge's name; empty for other drivers
+	Bridge           string // the Linux bridge's name; empty for other drivers, or when the engine does not say
 	Internal         bool
 	IPv6             bool
 	Masquerade       bool   // the driver option, on by default for bridges

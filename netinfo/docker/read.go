@@ -61,7 +61,11 @@ func (c *Client) Inventory(ctx context.Context) (*Inventory, error) {
 		return nil, err
 	}
 	for _, n := range networks.Items {
-		inv.Networks = append(inv.Networks, newNetwork(n.Network))
+		r := newNetwork(n.Network)
+		if strings.Contains(inv.Engine.Name, "Podman") {
+			asPodman(&r)
+		}
+		inv.Networks = append(inv.Networks, r)
 	}
 	slices.SortFunc(inv.Networks, func(a, b Network) int {
 		return cmp.Or(cmp.Compare(a.Name, b.Name), cmp.Compare(a.ID, b.ID))
@@ -297,6 +301,21 @@ func newNetwork(n network.Network) Network {
 		}
 	}
 	return r
+}
+
+// asPodman undoes what Podman's compatible service changes: it lists the
+// network podman under the name bridge (but not in endpoints), and it names
+// bridges otherwise than Docker, which only newer versions tell.
+func asPodman(n *Network) {
+	if n.Name == "bridge" {
+		n.Name = "podman"
+	}
+	if n.Driver == "bridge" {
+		n.Bridge = cmp.Or(n.Options[optionInterface], n.Options[optionBridgeName])
+	}
+	if n.Name == "podman" && n.Bridge == "" {
+		n.Bridge = "podman0"
+	}
 }
 
 // bridgeName follows what the bridge driver does: an explicit name, docker0

@@ -124,10 +124,11 @@ func TestInventoryOfPodman(t *testing.T) {
 	}})
 	e.containers[0]["NetworkSettings"] = nil
 	e.containers[0]["Ports"] = []any{map[string]any{"PrivatePort": 80, "PublicPort": 8081, "Type": "tcp"}}
-	e.networks = []map[string]any{{
-		"Name": "podman", "Id": "2f259bab93aaaaa2542ba43ef33eb990d0999ee1b9924b557b7be53c0b7a1bb9", "Driver": "bridge",
-		"Options": map[string]string{"network_interface": "podman0"},
-	}}
+	e.networks = []map[string]any{
+		{"Name": "bridge", "Id": "2f259bab93aaaaa2542ba43ef33eb990d0999ee1b9924b557b7be53c0b7a1bb9", "Driver": "bridge", "Options": map[string]string{}},
+		{"Name": "new", "Id": id("1"), "Driver": "bridge", "Options": map[string]string{"network_interface": "podman7"}},
+		{"Name": "old", "Id": id("2"), "Driver": "bridge"},
+	}
 	got, err := open(t, e).Inventory(t.Context())
 	if err != nil {
 		t.Fatal(err)
@@ -141,8 +142,12 @@ func TestInventoryOfPodman(t *testing.T) {
 	if p := got.Containers[0].Ports; len(p) != 1 || p[0].HostAddress.String() != "0.0.0.0:8081" {
 		t.Errorf("ports %v, want 0.0.0.0:8081", p)
 	}
-	if got.Networks[0].Bridge != "podman0" {
-		t.Errorf("bridge %q, want podman0", got.Networks[0].Bridge)
+	bridges := map[string]string{}
+	for _, n := range got.Networks {
+		bridges[n.Name] = n.Bridge
+	}
+	if diff := cmp.Diff(map[string]string{"podman": "podman0", "new": "podman7", "old": ""}, bridges); diff != "" {
+		t.Errorf("bridges (-want +got):\n%s", diff)
 	}
 }
 
