@@ -38,6 +38,9 @@ func (s *sighting) paths() []string {
 	return paths
 }
 
+// fleeting says that only open descriptors keep the namespace alive.
+func (s *sighting) fleeting() bool { return len(s.mounts) == 0 && len(s.pids) == 0 }
+
 func processPath(pid int) string { return "/proc/" + strconv.Itoa(pid) + "/ns/net" }
 
 // discovery is one look at everything that keeps a namespace alive and that

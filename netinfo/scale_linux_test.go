@@ -2,6 +2,7 @@ package netinfo
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"os/exec"
 	"strings"
@@ -121,5 +122,7 @@ func BenchmarkWatch200(b *testing.B) {
 		b.ReportMetric(float64(used)/float64(time.Since(began))*100, "%cpu")
 	}
 	cancel()
-	<-done
+	if err := <-done; !errors.Is(err, context.Canceled) {
+		b.Errorf("Run: %v", err)
+	}
 }

@@ -7,7 +7,6 @@ import (
 	"maps"
 	"os"
 	"slices"
-	"strings"
 	"time"
 
 	"natlens/netinfo/docker"
@@ -78,6 +77,8 @@ type scanner struct {
 	cgroups    map[string]processFact
 	// unresolved are namespace ids that no namespace found here has.
 	unresolved map[nsidKey]bool
+	// known are the namespaces that were open before.
+	known map[netns.ID]bool
 	// texts are the cgroup and the command of each namespace's first process.
 	texts map[netns.ID]processTexts
 }
@@ -86,11 +87,6 @@ type scanner struct {
 type nsidKey struct {
 	namespace netns.ID
 	nsid      int32
-}
-
-type processTexts struct {
-	pid             int
-	cgroup, command string
 }
 
 func newScanner() (*scanner, error) {
@@ -107,6 +103,7 @@ func newScanner() (*scanner, error) {
 		names:      map[netns.ID]string{},
 		cgroupsDue: true,
 		unresolved: map[nsidKey]bool{},
+		known:      map[netns.ID]bool{},
 		texts:      map[netns.ID]processTexts{},
 	}, nil
 }
@@ -129,6 +126,8 @@ func (s *scanner) scan(ctx context.Context) (*Topology, error) {
 // refresh reads what is dirty and assembles, without a new discovery, except
 // when a link leads to a namespace that was not known before.
 func (s *scanner) refresh(ctx context.Context) (*Topology, error) {
+	defer s.releaseFleeting()
+	s.openNew()
 	s.readDirty()
 	if s.resolve() {
 		// A link leads to a namespace that is not known: perhaps it came
@@ -180,22 +179,31 @@ func (s *scanner) discover() error {
 	s.searchDescriptors(d)
 	s.seen = d
 
-	for id, p := range s.probes {
+	for id := range s.probes {
 		if d.found[id] == nil {
-			p.close()
-			delete(s.probes, id)
-			s.forget(id)
+			s.release(id)
+			clear(s.unresolved)
 		}
 	}
-	maps.DeleteFunc(s.refused, func(id netns.ID, _ error) bool { return d.found[id] == nil })
-	maps.DeleteFunc(s.texts, func(id netns.ID, _ processTexts) bool { return d.found[id] == nil })
-	for id, sighting := range d.found {
+	gone := func(id netns.ID) bool { return d.found[id] == nil }
+	maps.DeleteFunc(s.refused, func(id netns.ID, _ error) bool { return gone(id) })
+	maps.DeleteFunc(s.texts, func(id netns.ID, _ processTexts) bool { return gone(id) })
+	maps.DeleteFunc(s.known, func(id netns.ID, _ bool) bool { return gone(id) })
+	s.openNew()
+	s.readTexts()
+	s.proveByCgroup()
+	return nil
+}
+
+// openNew opens the namespaces that were found and are not open.
+func (s *scanner) openNew() {
+	for id, sighting := range s.seen.found {
 		// What this user may not do now it may not do later either; other
 		// refusals (no descriptors left) may pass.
 		if s.probes[id] != nil || errors.Is(s.refused[id], os.ErrPermission) {
 			continue
 		}
-		p, err := openProbe(id, sighting.paths(), id == s.inside, s.subscribed != nil)
+		p, err := openProbe(id, sighting.paths(), id == s.inside, s.subscribed != nil && !sighting.fleeting())
 		switch {
 		case err == nil:
 			s.probes[id] = p
@@ -203,26 +211,38 @@ func (s *scanner) discover() error {
 			if p.events != nil {
 				s.subscribed(id, p.events)
 			}
-			// A new namespace may be the one an id stands for.
-			clear(s.unresolved)
+			if !s.known[id] {
+				// A new namespace may be the one an id stands for.
+				s.known[id] = true
+				clear(s.unresolved)
+			}
 		case errors.Is(err, errVanished):
-			delete(d.found, id)
+			delete(s.seen.found, id)
 		default:
 			s.refused[id] = err
 		}
 	}
-	s.readTexts()
-	s.proveByCgroup()
-	return nil
 }
 
-// forget drops what the other probes resolved to a namespace that is gone: the
-// kernel may give its id here to another.
-func (s *scanner) forget(gone netns.ID) {
+// release closes a namespace and drops what the others resolved to it: when it
+// is gone, the kernel may give its id there to another.
+func (s *scanner) release(id netns.ID) {
+	s.probes[id].close()
+	delete(s.probes, id)
 	for _, p := range s.probes {
-		maps.DeleteFunc(p.peers, func(_ int32, id netns.ID) bool { return id == gone })
+		maps.DeleteFunc(p.peers, func(_ int32, to netns.ID) bool { return to == id })
 	}
-	clear(s.unresolved)
+}
+
+// releaseFleeting closes the namespaces that only descriptors of others keep
+// alive. Such a descriptor may be that of another natlens, which sees this
+// one's in turn: if both waited for the other, neither would let go.
+func (s *scanner) releaseFleeting() {
+	for id, sighting := range s.seen.found {
+		if s.probes[id] != nil && sighting.fleeting() && id != s.self {
+			s.release(id)
+		}
+	}
 }
 
 // searchDescriptors looks for namespaces held by descriptors, not more often
@@ -315,66 +335,6 @@ func (s *scanner) resolve() bool {
 	return surprise
 }
 
-// readTexts reads what names a namespace: the cgroup and the command of its
-// first process.
-func (s *scanner) readTexts() {
-	for id, sighting := range s.seen.found {
-		if id == s.self || len(sighting.pids) == 0 {
-			continue
-		}
-		pid := sighting.pids[0]
-		t := processTexts{
-			pid: pid, cgroup: readProcessFile(pid, "cgroup"),
-			command: strings.TrimSpace(readProcessFile(pid, "comm")),
-		}
-		// Kernel threads live in the namespace the machine started with.
-		if t.command == "kthreadd" && t.cgroup != "" && readProcessFile(pid, "cmdline") == "" {
-			t.command = "init"
-		}
-		// Between fork and exec a process bears its parent's name: that is
-		// right again at the next discovery. One that just ended says nothing.
-		if t.cgroup == "" && t.command == "" && s.texts[id].pid != 0 {
-			continue
-		}
-		s.texts[id] = t
-	}
-}
-
-// proveByCgroup finds for each container a process whose cgroup holds its id.
-// The engine's process id is tried first. Where it leads nowhere, because the
-// engine counts in another process namespace, all processes are searched, but
-// only after something changed.
-func (s *scanner) proveByCgroup() {
-	proven := map[string]processFact{}
-	if s.inventory == nil {
-		s.cgroups = proven
-		return
-	}
-	missing := map[string]bool{}
-	for _, c := range s.inventory.Containers {
-		pid := c.PID
-		if old, ok := s.cgroups[c.ID]; ok {
-			pid = old.pid
-		}
-		if id, ok := s.seen.namespaceOf[pid]; ok && cgroupContainer(readProcessFile(pid, "cgroup")) == c.ID {
-			proven[c.ID] = processFact{pid, id}
-			continue
-		}
-		missing[c.ID] = true
-	}
-	if len(missing) > 0 && s.cgroupsDue {
-		for _, pid := range slices.Sorted(maps.Keys(s.seen.namespaceOf)) {
-			id := cgroupContainer(readProcessFile(pid, "cgroup"))
-			if missing[id] {
-				proven[id] = processFact{pid, s.seen.namespaceOf[pid]}
-				delete(missing, id)
-			}
-		}
-		s.cgroupsDue = false
-	}
-	s.cgroups = proven
-}
-
 // facts gathers what was read.
 func (s *scanner) facts() *hostFacts {
 	f := &hostFacts{
@@ -401,75 +361,4 @@ func (s *scanner) facts() *hostFacts {
 	})
 	f.notes = s.notes()
 	return f
-}
-
-func (s *scanner) notes() []Note {
-	var notes []Note
-	if s.seen.hidden > 0 {
-		remedy := "run as root: sudo natlens"
-		if os.Geteuid() == 0 {
-			remedy = "the kernel refuses it to this root (ptrace(2)), as it does without CAP_SYS_PTRACE"
-		}
-		notes = append(notes, Note{
-			About: "namespaces",
-			Text: fmt.Sprintf("the namespaces of %s could not be looked up and may be missing; %s",
-				count(s.seen.hidden, "process", "processes"), remedy),
-		})
-	}
-	forbidden := 0
-	for id, err := range s.refused {
-		if errors.Is(err, os.ErrPermission) {
-			forbidden++
-			continue
-		}
-		notes = append(notes, Note{About: "namespace " + id.String(), Text: "could not be entered: " + err.Error()})
-	}
-	if forbidden > 0 {
-		notes = append(notes, Note{
-			About: "namespaces",
-			Text:  count(forbidden, "namespace", "namespaces") + " may not be entered by this user; run as root: sudo natlens",
-		})
-	}
-	for id, p := range s.probes {
-		if p.err != nil {
-			notes = append(notes, Note{About: "namespace " + id.String(), Text: "could not be read: " + p.err.Error()})
-		}
-	}
-	if s.unsearched > 0 {
-		notes = append(notes, Note{
-			About: "namespaces",
-			Text:  "the open descriptors of " + count(s.unsearched, "process", "processes") + " were not searched, for lack of time",
-		})
-	}
-	return append(notes, engineNotes(s.engineError, s.inventory != nil)...)
-}
-
-// engineNotes says why names of containers are missing or old.
-func engineNotes(err error, stale bool) []Note {
-	var notes []Note
-	switch {
-	case err == nil:
-		return nil
-	case errors.Is(err, docker.ErrNone):
-		notes = append(notes, Note{About: "engine", Text: "no container engine found: DOCKER_HOST is not set and the sockets of " +
-			"Docker and Podman are not there; namespaces are named after what runs in them"})
-	case errors.Is(err, os.ErrPermission):
-		notes = append(notes, Note{About: "engine", Text: "this user may not ask the container engine (" + err.Error() +
-			"); run as root: sudo natlens, or join its group"})
-	case stale:
-		notes = append(notes, Note{About: "engine", Text: err.Error() + "; container names are from its last answer"})
-	default:
-		notes = append(notes, Note{About: "engine", Text: err.Error() + "; namespaces are named after what runs in them"})
-	}
-	for _, host := range docker.RootlessCandidates() {
-		notes = append(notes, Note{About: "engine", Text: "a rootless engine listens at " + host + "; to ask it, set DOCKER_HOST=" + host})
-	}
-	return notes
-}
-
-func count(n int, one, many string) string {
-	if n == 1 {
-		return "1 " + one
-	}
-	return fmt.Sprintf("%d %s", n, many)
 }

@@ -169,6 +169,49 @@ func TestWatcherLetsGo(t *testing.T) {
 	}
 }
 
+// TestWatcherDoesNotHoldByDescriptor checks the same for a namespace that only
+// a descriptor of another process keeps.
+func TestWatcherDoesNotHoldByDescriptor(t *testing.T) {
+	needRoot(t)
+	h, err := netns.New()
+	if err != nil {
+		t.Fatal(err)
+	}
+	file, err := os.Open(h.Path())
+	if err != nil {
+		t.Fatal(err)
+	}
+	c := exec.Command("sleep", "1000")
+	c.ExtraFiles = []*os.File{file}
+	if err := c.Start(); err != nil {
+		t.Fatal(err)
+	}
+	defer func() {
+		_ = c.Process.Kill()
+		_ = c.Wait()
+	}()
+	file.Close()
+	h.Close()
+	f := follow(t, Options{NoEngine: true})
+	f.until("the namespace", func(top *Topology) bool { return top.Namespace(h.ID()) != nil })
+	for range 20 {
+		held := false
+		entries, err := os.ReadDir("/proc/self/fd")
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, e := range entries {
+			target, err := os.Readlink("/proc/self/fd/" + e.Name())
+			held = held || (err == nil && target == h.ID().String())
+		}
+		if !held {
+			return
+		}
+		time.Sleep(50 * time.Millisecond)
+	}
+	t.Error("natlens keeps a descriptor of a namespace that may be gone any moment")
+}
+
 func TestWatcherGivesSlowReaderTheNewest(t *testing.T) {
 	needRoot(t)
 	host := newNetns(t)

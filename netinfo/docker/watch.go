@@ -19,38 +19,49 @@ const (
 // is due. It returns when ctx ends, with ctx's error, and never because of the
 // engine. notify is called from Watch's goroutine and must not block.
 func (c *Client) Watch(ctx context.Context, notify func()) error {
-	retry := firstRetry
-	for {
-		stream, cancel := context.WithCancel(ctx)
-		// The library hands over the result when the engine has answered with
-		// headers or with an error: from then on no event is missed.
-		result := c.api.Events(stream, client.EventsListOptions{
-			Filters: make(client.Filters).Add("type", string(events.ContainerEventType), string(events.NetworkEventType)),
-		})
-		// What was remembered may be stale: events were missed until now.
-		c.forget("")
-		notify()
-		for alive := true; alive; {
-			select {
-			case m := <-result.Messages:
-				retry = firstRetry
-				if c.absorb(m) {
-					notify()
-				}
-			case _ = <-result.Err:
-				// Whatever it was, the way back is the same.
-				alive = false
-			}
+	for retry := firstRetry; ; retry = min(2*retry, lastRetry) {
+		heard, err := c.follow(ctx, notify)
+		if ctx.Err() != nil {
+			return ctx.Err()
 		}
-		cancel()
+		if heard {
+			retry = firstRetry
+		}
+		// What was remembered may be stale: events are missed from now on.
 		c.forget("")
-		notify()
+		if err != nil {
+			notify()
+		}
 		select {
 		case <-ctx.Done():
 			return ctx.Err()
 		case <-time.After(retry):
 		}
-		retry = min(2*retry, lastRetry)
+	}
+}
+
+// follow reads one stream of events to its end, and reports whether it heard
+// anything and what ended it.
+func (c *Client) follow(ctx context.Context, notify func()) (heard bool, err error) {
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	// The library hands over the result when the engine has answered with
+	// headers or with an error: from then on no event is missed.
+	result := c.api.Events(ctx, client.EventsListOptions{
+		Filters: make(client.Filters).Add("type", string(events.ContainerEventType), string(events.NetworkEventType)),
+	})
+	c.forget("")
+	notify()
+	for {
+		select {
+		case m := <-result.Messages:
+			heard = true
+			if c.absorb(m) {
+				notify()
+			}
+		case err := <-result.Err:
+			return heard, err
+		}
 	}
 }
 
