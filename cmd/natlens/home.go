@@ -83,23 +83,25 @@ func containerNames(topology *netinfo.Topology) []string {
 
 // writeHome prints the screen: what this is, what is here, what to try.
 func writeHome(w io.Writer, style text.Style, root *cobra.Command, facts []string) {
-	fmt.Fprintln(w, root.Long)
-	fmt.Fprintln(w)
-	for _, fact := range facts {
-		for _, line := range text.Wrap(fact, style.Columns()) {
-			fmt.Fprintln(w, line)
-		}
+	var b strings.Builder
+	for _, line := range text.Wrap(root.Long, style.Columns()) {
+		fmt.Fprintln(&b, line)
 	}
 	if len(facts) > 0 {
-		fmt.Fprintln(w)
+		fmt.Fprintln(&b)
 	}
-	fmt.Fprintln(w, "Try:")
-	for _, try := range tries {
-		if cmd, _, err := root.Find([]string{try.command}); err == nil && cmd != root {
-			line := "  " + text.Pad(try.line, 25) + " " + strings.ToLower(cmd.Short[:1]) + cmd.Short[1:]
-			fmt.Fprintln(w, style.Cut(line, style.Columns()))
+	for _, fact := range facts {
+		for _, line := range text.Wrap(fact, style.Columns()) {
+			fmt.Fprintln(&b, line)
 		}
 	}
-	fmt.Fprintln(w)
-	fmt.Fprintln(w, "All commands: natlens help")
+	var rows [][2]string
+	for _, try := range tries {
+		if cmd, _, err := root.Find([]string{try.command}); err == nil && cmd != root {
+			rows = append(rows, [2]string{try.line, strings.ToLower(cmd.Short[:1]) + cmd.Short[1:]})
+		}
+	}
+	writeRows(&b, "Try", rows, style.Columns())
+	fmt.Fprintln(&b, "\nAll commands: natlens help")
+	fmt.Fprint(w, b.String())
 }

@@ -52,7 +52,7 @@ func TestHomeNamesOnlyWhatExists(t *testing.T) {
 Uplink: eth0
 
 Try:
-  natlens list              shows what is here
+  natlens list  shows what is here
 
 All commands: natlens help
 `

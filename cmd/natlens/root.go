@@ -55,6 +55,7 @@ func newRootCommand(a *app) *cobra.Command {
 		SilenceUsage:      true,
 		CompletionOptions: cobra.CompletionOptions{DisableDefaultCmd: true},
 	}
+	root.SetHelpFunc(writeHelp)
 	root.SetUsageFunc(writeUsage)
 	root.SetHelpCommand(newHelpCommand(a))
 	flags := root.PersistentFlags()

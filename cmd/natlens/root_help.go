@@ -10,8 +10,23 @@ import (
 	"natlens/internal/view/text"
 )
 
-// writeUsage prints how a command is used, within 80 columns whatever the
-// terminal's width: help is pasted into mails and threads.
+// writeHelp prints what a command is and how it is used, within 80 columns
+// whatever the terminal's width: help is pasted into mails and threads.
+func writeHelp(cmd *cobra.Command, _ []string) {
+	about := cmd.Long
+	if about == "" {
+		about = cmd.Short
+	}
+	for paragraph := range strings.SplitSeq(about, "\n\n") {
+		for _, line := range text.Wrap(paragraph, text.DefaultWidth) {
+			fmt.Fprintln(cmd.OutOrStdout(), line)
+		}
+		fmt.Fprintln(cmd.OutOrStdout())
+	}
+	_ = writeUsage(cmd) // its error is standard output's, which remembers it
+}
+
+// writeUsage prints how a command is used, within 80 columns.
 func writeUsage(cmd *cobra.Command) error {
 	var b strings.Builder
 	fmt.Fprintf(&b, "Usage:\n  %s\n", cmd.UseLine())
@@ -25,13 +40,13 @@ func writeUsage(cmd *cobra.Command) error {
 				rows = append(rows, [2]string{sub.Name(), sub.Short})
 			}
 		}
-		writeRows(&b, "Commands", rows)
+		writeRows(&b, "Commands", rows, text.DefaultWidth)
 	}
 	if cmd.HasExample() {
 		fmt.Fprintf(&b, "\nExamples:\n%s\n", cmd.Example)
 	}
-	writeRows(&b, "Flags", flagRows(cmd.LocalFlags()))
-	writeRows(&b, "Flags of every command", flagRows(cmd.InheritedFlags()))
+	writeRows(&b, "Flags", flagRows(cmd.LocalFlags()), text.DefaultWidth)
+	writeRows(&b, "Flags of every command", flagRows(cmd.InheritedFlags()), text.DefaultWidth)
 	if cmd.HasAvailableSubCommands() {
 		fmt.Fprintf(&b, "\nMore about one: %s help COMMAND\n", cmd.CommandPath())
 	}
@@ -64,8 +79,9 @@ func flagRows(flags *pflag.FlagSet) [][2]string {
 	return rows
 }
 
-// writeRows prints a heading and two columns; without rows, nothing.
-func writeRows(b *strings.Builder, heading string, rows [][2]string) {
+// writeRows prints a heading and two columns, the right one wrapped; without
+// rows, nothing.
+func writeRows(b *strings.Builder, heading string, rows [][2]string, width int) {
 	if len(rows) == 0 {
 		return
 	}
@@ -76,7 +92,7 @@ func writeRows(b *strings.Builder, heading string, rows [][2]string) {
 	}
 	for _, r := range rows {
 		first := r[0]
-		for _, line := range text.Wrap(r[1], text.DefaultWidth-left-4) {
+		for _, line := range text.Wrap(r[1], width-left-4) {
 			fmt.Fprintf(b, "  %s  %s\n", text.Pad(first, left), line)
 			first = ""
 		}
