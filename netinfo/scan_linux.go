@@ -20,14 +20,6 @@ const (
 	descriptorShare = 20 // of the time that passes, at most one part in so many
 )
 
-// Options say what to look at.
-type Options struct {
-	// EngineHost is the engine's address as in DOCKER_HOST; empty means the
-	// first that is found (see docker.Candidates).
-	EngineHost string
-	NoEngine   bool // ask no engine
-}
-
 // Scan looks at the host once. It fails only when not even its own namespace
 // can be read; whatever else is missing is said in the Topology's Notes.
 func Scan(ctx context.Context, o Options) (*Topology, error) {

@@ -34,7 +34,8 @@ func NewWatcher(o Options) *Watcher { return &Watcher{o} }
 
 // Run sends a first Topology and then a new one after each change, until ctx
 // ends; it returns ctx's error, or why not even natlens's own namespace can be
-// read. A reader that is slow gets the newest, not all: out should have no
+// read. Numbers begin above the one that Scan gives, so that a Scan may come
+// first. A reader that is slow gets the newest, not all: out should have no
 // buffer. Links, named namespaces and those that an engine made, or that a
 // veth leads to from a watched one, show within 100 ms, other namespaces
 // within 2 s. Notice that natlens keeps the namespaces open meanwhile; it lets
@@ -141,6 +142,7 @@ func (r *run) loop(ctx context.Context) error {
 	var (
 		last    *Topology // the newest
 		pending *Topology // the newest, until it is sent
+		number  uint64    = 1
 		out     chan<- *Topology
 		look    = time.NewTimer(0) // when to look again
 		due     time.Time          // when that is; zero for not at all
@@ -186,11 +188,8 @@ func (r *run) loop(ctx context.Context) error {
 			wide = false
 			free = time.Now().Add(min(rest*time.Since(began), longestRest))
 			if !sameHost(last, t) {
-				if last != nil {
-					t.Number = last.Number + 1
-				} else {
-					t.Number = 1
-				}
+				number++
+				t.Number = number
 				last, pending, out = t, t, r.out
 			}
 		}
