@@ -3,6 +3,7 @@ package main
 import (
 	"bytes"
 	"errors"
+	"fmt"
 	"io"
 	"os"
 	"os/exec"
@@ -23,11 +24,18 @@ func TestMain(m *testing.M) {
 
 // TestScripts runs the real program. Two commands are added to testscript's:
 // status, which runs a program and wants an exact exit status, and columns,
-// which fails if a line of the last standard output is wider than that.
+// which fails if a line of the last standard output is wider than 80 columns;
+// and one condition, root.
 func TestScripts(t *testing.T) {
 	testscript.Run(t, testscript.Params{
 		Dir:                 filepath.Join("testdata", "script"),
 		RequireExplicitExec: true,
+		Condition: func(name string) (bool, error) {
+			if name == "root" {
+				return os.Geteuid() == 0, nil
+			}
+			return false, fmt.Errorf("no condition %q", name)
+		},
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
 			"status":  scriptStatus,
 			"columns": scriptColumns,
