@@ -20,6 +20,11 @@ func (s *scanner) readTexts() {
 			continue
 		}
 		pid := sighting.pids[0]
+		// The process that gave the name goes on to do so while it is there:
+		// process ids wrap, and one that just came may have a lower one.
+		if _, stays := slices.BinarySearch(sighting.pids, s.texts[id].pid); stays {
+			pid = s.texts[id].pid
+		}
 		t := processTexts{
 			pid: pid, cgroup: readProcessFile(pid, "cgroup"),
 			command: strings.TrimSpace(readProcessFile(pid, "comm")),
