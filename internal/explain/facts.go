@@ -33,7 +33,9 @@ type Sockets struct {
 // function so that a host can be described without a kernel.
 type Rules struct {
 	NAT func(netfilter.Hook, netfilter.Packet) netfilter.Match
-	Err error
+	// Legacy: some of the rules are iptables-legacy's, which can't be read.
+	Legacy bool
+	Err    error
 }
 
 // Outside4 and Outside6 stand for any address that is not on this host. They

@@ -1,16 +1,20 @@
 package explain
 
 import (
+	"errors"
+	"fmt"
+	"io/fs"
 	"os"
 	"strings"
 
 	"natlens/netinfo"
+	"natlens/netinfo/netfilter"
 	"natlens/netinfo/netns"
 )
 
 // Gather reads what Facts hold beside the Topology: the sockets of each
-// namespace, the NAT rules of natlens's own, and whether it forwards. What can't
-// be read is said in the Facts.
+// namespace, the NAT rules of those that pass packets on, and whether
+// natlens's own forwards. What can't be read is said in the Facts.
 func Gather(t *netinfo.Topology) *Facts {
 	f := &Facts{Topology: t, Sockets: map[netns.ID]Sockets{}, Rules: map[netns.ID]Rules{}}
 	for _, n := range t.Namespaces {
@@ -21,8 +25,59 @@ func Gather(t *netinfo.Topology) *Facts {
 		found, err := netinfo.Listeners(n, t.Self)
 		f.Sockets[n.ID] = Sockets{found, err}
 	}
+	for id := range f.routers() {
+		f.Rules[id] = readRules(t.Namespace(id), t.Self)
+	}
 	if b, err := os.ReadFile("/proc/sys/net/ipv4/ip_forward"); err == nil {
 		f.Forwarding = strings.TrimSpace(string(b))
 	}
 	return f
+}
+
+// routers returns natlens's own namespace and all others that pass on packets
+// of another.
+func (f *Facts) routers() map[netns.ID]bool {
+	ids := map[netns.ID]bool{}
+	if f.Topology.Namespace(f.Topology.Self) != nil {
+		ids[f.Topology.Self] = true
+	}
+	for _, n := range f.Topology.Namespaces {
+		for i, s := range f.WayOut(n.ID) {
+			if i > 0 {
+				ids[s.Namespace.ID] = true
+			}
+		}
+	}
+	return ids
+}
+
+func readRules(n *netinfo.Namespace, own netns.ID) Rules {
+	h, err := open(n, own)
+	if err != nil {
+		return Rules{Err: err}
+	}
+	r, err := netfilter.ReadRuleset(h)
+	if err := errors.Join(err, h.Close()); err != nil {
+		return Rules{Err: err}
+	}
+	return Rules{NAT: r.NAT, Legacy: len(r.Legacy()) > 0}
+}
+
+func open(n *netinfo.Namespace, own netns.ID) (*netns.Handle, error) {
+	if n.ID == own {
+		return netns.Current()
+	}
+	err := fmt.Errorf("%s: no way in: %w", n.Name, fs.ErrNotExist)
+	for _, path := range n.Paths {
+		h, openErr := netns.Open(path)
+		if openErr != nil {
+			err = openErr
+			continue
+		}
+		if h.ID() == n.ID {
+			return h, nil
+		}
+		err = errors.Join(fmt.Errorf("%s is now %v: %w", path, h.ID(), fs.ErrNotExist), h.Close())
+	}
+	return nil, err
 }

@@ -51,7 +51,7 @@ func (e *explanation) container(c *netinfo.Container) {
 
 // troubles says in a line each what will not work, before all else.
 func (e *explanation) troubles(c *netinfo.Container) {
-	for _, p := range groupPorts(c) {
+	for _, p := range e.portsOf(c) {
 		if len(p.at) == 0 {
 			continue
 		}
@@ -97,7 +97,7 @@ func (e *explanation) onHost(c *netinfo.Container) {
 	e.say("natlens knows it by: %s.", e.Escape(c.Proof))
 	e.check(e.cli()+" inspect -f '{{.HostConfig.NetworkMode}}' %s", quote(e.Escape(c.Name)))
 	if c.PID > 0 {
-		e.checkAsRoot("readlink /proc/1/ns/net /proc/%d/ns/net", c.PID)
+		e.checkAsRoot("readlink /proc/self/ns/net /proc/%d/ns/net", c.PID)
 	}
 	e.checkAsRoot("ss -ltnp")
 }
@@ -174,6 +174,9 @@ func (e *explanation) bridged(far, inner *netinfo.Link) {
 		e.check("bridge link show dev %s", quote(e.Escape(far.Name)))
 	}
 	if network := e.bridgeNetwork(bridge); network != nil {
+		if network.Internal {
+			e.say("The network is internal: nothing gets to the outside by it.")
+		}
 		e.check(e.cli()+" network inspect %s", quote(e.Escape(network.Name)))
 	}
 }

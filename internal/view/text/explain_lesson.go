@@ -125,7 +125,7 @@ func (e *explanation) natMemory(source, uplink string) {
 // natIn tells of a published port of this host, if there is one.
 func (e *explanation) natIn() {
 	for _, c := range e.Topology.Containers {
-		for _, p := range groupPorts(c) {
+		for _, p := range e.portsOf(c) {
 			if len(p.at) == 0 || c.Namespace == 0 || c.Namespace == e.Topology.Self {
 				continue
 			}

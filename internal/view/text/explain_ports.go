@@ -18,11 +18,25 @@ type publishedPort struct {
 	at []netip.AddrPort
 }
 
+// portsOf groups the ports of a container and of those that share its
+// namespace: a port belongs to the namespace, whoever published it.
+func (e *explanation) portsOf(c *netinfo.Container) []publishedPort {
+	ports := slices.Clone(c.Ports)
+	if n := e.Topology.Namespace(c.Namespace); n != nil {
+		for _, o := range n.Containers {
+			if o.ID != c.ID {
+				ports = append(ports, o.Ports...)
+			}
+		}
+	}
+	return groupPorts(ports)
+}
+
 // groupPorts puts the host addresses of each container port together; exposed
 // ports that are not published have none.
-func groupPorts(c *netinfo.Container) []publishedPort {
+func groupPorts(ports []docker.Port) []publishedPort {
 	var all []publishedPort
-	for _, p := range c.Ports {
+	for _, p := range ports {
 		i := slices.IndexFunc(all, func(o publishedPort) bool {
 			return o.Protocol == p.Protocol && o.ContainerPort == p.ContainerPort
 		})
@@ -43,7 +57,7 @@ func groupPorts(c *netinfo.Container) []publishedPort {
 // ports tells of published ports and of what really listens behind them.
 func (e *explanation) ports(c *netinfo.Container) {
 	e.part("The way in")
-	groups := groupPorts(c)
+	groups := e.portsOf(c)
 	some := false
 	for _, p := range groups {
 		if len(p.at) > 0 {
@@ -66,7 +80,7 @@ func (e *explanation) publishedPort(c *netinfo.Container, p publishedPort) {
 		e.rule(m.Rule.Text)
 		e.checkRule(m.Rule)
 	}
-	e.check(e.cli()+" port %s", quote(name))
+	e.check(e.cli()+" port %s", quote(e.Escape(e.publisher(c, p))))
 	e.proxy(p)
 	e.behind(c, p, e.Behind(c, p.Port))
 	if n := e.Topology.Namespace(c.Namespace); n != nil {
@@ -76,6 +90,18 @@ func (e *explanation) publishedPort(c *netinfo.Container, p publishedPort) {
 			e.inside(n, "ss -ltn")
 		}
 	}
+}
+
+// publisher names the container among those of a namespace that published p.
+func (e *explanation) publisher(c *netinfo.Container, p publishedPort) string {
+	if n := e.Topology.Namespace(c.Namespace); n != nil && !slices.Contains(c.Ports, p.Port) {
+		for _, o := range n.Containers {
+			if slices.Contains(o.Ports, p.Port) {
+				return o.Name
+			}
+		}
+	}
+	return c.Name
 }
 
 // hostAddresses says where a port is published.
@@ -105,7 +131,7 @@ func (e *explanation) proxy(p publishedPort) {
 		}
 		e.say("The host has a socket on that port, too: docker-proxy as a rule. It takes what NAT does not, such as connections "+
 			"from the host to 127.0.0.1:%d, and begins new ones from the host's own address.", port)
-		e.checkAsRoot("ss -lnp --%s sport = :%d", p.Protocol, port)
+		e.checkAsRoot("ss -ln%cp sport = :%d", p.Protocol[0], port)
 		return
 	}
 }
@@ -121,8 +147,10 @@ func (e *explanation) behind(c *netinfo.Container, p publishedPort, b explain.Be
 		}
 	case explain.LoopbackOnly:
 		e.warn("But nobody will get an answer: inside %s only %s %s. That is %s own loopback. What comes by the published port "+
-			"goes to %s, where nobody listens: \"connection refused\" or an empty reply.",
-			name, sockets(b.On), listens(b.On), possessive(name), e.target(c, p))
+			"goes to %s, where nobody listens.", name, sockets(b.On), listens(b.On), possessive(name), e.target(c, p))
+		if p.Protocol == "tcp" {
+			e.say("The client sees \"connection refused\", or a connection that ends at once without an answer.")
+		}
 		e.say("Mend it: make the program listen on 0.0.0.0, every address of its own namespace. Many take --host 0.0.0.0 or " +
 			"--bind 0.0.0.0 or a setting like it. Publishing again does not help.")
 	case explain.OtherAddress:
@@ -148,9 +176,11 @@ func possessive(name string) string { return name + "'s" }
 
 // target is the address that a published port leads to.
 func (e *explanation) target(c *netinfo.Container, p publishedPort) string {
-	for _, endpoint := range c.Endpoints {
-		for _, a := range endpoint.Addresses {
-			return netip.AddrPortFrom(a.Addr(), p.ContainerPort).String()
+	if n := e.Topology.Namespace(c.Namespace); n != nil {
+		for _, l := range cabled(n) {
+			if a := usefulAddresses(l.Addresses); len(a) > 0 {
+				return netip.AddrPortFrom(a[0].Addr(), p.ContainerPort).String()
+			}
 		}
 	}
 	return "the container's own address"

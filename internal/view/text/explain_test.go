@@ -212,13 +212,12 @@ func TestExplainEscapes(t *testing.T) {
 }
 
 func TestGroupPorts(t *testing.T) {
-	c := &netinfo.Container{Container: docker.Container{Ports: []docker.Port{
+	got := groupPorts([]docker.Port{
 		{Protocol: "tcp", ContainerPort: 80},
 		{Protocol: "tcp", ContainerPort: 80, HostAddress: netip.MustParseAddrPort("127.0.0.1:8080")},
 		{Protocol: "tcp", ContainerPort: 80, HostAddress: netip.MustParseAddrPort("192.0.2.10:8081")},
 		{Protocol: "udp", ContainerPort: 80},
-	}}}
-	got := groupPorts(c)
+	})
 	if len(got) != 2 || len(got[0].at) != 2 || len(got[1].at) != 0 {
 		t.Errorf("got %+v", got)
 	}

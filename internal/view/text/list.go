@@ -48,7 +48,10 @@ func (st Style) Links(t *netinfo.Topology, all bool) string {
 // namespaceHeading names a namespace, how else to recognise it, and why it is
 // empty when it could not be read.
 func (st Style) namespaceHeading(n *netinfo.Namespace) string {
-	s := st.Paint(Name, st.name(n.Name, maxName)) + "  " + st.Paint(Dim, n.ID.String())
+	s := st.Paint(Name, st.name(n.Name, maxName))
+	if n.Name != n.ID.String() {
+		s += "  " + st.Paint(Dim, n.ID.String())
+	}
 	var names []string
 	for _, c := range n.Containers {
 		if c.Name != n.Name {
