@@ -13,6 +13,9 @@ import (
 
 // commands makes the commands, in the order in which help lists them.
 var commands = []func(*app) *cobra.Command{
+	newListCommand,
+	newExplainCommand,
+	newDoctorCommand,
 	newCompletionCommand,
 	newVersionCommand,
 }
@@ -57,7 +60,8 @@ func newRootCommand(a *app) *cobra.Command {
 	}
 	root.SetHelpFunc(writeHelp)
 	root.SetUsageFunc(writeUsage)
-	root.SetHelpCommand(newHelpCommand(a))
+	help := newHelpCommand()
+	root.SetHelpCommand(help) // becomes one of root's commands when it runs
 	flags := root.PersistentFlags()
 	flags.SortFlags = false
 	flags.StringVar(&a.color, "color", "auto", "`when` to use colour: auto, always or never")
@@ -68,6 +72,7 @@ func newRootCommand(a *app) *cobra.Command {
 		root.AddCommand(newCommand(a))
 	}
 	a.markRunning(root)
+	a.markRunning(help)
 	return root
 }
 

@@ -99,7 +99,7 @@ func writeRows(b *strings.Builder, heading string, rows [][2]string, width int) 
 	}
 }
 
-func newHelpCommand(*app) *cobra.Command {
+func newHelpCommand() *cobra.Command {
 	return &cobra.Command{
 		Use:               "help [COMMAND]",
 		Short:             "Says how to use a command",
