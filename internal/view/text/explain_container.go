@@ -81,12 +81,15 @@ func (e *explanation) unproven(c *netinfo.Container) {
 	if engine := e.Topology.Engine; engine != nil && engine.Elsewhere != "" {
 		e.say("The engine runs it, but not in a namespace of this host: %s", e.Escape(engine.Elsewhere))
 	} else {
-		e.say("The engine runs it, but no namespace that could be read here has its address. Root sees every namespace.")
+		e.say("The engine runs it, but no namespace that could be read here has its address. Run as root: root sees every namespace.")
 	}
 	for _, p := range c.Endpoints {
 		e.say("The engine says: on network %s it has %s.", e.Escape(p.Network), enumerate(strings.Fields(prefixes(p.Addresses))))
 	}
 	e.check(e.cli()+" inspect -f '{{json .NetworkSettings.Networks}}' %s", quote(e.Escape(c.Name)))
+	if c.Mode != "host" && c.Mode != "none" {
+		e.ports(c)
+	}
 }
 
 // onHost tells of a container without a namespace of its own.

@@ -9,6 +9,13 @@ import (
 // lessonVeth teaches what a veth is with one of this host's own.
 func (e *explanation) lessonVeth() {
 	l := e.exampleVeth()
+	if half := e.halfSeenVeth(); l == nil && half != nil {
+		e.title("veth", "a virtual cable; the example is this host's "+e.Escape(half.Name)+", of which one end can be seen")
+		e.vethWords()
+		e.part("How the ends find each other")
+		e.cable(half)
+		return
+	}
 	if l == nil {
 		e.title("veth", "a virtual cable; this host has none, so the example is made up")
 		e.draw(e.path([]station{
@@ -66,11 +73,25 @@ func (e *explanation) exampleVeth() *netinfo.Link {
 	return other
 }
 
+// halfSeenVeth finds a veth here whose other end could not be looked at.
+func (e *explanation) halfSeenVeth() *netinfo.Link {
+	n := e.Topology.Namespace(e.Topology.Self)
+	if n == nil {
+		return nil
+	}
+	for _, l := range n.Links {
+		if l.Kind == "veth" && l.Peer != nil {
+			return l
+		}
+	}
+	return nil
+}
+
 // lessonNAT teaches what NAT does with this host's own addresses and rules.
 func (e *explanation) lessonNAT() {
 	n, way := e.exampleWay()
 	if n == nil {
-		e.title("NAT", "network address translation; nothing here is translated, so the example is made up")
+		e.title("NAT", "network address translation; no translation can be seen here, so the example is made up")
 		e.natOut("web", "172.17.0.2", "192.0.2.10")
 		e.part("The rule")
 		e.say("Docker makes one for each of its networks, such as:")

@@ -167,7 +167,7 @@ func (e *explanation) behind(c *netinfo.Container, p publishedPort, b explain.Be
 		if b.Err != nil {
 			e.say("What listens behind it could not be read (%s).", e.Escape(b.Err.Error()))
 		} else {
-			e.say("What listens behind it is not known; root may look.")
+			e.say("What listens behind it is not known: its namespace could not be entered.")
 		}
 	}
 }

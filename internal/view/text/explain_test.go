@@ -146,7 +146,7 @@ func TestExplainUnknownIsSaid(t *testing.T) {
 	back := f.Topology.Namespace(backNS)
 	back.LinkByName("eth0").Peer.Key = netinfo.LinkKey{Index: 7}
 	got := flat(narrow.Explain(f, find(t, f, "back")...))
-	for _, want := range []string{"the other end is unknown", "What listens behind it is not known"} {
+	for _, want := range []string{"the other end is unknown", "What listens behind it is not known: its namespace could not be entered."} {
 		if !strings.Contains(got, want) {
 			t.Errorf("%q is not in\n%s", want, got)
 		}
