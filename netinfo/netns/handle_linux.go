@@ -92,11 +92,27 @@ func (h *Handle) Do(f func() error) error {
 
 // onThrowawayThread runs f on a thread that no other goroutine ever uses
 // again: a goroutine that ends while locked takes its thread with it.
+//
+// The process's first thread is spared. It can't end before the process, and
+// /proc/self shows its namespace as that of the process.
 func onThrowawayThread(f func() error) error {
 	done := make(chan error, 1)
-	go func() {
+	var run func()
+	run = func() {
 		runtime.LockOSThread()
+		if unix.Gettid() == unix.Getpid() {
+			// Whoever starts while this one holds the first thread gets another.
+			started := make(chan struct{})
+			go func() {
+				close(started)
+				run()
+			}()
+			<-started
+			runtime.UnlockOSThread()
+			return
+		}
 		done <- f()
-	}()
+	}
+	go run()
 	return <-done
 }
