@@ -255,6 +255,11 @@ func legacyTables(ns *netns.Handle) (tables []LegacyTable, err error) {
 			if errors.Is(err, os.ErrNotExist) {
 				continue // a kernel without iptables-legacy
 			}
+			if errors.Is(err, os.ErrPermission) {
+				// The list is for the first user namespace's root alone. In
+				// another one nobody can ask without registering the tables.
+				continue
+			}
 			if err != nil {
 				return err
 			}
