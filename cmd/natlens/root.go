@@ -13,8 +13,10 @@ import (
 
 // commands makes the commands, in the order in which help lists them.
 var commands = []func(*app) *cobra.Command{
+	newDemoCommand,
 	newListCommand,
 	newExplainCommand,
+	newWatchCommand,
 	newDoctorCommand,
 	newCompletionCommand,
 	newVersionCommand,

@@ -1,0 +1,206 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"natlens/internal/live"
+	"natlens/internal/view/text"
+	"natlens/netinfo"
+	"natlens/trace"
+	"natlens/trace/filter"
+)
+
+// watchFlags are the flags of watch. Letters are tcpdump's.
+type watchFlags struct {
+	links         []string
+	containers    []string
+	noNames       bool
+	detail        text.Detail
+	snaplen       int
+	count         int
+	json          bool
+	duration      time.Duration
+	allNamespaces bool
+	own           bool
+	events        bool
+}
+
+func newWatchCommand(a *app) *cobra.Command {
+	f := &watchFlags{}
+	cmd := &cobra.Command{
+		Use:   "watch [FILTER]",
+		Short: "Shows packets live, before and after NAT",
+		Long: "Shows each packet once, with all the places where it was seen, what NAT made of\n" +
+			"it there, the conntrack entry behind that, and how it ended. It only reads.\n\n" +
+			"FILTER is as in pcap-filter(7): icmp, tcp, udp, host, net, port, src, dst, and, or,\n" +
+			"not, parentheses; and container NAME. A bare word is a container, else a host.\n" +
+			"It picks a packet when any of its hops matches, so that host 172.17.0.2 also\n" +
+			"shows what that container's packets look like outside.",
+		Example: "  sudo natlens watch icmp\n" +
+			"  sudo natlens watch back and tcp port 8000\n" +
+			"  sudo natlens watch -j -c 10 | jq .translations",
+		RunE: func(cmd *cobra.Command, args []string) error { return a.watch(cmd, f, strings.Join(args, " ")) },
+	}
+	flags := cmd.Flags()
+	flags.SortFlags = false
+	flags.StringArrayVarP(&f.links, "interface", "i", nil, "only what passed this `LINK` (eth0, back:eth0); repeatable")
+	flags.StringArrayVar(&f.containers, "container", nil, "only what this container (`NAME`) sends or gets; repeatable")
+	flags.BoolVarP(&f.noNames, "numeric", "n", false, "addresses instead of names")
+	flags.BoolVarP(&f.detail.Verbose, "verbose", "v", false, "a full card for each packet")
+	flags.BoolVarP(&f.detail.Quiet, "quiet", "q", false, "a line for each packet")
+	flags.BoolVarP(&f.detail.MACs, "ethernet", "e", false, "MAC addresses")
+	flags.BoolVarP(&f.detail.NoTime, "no-time", "t", false, "no time of day")
+	flags.IntVarP(&f.snaplen, "snaplen", "s", 0, "`BYTES` captured of each packet (default 128)")
+	flags.IntVarP(&f.count, "count", "c", 0, "end after so many packets (`N`)")
+	flags.BoolVarP(&f.json, "json", "j", false, "JSON Lines on standard output")
+	flags.DurationVar(&f.duration, "duration", 0, "end after this `TIME` (10s, 5m)")
+	flags.BoolVar(&f.allNamespaces, "all-namespaces", false, "watch every network namespace of this host")
+	flags.BoolVar(&f.events, "events", false, "also what comes and goes, and who asks for MAC addresses")
+	flags.BoolVar(&f.own, "own", false, "also your own SSH session and engine connection")
+	cmd.MarkFlagsMutuallyExclusive("verbose", "quiet")
+	return cmd
+}
+
+func (a *app) watch(cmd *cobra.Command, f *watchFlags, expression string) error {
+	for _, n := range []struct {
+		flag  string
+		value int
+	}{{"count", f.count}, {"snaplen", f.snaplen}, {"duration", int(f.duration)}} {
+		if cmd.Flags().Changed(n.flag) && n.value <= 0 {
+			return usagef("--%s takes a number above 0", n.flag)
+		}
+	}
+	if err := a.requireCapabilities(cmd, capNetRaw, capNetAdmin, capSysAdmin); err != nil {
+		// A bad filter is said first: it would be wrong as root, too.
+		if _, bad := parseFilter(expression, nil); bad != nil {
+			return bad
+		}
+		return err
+	}
+	topology, err := netinfo.Scan(cmd.Context(), netinfo.Options{})
+	if err != nil {
+		return err
+	}
+	pick, err := parseFilter(expression, topology)
+	if err != nil {
+		return err
+	}
+	session, err := live.Open(cmd.Context(), live.Config{
+		AllNamespaces: f.allNamespaces, Snaplen: f.snaplen, Protocols: pick.Protocols(),
+	})
+	if errors.Is(err, os.ErrPermission) {
+		return a.notPermitted(cmd, err)
+	}
+	if err != nil {
+		return err
+	}
+	for _, name := range f.containers {
+		if len(session.Topology().FindContainer(name)) == 0 {
+			fmt.Fprintf(a.stderr, "no container %q yet; waiting for one\n", name)
+		}
+	}
+	follow := &live.Follow{Match: f.match(pick), Limit: f.count, Events: f.events}
+	if !f.own {
+		follow.Own = live.OwnTraffic()
+	}
+	follow.Silent = func(since time.Duration) {
+		n := session.Summary()
+		fmt.Fprintf(a.stderr, "nothing matched for %v: %d packets at points seen, %d journeys made of them, %d matched\n",
+			since, n.Observations, n.Journeys, follow.Shown)
+	}
+	screen := a.newScreen(f.json, f.detail, !f.noNames)
+	watching := session.Watching()
+	fmt.Fprint(a.stderr, a.style().Watching(watching.Names, watching.Links, leftOut(watching.LeftOut)))
+	for _, p := range watching.Partly {
+		fmt.Fprintln(a.stderr, "translations are inferred in "+a.style().Escape(p))
+	}
+	return a.runSession(cmd.Context(), session, follow, screen, f.duration, nil)
+}
+
+// runSession shows what a session finds until ctx or duration ends, or during,
+// which plays traffic, has ended; then it prints the summary.
+func (a *app) runSession(ctx context.Context, session *live.Session, follow *live.Follow, screen screen,
+	duration time.Duration, during func(context.Context) error) error {
+	ctx, stop := context.WithCancel(ctx)
+	defer stop()
+	if duration > 0 {
+		time.AfterFunc(duration, stop)
+	}
+	played := make(chan error, 1)
+	if during != nil {
+		go func() { played <- during(ctx); stop() }()
+	} else {
+		played <- nil
+	}
+	records := make(chan live.Record, 1<<14)
+	ended := make(chan error, 1)
+	go func() { ended <- session.Run(ctx, records) }()
+	err := follow.Run(records, screen, stop)
+	stop()
+	err = errors.Join(err, <-ended, <-played)
+	if errors.Is(err, errOutputClosed) {
+		return err
+	}
+	return errors.Join(err, screen.Summary(session.Summary(), follow))
+}
+
+// leftOut names what could not be watched and why.
+func leftOut(left []netinfo.LeftOut) (reasons []string) {
+	for _, l := range left {
+		reasons = append(reasons, l.Name+": "+l.Reason)
+	}
+	return reasons
+}
+
+// match adds what flags ask for to the filter.
+func (f *watchFlags) match(pick *filter.Filter) func(*trace.Journey) bool {
+	return func(j *trace.Journey) bool {
+		return pick.Match(j) && (len(f.links) == 0 || passes(j, f.links)) && (len(f.containers) == 0 || concerns(j, f.containers))
+	}
+}
+
+// passes reports whether the journey was seen at one of the links, named LINK
+// or NAMESPACE:LINK.
+func passes(j *trace.Journey, links []string) bool {
+	for i := range j.Hops {
+		for _, l := range links {
+			if h := &j.Hops[i]; h.Interface == l || h.Namespace+":"+h.Interface == l {
+				return true
+			}
+		}
+	}
+	return false
+}
+
+// concerns reports whether one of the containers is an end of the journey.
+func concerns(j *trace.Journey, names []string) bool {
+	for _, n := range names {
+		for _, end := range []trace.Endpoint{j.From, j.To} {
+			for _, c := range end.Containers {
+				if c == n {
+					return true
+				}
+			}
+		}
+	}
+	return false
+}
+
+// parseFilter turns a filter's mistakes into usage errors that point at the
+// place.
+func parseFilter(expression string, t *netinfo.Topology) (*filter.Filter, error) {
+	known := func(word string) bool { return len(t.FindContainer(word)) > 0 }
+	pick, err := filter.Parse(expression, known)
+	var syntax *filter.SyntaxError
+	if errors.As(err, &syntax) {
+		return nil, usagef("%w\n%s", err, syntax.Picture())
+	}
+	return pick, err
+}
