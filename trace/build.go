@@ -10,9 +10,9 @@ import (
 	"natlens/netinfo/netfilter"
 )
 
-// build makes the record of an open journey as it stands. ended says that it
-// could not wait for its end.
-func (c *Correlator) build(e *entry, ended bool) *Journey {
+// build makes the record of an open journey as it stands. early says why it
+// could not wait for its end; empty when it could.
+func (c *Correlator) build(e *entry, early string) *Journey {
 	hops := c.inOrder(e.hops)
 	first := &hops[0]
 	j := &Journey{
@@ -43,7 +43,7 @@ func (c *Correlator) build(e *entry, ended bool) *Journey {
 			j.Flows = append(j.Flows, f.Flow)
 		}
 	}
-	j.Verdict = c.verdict(e, hops, from, ended)
+	j.Verdict = c.verdict(hops, from, early)
 	c.translate(j, hops, from)
 	c.endpoints(j, hops)
 	c.relate(j, e, main, first)
@@ -55,7 +55,7 @@ func (c *Correlator) build(e *entry, ended bool) *Journey {
 	if e.inferred {
 		j.Notes = append(j.Notes, "no conntrack entry: hops joined because nothing else fits")
 	}
-	if ended && j.Verdict.Result == Vanished && len(hops) == 1 {
+	if len(hops) == 1 && (j.Verdict.Result == Vanished || j.Verdict.Result == Unfinished) {
 		c.counters.Unpaired++
 	}
 	return j

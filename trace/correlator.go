@@ -42,12 +42,18 @@ type Correlator struct {
 	byPrint   map[uint64]chain
 	settling  [3]timers // by state: pending, terminal, shown
 	lastID    uint64
-	ringDrops uint64
+	lostRing  losses // packets, by rings
+	lostFlows losses // events, by connection tracking
+	forgotten map[netns.ID]int64
 	counters  Counters
 }
 
 // chain holds the entries with one fingerprint, oldest first.
-type chain struct{ head, tail int32 }
+type chain struct{ head, tail, length int32 }
+
+// maxAlike is how many journeys of packets that look the same can be open at
+// once: each sighting is compared with all of them.
+const maxAlike = 128
 
 const (
 	// settleTerminal is how long a journey whose end was seen waits for
@@ -61,6 +67,9 @@ const (
 	// conntrackPatience is how long observations wait for connection
 	// tracking when it says nothing.
 	conntrackPatience = 100e6
+	// clockStep is by how much a source can seem to go back without the
+	// clock having been set: a ring that comes late holds the others up.
+	clockStep = 1e9
 )
 
 // DefaultOpen is how many journeys a Correlator keeps open at once.
@@ -76,6 +85,8 @@ func New(open int, sink Sink) *Correlator {
 		rulesets: map[netns.ID]*netfilter.Ruleset{},
 		slab:     slab{limit: open},
 		byPrint:  map[uint64]chain{},
+
+		forgotten: map[netns.ID]int64{},
 	}
 }
 
@@ -89,13 +100,20 @@ func (c *Correlator) SetTopology(t *netinfo.Topology) {
 func (c *Correlator) SetRuleset(r *netfilter.Ruleset) { c.rulesets[r.Namespace] = r }
 
 // Watch says since when the namespace has a ring, in nanoseconds since the Unix
-// epoch; 0 says that it has none any more.
-func (c *Correlator) Watch(ns netns.ID, since int64) { c.hosts.space(ns).since = since }
+// epoch.
+func (c *Correlator) Watch(ns netns.ID, since int64) {
+	delete(c.forgotten, ns)
+	s := c.hosts.space(ns)
+	s.since, s.until = since, 0
+}
 
 // AddFlows takes in what connection tracking said: about one namespace, or, in
 // a Batch without one, how far all of them have been read.
 func (c *Correlator) AddFlows(b *netfilter.Batch) {
 	if b.Namespace == 0 {
+		if b.Through < c.flowThrough-clockStep {
+			c.flowThrough = 0 // Observe meets the step, too
+		}
 		c.flowThrough = max(c.flowThrough, b.Through)
 		c.advance()
 		return
@@ -108,7 +126,9 @@ func (c *Correlator) AddFlows(b *netfilter.Batch) {
 	for i := range b.Events {
 		x.apply(&b.Events[i])
 	}
-	c.counters.ConntrackLost += max(b.Lost, b.Overruns)
+	if lost := max(b.Lost, b.Overruns); lost > 0 {
+		c.lostFlows.add(b.Through, lost)
+	}
 	if b.Synced {
 		x.synced(b.SyncedSince, b.Through)
 	}
@@ -118,17 +138,24 @@ func (c *Correlator) AddFlows(b *netfilter.Batch) {
 // wait for its word from the first one on.
 func (c *Correlator) AwaitFlows() { c.hasConntrack = true }
 
-// Forget drops what is kept of a namespace that is no longer watched.
-func (c *Correlator) Forget(ns netns.ID) {
-	delete(c.flows, ns)
-	delete(c.rulesets, ns)
-	c.hosts.space(ns).since = 0
+// Forget says that the namespace has no ring since that time. What is known of
+// its flows and rules is dropped when no packet can need it any more.
+func (c *Correlator) Forget(ns netns.ID, until int64) {
+	c.hosts.space(ns).until = until
+	c.forgotten[ns] = until
 }
 
 // Observe takes in packets.
 func (c *Correlator) Observe(b *capture.Batch) {
+	if b.Through != 0 && b.Through < c.ringThrough-clockStep {
+		c.Interrupt("the clock was set back meanwhile")
+	}
+	var lost uint64
 	for _, n := range b.Lost {
-		c.ringDrops += n
+		lost += n
+	}
+	if lost > 0 {
+		c.lostRing.add(b.Through, lost)
 	}
 	for i := range b.Observations {
 		c.waiting = append(c.waiting, &b.Observations[i])
@@ -139,18 +166,40 @@ func (c *Correlator) Observe(b *capture.Batch) {
 
 // Flush ends all: what waits is released, and every open journey is settled as
 // it stands.
-func (c *Correlator) Flush() {
+func (c *Correlator) Flush() { c.settleAll("the capture ended before its next hop") }
+
+// Interrupt says that stamps before this moment and after it can't be compared,
+// because the clock was set. Every open journey is settled as it stands, for
+// that reason.
+func (c *Correlator) Interrupt(reason string) {
+	c.settleAll(reason)
+	c.ringThrough, c.flowThrough, c.now, c.swept = 0, 0, 0, 0
+	c.lostRing.forgetTimes()
+	c.lostFlows.forgetTimes()
+	for _, x := range c.flows {
+		x.forgetTimes()
+	}
+	c.hosts.forgetTimes()
+}
+
+func (c *Correlator) settleAll(reason string) {
 	c.release(math.MaxInt64)
-	for _, st := range []state{stateTerminal, statePending} {
+	for _, st := range []state{stateTerminal, statePending, stateShown} {
 		q := &c.settling[st-1]
 		for {
 			t, ok := q.pop(math.MaxInt64)
 			if !ok {
 				break
 			}
-			if e := c.slab.at(t.index); e.generation == t.generation && e.state == st {
-				c.settle(t.index, e, true)
+			e := c.slab.at(t.index)
+			if e.generation != t.generation || e.state != st {
+				continue
 			}
+			if st == stateShown {
+				c.drop(t.index, e)
+				continue
+			}
+			c.settle(t.index, e, reason)
 		}
 	}
 }
@@ -158,7 +207,7 @@ func (c *Correlator) Flush() {
 // Counters returns what was done so far.
 func (c *Correlator) Counters() Counters {
 	n := c.counters
-	n.RingDrops = c.ringDrops
+	n.RingDrops, n.ConntrackLost = c.lostRing.total, c.lostFlows.total
 	return n
 }
 
@@ -179,10 +228,24 @@ func (c *Correlator) advance() {
 	c.expire()
 	if c.now-c.swept > 1e9 {
 		c.swept = c.now
-		for _, x := range c.flows {
-			x.sweep(c.now)
+		c.sweep()
+	}
+}
+
+// sweep lets go of what no packet can need any more.
+func (c *Correlator) sweep() {
+	for _, x := range c.flows {
+		x.sweep(c.now)
+	}
+	for ns, at := range c.forgotten {
+		if at < c.now-keepDead {
+			delete(c.flows, ns)
+			delete(c.rulesets, ns)
+			delete(c.forgotten, ns)
 		}
 	}
+	c.lostRing.sweep(c.now)
+	c.lostFlows.sweep(c.now)
 }
 
 // release processes the waiting observations before mark in the order of their
@@ -251,16 +314,31 @@ func (c *Correlator) open(o *capture.Observation) (int32, *entry) {
 		i, e, ok = c.slab.take()
 	}
 	c.lastID++
-	e.id, e.fingerprint, e.lost = c.lastID, o.Fingerprint, c.ringDrops
+	e.id, e.fingerprint = c.lastID, o.Fingerprint
 	e.linkType = o.LinkType
 	e.data = append(e.data, o.Data[:min(len(o.Data), maxData)]...)
 	if ch, ok := c.byPrint[e.fingerprint]; ok {
+		if ch.length >= maxAlike {
+			c.letGo(ch.head, c.slab.at(ch.head))
+			ch = c.byPrint[e.fingerprint]
+		}
 		c.slab.at(ch.tail).next = i
-		c.byPrint[e.fingerprint] = chain{ch.head, i}
+		c.byPrint[e.fingerprint] = chain{ch.head, i, ch.length + 1}
 	} else {
-		c.byPrint[e.fingerprint] = chain{i, i}
+		c.byPrint[e.fingerprint] = chain{i, i, 1}
 	}
 	return i, e
+}
+
+// letGo drops an entry before its time, and settles it first if it was not.
+func (c *Correlator) letGo(i int32, e *entry) {
+	if e.state == statePending {
+		c.counters.Evicted++
+	}
+	if e.state != stateShown {
+		c.settle(i, e, "too many journeys were open to wait for its next hop")
+	}
+	c.drop(i, e)
 }
 
 // evict makes room: first by letting go of what was already shown, else by
@@ -277,11 +355,7 @@ func (c *Correlator) evict() {
 			if e.generation != t.generation || e.state != st {
 				continue
 			}
-			if st != stateShown {
-				c.counters.Evicted++
-				c.settle(t.index, e, true)
-			}
-			c.drop(t.index, e)
+			c.letGo(t.index, e)
 			return
 		}
 	}
@@ -348,15 +422,15 @@ func (c *Correlator) expire() {
 				c.drop(t.index, e)
 				continue
 			}
-			c.settle(t.index, e, false)
+			c.settle(t.index, e, "")
 		}
 	}
 }
 
-// settle emits a journey and keeps it for hops that come late. ended says that
-// it had to be settled before its time.
-func (c *Correlator) settle(i int32, e *entry, ended bool) {
-	j := c.build(e, ended)
+// settle emits a journey and keeps it for hops that come late. early says why
+// it had to be settled before its time; empty when it was not.
+func (c *Correlator) settle(i int32, e *entry, early string) {
+	j := c.build(e, early)
 	e.state, e.shownAs = stateShown, j.ID
 	e.deadline = c.now + keepShown
 	c.settling[stateShown-1].push(timer{i, e.generation, e.deadline})
@@ -369,23 +443,22 @@ func (c *Correlator) settle(i int32, e *entry, ended bool) {
 func (c *Correlator) drop(i int32, e *entry) {
 	ch := c.byPrint[e.fingerprint]
 	prev := int32(-1)
-	for k := ch.head; k >= 0; k = c.slab.at(k).next {
-		if k != i {
-			prev = k
-			continue
-		}
-		switch {
-		case prev < 0 && e.next < 0:
-			delete(c.byPrint, e.fingerprint)
-		case prev < 0:
-			c.byPrint[e.fingerprint] = chain{e.next, ch.tail}
-		default:
-			c.slab.at(prev).next = e.next
-			if e.next < 0 {
-				c.byPrint[e.fingerprint] = chain{ch.head, prev}
-			}
-		}
-		break
+	for k := ch.head; k != i; k = c.slab.at(k).next {
+		prev = k
+	}
+	switch {
+	case prev < 0:
+		ch.head = e.next
+	default:
+		c.slab.at(prev).next = e.next
+	}
+	if ch.tail == i {
+		ch.tail = prev
+	}
+	if ch.length--; ch.length == 0 {
+		delete(c.byPrint, e.fingerprint)
+	} else {
+		c.byPrint[e.fingerprint] = ch
 	}
 	c.slab.release(i)
 }

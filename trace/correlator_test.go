@@ -256,7 +256,7 @@ func TestLossMakesVanishedUnknown(t *testing.T) {
 	syn := udp(t, port(backIP, 1), port(netip.MustParseAddr("172.24.0.2"), 8000), 3, "hello")
 	s.see(backOut, syn)
 	s.pass(time.Second)
-	s.c.ringDrops += 5
+	s.lose(5)
 	s.pass(3 * time.Second)
 	s.expect(want{path: "back/eth0:out", from: "back", direction: NoDirection, verdict: "unfinished by tap"})
 	if r := s.journeys[0].Verdict.Reason; r != "unknown: ring lost 5" {

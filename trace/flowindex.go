@@ -109,16 +109,25 @@ func (t *trackedFlow) asker(ok func(query) bool) (uint64, bool) {
 	return 0, false
 }
 
+// flowKey identifies an entry. The kernel's id is a hash of the entry's address
+// and tuple (nf_ct_get_id): two of many can share one.
+type flowKey struct {
+	id       uint32
+	original packet.Tuple
+}
+
+func keyOf(f *netfilter.Flow) flowKey { return flowKey{f.ID, f.Original} }
+
 // flowIndex finds the flow of a tuple, for one namespace.
 type flowIndex struct {
-	byID    map[uint32]*trackedFlow
+	byID    map[flowKey]*trackedFlow
 	byTuple map[packet.Tuple][]flowRef // halves, then whole forms, newest last
 	dead    []*trackedFlow             // in the order of their death
 	active  bool                       // something was tracked here
 }
 
 func newFlowIndex() *flowIndex {
-	return &flowIndex{byID: map[uint32]*trackedFlow{}, byTuple: map[packet.Tuple][]flowRef{}}
+	return &flowIndex{byID: map[flowKey]*trackedFlow{}, byTuple: map[packet.Tuple][]flowRef{}}
 }
 
 // keepDead is how long the flow of a packet can still be asked for after the
@@ -128,8 +137,9 @@ const keepDead = 5e9
 // apply takes in one event.
 func (x *flowIndex) apply(e *netfilter.Event) {
 	x.active = true
-	old := x.byID[e.Flow.ID]
-	if old != nil && (old.Original != e.Flow.Original || old.Reply != e.Flow.Reply) {
+	key := keyOf(&e.Flow)
+	old := x.byID[key]
+	if old != nil && old.Reply != e.Flow.Reply {
 		// The kernel reused the id, and its DESTROY was lost.
 		x.bury(old, e.After)
 		old = nil
@@ -157,7 +167,7 @@ func (x *flowIndex) apply(e *netfilter.Event) {
 func (x *flowIndex) add(f netfilter.Flow, after, before int64) *trackedFlow {
 	t := newTrackedFlow(f)
 	t.bornAfter, t.bornBefore = after, before
-	x.byID[f.ID] = t
+	x.byID[keyOf(&f)] = t
 	t.eachForm(func(tuple packet.Tuple, r flowRef) {
 		refs := append(x.byTuple[tuple], r)
 		if r.form == formHalf {
@@ -201,8 +211,8 @@ func (x *flowIndex) bury(t *trackedFlow, at int64) {
 		return
 	}
 	t.died = max(at, 1)
-	if x.byID[t.ID] == t {
-		delete(x.byID, t.ID)
+	if key := keyOf(&t.Flow); x.byID[key] == t {
+		delete(x.byID, key)
 	}
 	x.dead = append(x.dead, t)
 }
@@ -241,6 +251,17 @@ func (x *flowIndex) sweep(now int64) {
 	}
 	if n > 0 {
 		x.dead = append(x.dead[:0], x.dead[n:]...)
+	}
+}
+
+// forgetTimes makes every flow older than the capture, and what died swept
+// soon, after the clock was set. The next dump says which live.
+func (x *flowIndex) forgetTimes() {
+	for _, t := range x.byID {
+		t.bornAfter, t.bornBefore, t.named = 0, 0, 0
+	}
+	for _, t := range x.dead {
+		t.bornAfter, t.bornBefore, t.died = 0, 0, 1
 	}
 }
 

@@ -30,7 +30,9 @@ type space struct {
 	name       string
 	containers []string
 	topology   *netinfo.Namespace
-	since      int64 // when its ring was attached; 0 while it has none
+	since      int64 // when its ring was attached; 0 before it has one
+	until      int64 // when its ring was detached; 0 before
+	gone       int64 // when it was first missing; 0 while it is there
 	self       bool
 }
 
@@ -64,9 +66,17 @@ func (h *hosts) set(t *netinfo.Topology) {
 			delete(h.links, l.key)
 		}
 	}
+	for id, s := range h.spaces {
+		if t.Namespace(id) == nil && s.gone == 0 {
+			s.gone = now
+		}
+		if s.gone != 0 && s.gone < now-keepGone && !s.watched(now) {
+			delete(h.spaces, id)
+		}
+	}
 	for _, n := range t.Namespaces {
 		s := h.space(n.ID)
-		s.name, s.topology, s.self = n.Name, n, n.ID == t.Self
+		s.name, s.topology, s.self, s.gone = n.Name, n, n.ID == t.Self, 0
 		s.containers = nil
 		for _, c := range n.Containers {
 			if n.ID != t.Self {
@@ -121,7 +131,20 @@ func (h *hosts) link(p capture.Point) *link {
 }
 
 // watched reports whether the namespace had a ring at that time.
-func (s *space) watched(at int64) bool { return s != nil && s.since != 0 && at >= s.since }
+func (s *space) watched(at int64) bool {
+	return s != nil && s.since != 0 && at >= s.since && (s.until == 0 || at < s.until)
+}
+
+// forgetTimes makes what is there look as if it had always been, after the
+// clock was set.
+func (h *hosts) forgetTimes() {
+	for _, l := range h.links {
+		l.gone = min(l.gone, 1)
+	}
+	for _, s := range h.spaces {
+		s.since, s.until, s.gone = min(s.since, 1), min(s.until, 1), min(s.gone, 1)
+	}
+}
 
 // farSide returns the namespace at the other end of a veth; nil when l is none
 // or its other end cannot be seen.

@@ -33,7 +33,6 @@ type entry struct {
 	shownAs     uint64
 	duplicateOf uint64
 	inferred    bool // a hop was joined without a flow
-	lost        uint64
 	linkType    packet.LinkType
 	data        []byte
 }

@@ -65,7 +65,7 @@ func (c *Correlator) goesOn(s *sighting) bool {
 }
 
 // verdict says how the journey ended.
-func (c *Correlator) verdict(e *entry, hops []sighting, from []int, ended bool) Verdict {
+func (c *Correlator) verdict(hops []sighting, from []int, early string) Verdict {
 	leaf := make([]bool, len(hops))
 	for i := range leaf {
 		leaf[i] = true
@@ -98,19 +98,19 @@ func (c *Correlator) verdict(e *entry, hops []sighting, from []int, ended bool) 
 		}
 		return best
 	}
-	return c.missing(e, &hops[last], last, ended)
+	return c.missing(hops[0].time, &hops[last], last, early)
 }
 
-// missing explains a journey whose end no tap saw.
-func (c *Correlator) missing(e *entry, s *sighting, at int, ended bool) Verdict {
+// missing explains a journey, under way since then, whose end no tap saw.
+func (c *Correlator) missing(since int64, s *sighting, at int, early string) Verdict {
 	v := Verdict{Result: Vanished, Hop: at, Evidence: ByTap}
-	lost := c.ringDrops - e.lost
 	x := c.flows[s.point.Namespace]
+	lost, lostFlows := c.lostRing.since(since), c.lostFlows.since(since)
 	switch {
-	case ended:
-		v.Result, v.Reason = Unfinished, "the capture ended before its next hop"
 	case lost > 0:
 		v.Result, v.Reason = Unfinished, fmt.Sprintf("unknown: ring lost %d", lost)
+	case early != "":
+		v.Result, v.Reason = Unfinished, early
 	case s.point.Direction == capture.Out:
 		v.Reason = "never arrived at the other end"
 		if far := c.hosts.farSide(s.link); far != nil {
@@ -122,6 +122,8 @@ func (c *Correlator) missing(e *entry, s *sighting, at int, ended bool) Verdict 
 		v.Reason = "not seen again: no route, or dropped by a rule; nothing here tracks connections"
 	case s.flow.flow != nil:
 		v.Reason = "the rules let its flow pass, yet it was not seen again: no answer from the next hop's address resolution, or a drop behind the NAT"
+	case lostFlows > 0:
+		v.Result, v.Reason = Unfinished, fmt.Sprintf("unknown: not seen again, and connection tracking lost %d of its events", lostFlows)
 	default:
 		v.Result, v.Evidence, v.Hook = Dropped, ByInference, netfilter.Forward
 		v.Reason = "connection tracking never confirmed it: a rule dropped it, or there is no route"

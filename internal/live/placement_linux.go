@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"time"
 
 	"natlens/netinfo"
 	"natlens/netinfo/netfilter"
@@ -22,13 +23,18 @@ type Watching struct {
 // notice tells the correlator what a namespace's rings do.
 type notice struct {
 	namespace netns.ID
-	since     int64              // 0: it is no longer watched
+	since     int64              // when its ring was attached; 0 otherwise
+	until     int64              // when its ring was detached; 0 otherwise
 	rules     *netfilter.Ruleset // as they are at the beginning; nil when they can't be read
+	refused   string             // a sentence: it can't be attached to; empty otherwise
 }
 
 func (n notice) tell(c *trace.Correlator) {
-	if n.since == 0 {
-		c.Forget(n.namespace)
+	switch {
+	case n.refused != "":
+		return
+	case n.until != 0:
+		c.Forget(n.namespace, n.until)
 		return
 	}
 	c.Watch(n.namespace, n.since)
@@ -65,14 +71,22 @@ func (p *placement) follow(t *netinfo.Topology) (notices []notice, err error) {
 	wanted := map[netns.ID]bool{}
 	for _, n := range watch {
 		wanted[n.ID] = true
-		if !p.attached[n.ID] && p.refused[n.ID] == nil {
+		if !p.attached[n.ID] && !errors.Is(p.refused[n.ID], os.ErrPermission) {
+			// What this user may not do now it may not do later; memory for a
+			// ring or a descriptor may be there the next time.
 			news, err := p.attach(n)
 			switch {
 			case err == nil:
+				delete(p.refused, n.ID)
 				notices = append(notices, news)
+			case errors.Is(err, os.ErrNotExist):
+				continue // it ended meanwhile, as the next topology will say
 			case errors.Is(err, os.ErrClosed), n.ID == t.Self:
 				return notices, err
 			default:
+				if p.refused[n.ID] == nil {
+					notices = append(notices, notice{namespace: n.ID, refused: n.Name + " is not watched: " + err.Error()})
+				}
 				p.refused[n.ID] = err
 			}
 		}
@@ -91,8 +105,9 @@ func (p *placement) follow(t *netinfo.Topology) (notices []notice, err error) {
 		if !wanted[id] {
 			delete(p.attached, id)
 			delete(p.partly, id)
+			until := time.Now().UnixNano()
 			_ = p.release(id) // what is gone has nothing more to say
-			notices = append(notices, notice{namespace: id})
+			notices = append(notices, notice{namespace: id, until: until})
 		}
 	}
 	for id := range p.refused {
@@ -125,7 +140,7 @@ func (p *placement) attach(n *netinfo.Namespace) (notice, error) {
 			p.partly[n.ID] = errors.Join(p.partly[n.ID], err)
 		}
 	}
-	return notice{n.ID, s.rings.Since(n.ID), rules}, nil
+	return notice{namespace: n.ID, since: s.rings.Since(n.ID), rules: rules}, nil
 }
 
 // release lets go of a namespace: open sockets would keep it alive.

@@ -29,12 +29,14 @@ type Config struct {
 	OpenJourneys int
 }
 
-// Record is one thing that was found: exactly one of the pointers is set.
+// Record is one thing that was found: exactly one of the first four is set.
 type Record struct {
 	Journey *trace.Journey
 	ARP     *trace.ARP
 	Change  *netinfo.Change
-	At      time.Time // of a Change: when it was noticed
+	// Warning is a sentence about what the watch can't see, or no longer.
+	Warning string
+	At      time.Time // of a Change or Warning: when it was noticed
 }
 
 // Session is one watch over a host. Open starts it, Run carries it out.
@@ -45,11 +47,13 @@ type Session struct {
 	rules    *netfilter.Rulesets
 	watcher  *netinfo.Watcher
 
-	first  *netinfo.Topology
-	placed placement
-	told   []notice // of Open
+	first    *netinfo.Topology
+	placed   placement
+	watching Watching
+	told     []notice // of Open
 
 	out        chan<- Record
+	last       <-chan time.Time // ends the wait for a slow reader at the end; nil before
 	queueDrops atomic.Uint64
 	counters   atomic.Pointer[trace.Counters]
 	started    time.Time
@@ -86,10 +90,11 @@ func Open(ctx context.Context, config Config) (_ *Session, err error) {
 	if s.told, err = s.placed.follow(s.first); err != nil {
 		return nil, err
 	}
+	s.watching = s.placed.watching
 	return s, nil
 }
 
-// Close releases a Session whose Run was never called.
+// Close releases a Session whose Run was never called. Run does it by itself.
 func (s *Session) Close() error {
 	var errs []error
 	if s.rings != nil {
@@ -108,15 +113,29 @@ func (s *Session) Close() error {
 func (s *Session) Topology() *netinfo.Topology { return s.first }
 
 // Watching says what the Session attached to when it was opened.
-func (s *Session) Watching() Watching { return s.placed.watching }
+func (s *Session) Watching() Watching { return s.watching }
+
+const (
+	// batchQueue is how many Batches may wait for the correlator. What piles
+	// up beyond them waits in the rings, whose size is bounded in bytes.
+	batchQueue = 8
+	// engineAnswer is how long a topology is not believed that has lost the
+	// engine which Open had found: a Watcher that has just begun asks anew.
+	engineAnswer = 3 * time.Second
+	// patience is how long a reader may take for the last records, when no
+	// ring is waiting any more.
+	patience = time.Second
+)
 
 // Run watches until ctx ends, then settles what is open, releases everything and
 // returns nil. Records go to out, which Run closes; a record for which out has
-// no room is dropped and counted, so that no ring ever waits for a screen.
+// no room is dropped and counted, so that no ring ever waits for a screen. Only
+// the last ones, when the rings are closed, wait for a reader, a second together.
+// Run may be called once; when it returns, nothing of the Session is left.
 func (s *Session) Run(ctx context.Context, out chan<- Record) error {
 	s.out = out
 	defer close(out)
-	batches := make(chan capture.Batch, 64)
+	batches := make(chan capture.Batch, batchQueue)
 	flows := make(chan netfilter.Batch, 256)
 	rulesets := make(chan *netfilter.Ruleset, 16)
 	topologies := make(chan *netinfo.Topology)
@@ -149,30 +168,40 @@ func (s *Session) Run(ctx context.Context, out chan<- Record) error {
 // and hands each topology on. Attaching takes milliseconds, so it has a
 // goroutine of its own.
 func (s *Session) place(ctx context.Context, topologies <-chan *netinfo.Topology, known chan<- *netinfo.Topology, notices chan<- notice) error {
+	answer := time.NewTimer(engineAnswer)
+	defer answer.Stop()
+	asking := s.first.Engine != nil
+	var t *netinfo.Topology
 	for {
 		select {
 		case <-ctx.Done():
 			return nil
-		case t := <-topologies:
+		case <-answer.C:
+			asking = false
+		case t = <-topologies:
+			asking = asking && t.Engine == nil
+		}
+		if t == nil || asking {
+			continue
+		}
+		select {
+		case known <- t:
+		case <-ctx.Done():
+			return nil
+		}
+		// What can't be attached to is told; it does not end the watch.
+		told, err := s.placed.follow(t)
+		if errors.Is(err, os.ErrClosed) {
+			return nil
+		}
+		for _, n := range told {
 			select {
-			case known <- t:
+			case notices <- n:
 			case <-ctx.Done():
 				return nil
 			}
-			// What can't be attached to is named by the Topology; it does
-			// not end the watch.
-			told, err := s.placed.follow(t)
-			if errors.Is(err, os.ErrClosed) {
-				return nil
-			}
-			for _, n := range told {
-				select {
-				case notices <- n:
-				case <-ctx.Done():
-					return nil
-				}
-			}
 		}
+		t = nil
 	}
 }
 
@@ -193,25 +222,38 @@ func (s *Session) correlate(ctx context.Context, batches <-chan capture.Batch, f
 		n := c.Counters()
 		s.counters.Store(&n)
 	}
+	warn := warnings{say: func(text string) { s.put(Record{Warning: text, At: time.Now()}) }}
+	clock := newWallClock()
 	for {
 		select {
 		case b := <-batches:
+			if by := clock.stepped(); by != 0 {
+				c.Interrupt("the clock was set meanwhile")
+				warn.clock(by)
+			}
 			c.Observe(&b)
 			note()
 		case b := <-flows:
 			c.AddFlows(&b)
+			warn.flows(&b, last)
 			note()
 		case r := <-rulesets:
 			c.SetRuleset(r)
+			warn.rules(r, last)
 		case n := <-notices:
 			n.tell(c)
+			if n.refused != "" {
+				warn.say(n.refused)
+			}
 		case t := <-known:
 			c.SetTopology(t)
 			for _, change := range netinfo.Diff(last, t) {
 				s.put(Record{Change: &change, At: t.Time})
 			}
+			warn.topology(last, t)
 			last = t
 		case <-ctx.Done():
+			s.last = time.After(patience)
 			for len(batches) > 0 || len(flows) > 0 {
 				select {
 				case b := <-batches:
@@ -227,12 +269,25 @@ func (s *Session) correlate(ctx context.Context, batches <-chan capture.Batch, f
 	}
 }
 
+// put hands a record to the reader. While packets are captured it waits for
+// nobody.
 func (s *Session) put(r Record) {
 	select {
 	case s.out <- r:
+		return
 	default:
-		s.queueDrops.Add(1)
 	}
+	if s.last != nil {
+		select {
+		case s.out <- r:
+			return
+		case <-s.last:
+			ended := make(chan time.Time)
+			close(ended)
+			s.last = ended
+		}
+	}
+	s.queueDrops.Add(1)
 }
 
 // Summary is what a Session has done so far. It is safe for concurrent use with

@@ -1,0 +1,74 @@
+package live
+
+import (
+	"fmt"
+	"maps"
+	"slices"
+	"time"
+
+	"natlens/netinfo"
+	"natlens/netinfo/netfilter"
+	"natlens/netinfo/netns"
+)
+
+// nearlyFull is from what percentage on a conntrack table is spoken of. It is
+// asked for its size now and then only, while a full one comes and goes.
+const nearlyFull = 95
+
+// warnings puts into words what limits a watch, each limit once when it begins.
+type warnings struct {
+	say func(string)
+	// full, blind and unlisted are the namespaces that were said to have a
+	// full table, rules that can't be read, flows that can't be listed.
+	full, blind, unlisted map[netns.ID]bool
+}
+
+// turn remembers a namespace's state and reports whether it has just begun.
+func turn(states *map[netns.ID]bool, id netns.ID, now bool) (began bool) {
+	if !now {
+		delete(*states, id)
+		return false
+	}
+	if *states == nil {
+		*states = map[netns.ID]bool{}
+	}
+	began = !(*states)[id]
+	(*states)[id] = true
+	return began
+}
+
+// flows looks at what connection tracking said.
+func (w *warnings) flows(b *netfilter.Batch, t *netinfo.Topology) {
+	if b.DumpError != nil || b.Synced {
+		if turn(&w.unlisted, b.Namespace, b.DumpError != nil) {
+			w.say(fmt.Sprintf("flows of %s that are older than the watch are unknown: %v", t.NamespaceName(b.Namespace), b.DumpError))
+		}
+	}
+	if b.Synced && turn(&w.full, b.Namespace, b.MaxEntries > 0 && uint64(b.Entries)*100 >= uint64(b.MaxEntries)*nearlyFull) {
+		w.say(fmt.Sprintf("the conntrack table of %s is full or nearly, %d of %d: when it is, the kernel drops the packets of new flows "+
+			"(sysctl net.netfilter.nf_conntrack_max)", t.NamespaceName(b.Namespace), b.Entries, b.MaxEntries))
+	}
+}
+
+// rules looks at what was read of the rules.
+func (w *warnings) rules(r *netfilter.Ruleset, t *netinfo.Topology) {
+	if turn(&w.blind, r.Namespace, r.Unreadable != nil) {
+		w.say(fmt.Sprintf("which rule translates is not said in %s: %v", t.NamespaceName(r.Namespace), r.Unreadable))
+	}
+}
+
+// topology says what a new topology notes that the one before did not.
+func (w *warnings) topology(last, t *netinfo.Topology) {
+	for _, n := range t.Notes {
+		if !slices.Contains(last.Notes, n) {
+			w.say(n.About + ": " + n.Text)
+		}
+	}
+	for _, states := range []map[netns.ID]bool{w.full, w.blind, w.unlisted} {
+		maps.DeleteFunc(states, func(id netns.ID, _ bool) bool { return t.Namespace(id) == nil })
+	}
+}
+
+func (w *warnings) clock(by time.Duration) {
+	w.say(fmt.Sprintf("the clock was set by %v: packets on their way then are unfinished", by))
+}
