@@ -115,6 +115,7 @@ func (a *app) watch(cmd *cobra.Command, f *watchFlags, expression string) error 
 		fmt.Fprintf(a.stderr, "nothing matched for %v: %d packets at points seen, %d journeys made of them, %d matched\n",
 			since, n.Observations, n.Journeys, follow.Shown)
 	}
+	follow.Warn = func(sentence string) { fmt.Fprintln(a.stderr, a.style().Escape(sentence)) }
 	screen := a.newScreen(f.json, f.detail, !f.noNames)
 	watching := session.Watching()
 	fmt.Fprint(a.stderr, a.style().Watching(watching.Names, watching.Links, leftOut(watching.LeftOut)))

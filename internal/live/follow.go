@@ -32,6 +32,8 @@ type Follow struct {
 	// Silent is called when nothing matched for 5 s, and each time that has
 	// doubled; may be nil.
 	Silent func(since time.Duration)
+	// Warn is called with each Warning, whatever else is shown; may be nil.
+	Warn func(sentence string)
 
 	Shown, Hidden uint64
 }
@@ -81,6 +83,11 @@ func (f *Follow) full() bool { return f.Limit > 0 && f.Shown >= uint64(f.Limit) 
 func (f *Follow) show(r Record, screen Screen) (shown bool, err error) {
 	j := r.Journey
 	switch {
+	case r.Warning != "":
+		if f.Warn != nil {
+			f.Warn(r.Warning)
+		}
+		return false, nil
 	case j == nil && f.Events:
 		return false, screen.Event(r)
 	case j == nil:

@@ -64,3 +64,17 @@ func TestFollowEndsWithTheScreen(t *testing.T) {
 		t.Errorf("stopped %v, error %v, shown %v", stopped, err, screen.journeys)
 	}
 }
+
+func TestFollowWarnsInAnyCase(t *testing.T) {
+	screen, said := &fakeScreen{}, ""
+	records := make(chan Record, 2)
+	records <- Record{Warning: "the table is full"}
+	close(records)
+	f := &Follow{Match: func(*trace.Journey) bool { return false }, Warn: func(s string) { said += s }}
+	if err := f.Run(records, screen, func() {}); err != nil {
+		t.Fatal(err)
+	}
+	if said != "the table is full" || screen.events != 0 {
+		t.Errorf("said %q, showed %d events", said, screen.events)
+	}
+}

@@ -1,0 +1,60 @@
+package live
+
+import (
+	"errors"
+	"strings"
+	"testing"
+	"time"
+
+	"natlens/netinfo"
+	"natlens/netinfo/netfilter"
+)
+
+func TestWarningsAreSaidOnce(t *testing.T) {
+	var said []string
+	w := warnings{say: func(s string) { said = append(said, s) }}
+	host := (&netinfo.Topology{Self: 1, Namespaces: []*netinfo.Namespace{{ID: 1, Name: "host"}}}).Seal()
+	expect := func(words ...string) {
+		t.Helper()
+		if len(said) != len(words) {
+			t.Fatalf("said %q, want sentences with %q", said, words)
+		}
+		for i := range words {
+			if !strings.Contains(said[i], words[i]) {
+				t.Errorf("said %q, want %q in it", said[i], words[i])
+			}
+		}
+		said = nil
+	}
+
+	full := &netfilter.Batch{Namespace: 1, Synced: true, Entries: 262_000, MaxEntries: 262_144}
+	roomy := &netfilter.Batch{Namespace: 1, Synced: true, Entries: 100, MaxEntries: 262_144}
+	w.flows(roomy, host)
+	w.flows(&netfilter.Batch{Namespace: 1, Entries: 5}, host) // says nothing of the table
+	expect()
+	w.flows(full, host)
+	w.flows(full, host)
+	expect("conntrack table of host is full or nearly, 262000 of 262144")
+	w.flows(roomy, host)
+	w.flows(full, host)
+	expect("full")
+
+	w.flows(&netfilter.Batch{Namespace: 1, DumpError: errors.New("no")}, host)
+	w.flows(&netfilter.Batch{Namespace: 1, DumpError: errors.New("no")}, host)
+	expect("flows of host that are older than the watch are unknown: no")
+
+	w.rules(&netfilter.Ruleset{Namespace: 1, Unreadable: errors.New("busy")}, host)
+	w.rules(&netfilter.Ruleset{Namespace: 1}, host)
+	expect("not said in host: busy")
+
+	silent := (&netinfo.Topology{Self: 1, Notes: []netinfo.Note{{About: "engine", Text: "answers slowly"}}}).Seal()
+	w.topology(host, silent)
+	w.topology(silent, silent)
+	expect("engine: answers slowly")
+	if len(w.full) != 0 {
+		t.Error("a namespace that is gone is remembered")
+	}
+
+	w.clock(time.Hour)
+	expect("set by 1h0m0s")
+}
