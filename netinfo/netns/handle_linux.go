@@ -108,7 +108,7 @@ func onThrowawayThread(f func() error) error {
 				run()
 			}()
 			<-started
-			runtime.UnlockOSThread()
+			runtime.UnlockOSThread() //nolint:forbidigo // it has not moved
 			return
 		}
 		done <- f()
