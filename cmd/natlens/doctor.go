@@ -3,11 +3,11 @@ package main
 import (
 	"fmt"
 	"os"
-	"strings"
 
 	"github.com/spf13/cobra"
 
 	"natlens/internal/doctor"
+	"natlens/internal/view/text"
 	"natlens/netinfo"
 )
 
@@ -33,7 +33,9 @@ func newDoctorCommand(a *app) *cobra.Command {
 			for _, c := range report.Blocking() {
 				names = append(names, c.Name)
 			}
-			fmt.Fprintf(a.stdout, "natlens watch can't run here, for want of: %s.\n", strings.Join(names, ", "))
+			for _, line := range text.Wrap("natlens watch can't run here, for want of: "+enumerate(names)+".", a.style().Columns()) {
+				fmt.Fprintln(a.stdout, line)
+			}
 			if os.Geteuid() != 0 {
 				fmt.Fprintf(a.stdout, "As root it may; see what is missing then:\n  %s\n", a.sudoCommand())
 			}

@@ -57,7 +57,7 @@ func kernel(h Host) []Check {
 	}
 	ring := tried(group, "packet rings", h.Ring, "TPACKET_V3 works",
 		"watch loses nothing at full speed", "watch can't run", "CAP_NET_RAW")
-	ring.Blocks = true
+	ring.Blocks = h.Ring.Tried // else the capability does
 	owner := tried(group, "owner tables", h.Owner, "work",
 		"watch --trace can leave nothing behind, whatever happens", "watch --trace can't run", "CAP_SYS_ADMIN")
 	if !h.Owner.Tried {
@@ -120,7 +120,7 @@ func tracking(h Host) []Check {
 	const group = "conntrack"
 	flows := tried(group, "flows", h.Flows, "can be read", "watch and flows know each translation and its id",
 		"watch and flows can't say what was translated", "CAP_NET_ADMIN")
-	flows.Blocks = true
+	flows.Blocks = h.Flows.Tried // else the capability does
 	events := tried(group, "events", h.Events, "can be followed", "watch learns of a new flow at once",
 		"watch learns of flows by reading the table now and then, and misses short ones", "CAP_NET_ADMIN")
 	if v := h.Sysctls[conntrackEvents]; v == "0" {

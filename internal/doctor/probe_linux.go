@@ -96,6 +96,9 @@ func (r *Rules) readLegacy(dir string) {
 		b, err := os.ReadFile(filepath.Join(dir, family+"_tables_names"))
 		switch {
 		case errors.Is(err, fs.ErrNotExist):
+		case errors.Is(err, fs.ErrPermission):
+			r.LegacyErr = errors.New("not read, which needs root")
+			return
 		case err != nil:
 			r.LegacyErr = err
 			return

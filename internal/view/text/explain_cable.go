@@ -83,6 +83,12 @@ func (e *explanation) stations(l *netinfo.Link) []station {
 		all = append(all, stop(far, index(far)))
 		at = far
 	}
+	if at.Parent != nil {
+		if parent := e.Topology.Link(*at.Parent); parent != nil {
+			all[0].to = e.Escape(at.Kind)
+			return append(all, stop(parent, index(parent)))
+		}
+	}
 	if at.Master != nil {
 		if bridge := e.Topology.Link(*at.Master); bridge != nil {
 			all = append(all, stop(bridge, "bridge"))

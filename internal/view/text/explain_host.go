@@ -152,7 +152,11 @@ func (e *explanation) natLine(bridges []*netinfo.Link) string {
 	if len(from) == 0 {
 		return ""
 	}
-	return "NAT: " + strings.Join(from, ", ") + " " + e.symbols().becomes + " " + into
+	const most = 3
+	if n := len(from); n > most {
+		from = append(from[:most-1], count(n-most+1, "other network"))
+	}
+	return "NAT: " + enumerate(from) + " " + e.symbols().becomes + " " + into
 }
 
 // expected returns the step that packets of a bridge without containers would

@@ -53,11 +53,10 @@ func (e *explanation) networkFacts(n *netinfo.Network) {
 	if len(subnets) > 0 {
 		e.say("Addresses come from %s.", enumerate(subnets))
 	}
-	members := e.memberNames(n)
-	if members == "" {
+	if members := e.memberNames(n); len(members) == 0 {
 		e.say("No running container is on it.")
 	} else {
-		e.say("On it: %s.", members)
+		e.say("On it: %s.", enumerate(members))
 	}
 	if n.Parent != "" {
 		e.say("Its containers are on the network behind %s as machines of their own; no bridge and no NAT.", e.Escape(n.Parent))

@@ -65,6 +65,15 @@ func (e *explanation) ports(c *netinfo.Container) {
 			e.publishedPort(c, p)
 		}
 	}
+	if n := e.Topology.Namespace(c.Namespace); !some && n != nil {
+		for _, l := range cabled(n) {
+			if l.Parent != nil {
+				some = true
+				e.say("Nothing need be published: whoever is on the network behind %s reaches it at its own address.", e.linkName(*l.Parent))
+				e.inside(n, "ip addr show "+quote(e.Escape(l.Name)))
+			}
+		}
+	}
 	if !some {
 		e.say("No port is published: from outside the host nobody can begin a connection to %s.", e.Escape(c.Name))
 		e.check(e.cli()+" port %s", quote(e.Escape(c.Name)))

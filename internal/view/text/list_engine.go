@@ -17,12 +17,12 @@ func (st Style) Containers(t *netinfo.Topology) string {
 		return st.nothingOf(t, "no containers are running\n")
 	}
 	l := table{columns: []column{
-		{head: "CONTAINER", least: 10},
-		{head: "IMAGE", least: 8},
+		{head: "CONTAINER", least: 10, shorten: st.cutMiddle},
+		{head: "IMAGE", least: 6, shorten: st.cutMiddle},
 		{head: "MODE", extra: 2},
 		{head: "NETWORK", least: 8},
-		{head: "ADDRESS", least: 14},
-		{head: "PUBLISHED", least: 14},
+		{head: "ADDRESS", least: 13},
+		{head: "PUBLISHED", least: 22},
 		{head: "VETH"},
 		{head: "NAMESPACE", extra: 1},
 	}}
@@ -45,7 +45,7 @@ func (st Style) Containers(t *netinfo.Topology) string {
 			if i < len(endpoints) {
 				e := endpoints[i]
 				cells[3] = known(st.Escape(e.Network), Plain)
-				cells[4] = known(prefixes(e.Addresses), Plain)
+				cells[4] = known(addressWords(e.Addresses), Plain)
 				cells[6] = known(st.hostLink(t, c, e), Name)
 			}
 			if i < len(ports) {
@@ -133,6 +133,15 @@ func (st Style) published(c *netinfo.Container) []string {
 	return all
 }
 
+// addressWords returns the first address without its prefix, which the network
+// has, and how many more there are.
+func addressWords(ps []netip.Prefix) string {
+	if len(ps) == 0 {
+		return ""
+	}
+	return ps[0].Addr().String() + more(len(ps)-1)
+}
+
 func prefixes(ps []netip.Prefix) string {
 	words := make([]string, len(ps))
 	for i, p := range ps {
@@ -141,7 +150,8 @@ func prefixes(ps []netip.Prefix) string {
 	return strings.Join(words, " ")
 }
 
-// Networks lists the engine's networks.
+// Networks lists the engine's networks: a line for each of their subnets or
+// members, whichever are more. Below the driver stands what is unusual.
 func (st Style) Networks(t *netinfo.Topology) string {
 	if len(t.Networks) == 0 {
 		return st.nothingOf(t, "the engine has no networks\n")
@@ -149,38 +159,59 @@ func (st Style) Networks(t *netinfo.Topology) string {
 	l := table{columns: []column{
 		{head: "NETWORK", least: 8},
 		{head: "DRIVER"},
-		{head: "SUBNET", least: 13},
+		{head: "SUBNET", least: 15},
 		{head: "GATEWAY", least: 10},
 		{head: "BRIDGE"},
-		{head: "FLAGS", least: 8},
-		{head: "MEMBERS", least: 8},
+		{head: "CONTAINERS", least: 10, shorten: st.cutMiddle},
 	}}
 	for _, n := range t.Networks {
-		subnets := n.Subnets
-		for i := range max(1, len(subnets)) {
+		subnets, members := n.Subnets, st.memberNames(n)
+		drivers := append([]string{st.Escape(n.Driver)}, unusual(n)...)
+		for i := range max(len(drivers), len(subnets), len(members)) {
 			blank := cell{}
-			cells := []cell{blank, blank, blank, blank, blank, blank, blank}
+			cells := []cell{blank, blank, blank, blank, blank, blank}
 			if i == 0 {
 				cells = []cell{
 					{st.Escape(n.Name), Name},
-					known(st.Escape(n.Driver), Plain),
-					absent, absent,
+					absent, absent, absent,
 					known(st.carrier(n), Name),
-					known(flags(n), Plain),
-					known(st.memberNames(n), Plain),
+					absent,
 				}
+			}
+			if i < len(drivers) {
+				cells[1] = known(drivers[i], Plain)
+			}
+			if i < len(members) {
+				cells[5] = cell{members[i], Plain}
 			}
 			if i < len(subnets) {
 				cells[2] = cell{subnets[i].Prefix.String(), Plain}
-				cells[3] = absent
-				if g := subnets[i].Gateway; g.IsValid() {
-					cells[3] = cell{g.String(), Plain}
-				}
+				cells[3] = known(gateway(t, n, subnets[i]), Plain)
 			}
 			l.rows = append(l.rows, row{cells: cells})
 		}
 	}
 	return st.table(l)
+}
+
+// gateway returns a subnet's gateway: the one the engine names, else the
+// bridge's own address, since Docker may keep that of its default network to
+// itself.
+func gateway(t *netinfo.Topology, n *netinfo.Network, s docker.Subnet) string {
+	if s.Gateway.IsValid() {
+		return s.Gateway.String()
+	}
+	if n.BridgeLink == nil || n.Internal {
+		return ""
+	}
+	if l := t.Link(*n.BridgeLink); l != nil {
+		for _, p := range l.Addresses {
+			if s.Prefix.Contains(p.Addr()) {
+				return p.Addr().String()
+			}
+		}
+	}
+	return ""
 }
 
 // carrier names the link that carries a network: its bridge or parent.
@@ -191,24 +222,24 @@ func (st Style) carrier(n *netinfo.Network) string {
 	return st.Escape(n.Bridge)
 }
 
-func (st Style) memberNames(n *netinfo.Network) string {
+func (st Style) memberNames(n *netinfo.Network) []string {
 	var names []string
 	for _, m := range n.Members {
 		if m.Container != nil {
 			names = append(names, st.Escape(m.Container.Name))
 		}
 	}
-	return strings.Join(names, ", ")
+	return names
 }
 
-// flags says in what a network differs from what is usual.
-func flags(n *netinfo.Network) string {
+// unusual says in what a network differs from others of its kind.
+func unusual(n *netinfo.Network) []string {
 	var words []string
 	if n.Internal {
 		words = append(words, "internal")
 	}
 	if n.Driver == "bridge" && !n.Masquerade && !n.Internal {
-		words = append(words, "no masquerade")
+		words = append(words, "no NAT")
 	}
 	if n.Driver == "bridge" && !n.ICC {
 		words = append(words, "no icc")
@@ -216,5 +247,5 @@ func flags(n *netinfo.Network) string {
 	if n.IPv6 {
 		words = append(words, "IPv6")
 	}
-	return strings.Join(words, ", ")
+	return words
 }

@@ -117,6 +117,18 @@ func (t *table) fit(total int) ([]int, int) {
 	return widths, total
 }
 
+// cutMiddle shortens a name where it tells least: names that a project or a
+// registry begins alike differ at their ends.
+func (st Style) cutMiddle(s string, n int) string {
+	runes, mark := []rune(s), st.symbols().ellipsis
+	keep := n - Columns(mark)
+	if Columns(s) != len(runes) || len(runes) <= n || keep < 2 {
+		return s // line cuts it at its end
+	}
+	tail := (keep + 1) / 2
+	return string(runes[:keep-tail]) + mark + string(runes[len(runes)-tail:])
+}
+
 func (t *table) line(b *strings.Builder, st Style, widths []int, cells []cell) {
 	var line strings.Builder
 	for i, c := range cells {
