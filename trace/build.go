@@ -2,6 +2,7 @@ package trace
 
 import (
 	"cmp"
+	"encoding/binary"
 	"net/netip"
 	"slices"
 
@@ -198,27 +199,36 @@ func (c *Correlator) relate(j *Journey, e *entry, main flowRef, first *sighting)
 		return
 	}
 	h := &first.h
+	q := query{journey: j.ID, seq: h.ICMPSeq, flags: h.TCPFlags}
+	q.dns, q.hasDNS = e.dnsID(main.flow)
 	switch {
 	case main.about:
 		if id, ok := main.flow.asker(func(query) bool { return true }); ok && main.reply {
 			j.Related = append(j.Related, Relation{ID: id, Why: "error_about"})
 		}
+	case j.Supersedes != 0 && !main.reply:
 	case !main.reply:
-		if j.Supersedes == 0 {
-			main.flow.ask(query{journey: j.ID, seq: h.ICMPSeq, flags: h.TCPFlags})
-		}
+		main.flow.ask(q)
 	default:
-		id, ok := main.flow.asker(func(q query) bool {
-			switch {
-			case h.IsEcho():
-				return q.seq == h.ICMPSeq
-			case h.Layers.Has(packet.LayerTCP):
-				return h.TCPFlags&packet.SYN != 0 && q.flags&packet.SYN != 0
-			}
-			return h.Layers.Has(packet.LayerUDP)
-		})
-		if ok {
+		if id, ok := main.flow.answer(h, q, j.Supersedes != 0); ok {
 			j.Related = append(j.Related, Relation{ID: id, Why: "reply_to"})
 		}
 	}
+}
+
+// dnsPort is where name servers listen (RFC 1035, section 4.2).
+const dnsPort = 53
+
+// dnsID returns the message id (RFC 1035, section 4.1.1) of a packet of a flow
+// that asks a name server.
+func (e *entry) dnsID(f *trackedFlow) (uint16, bool) {
+	h := &e.hops[0].h // e.data are its bytes
+	if !h.Layers.Has(packet.LayerUDP) || f.Original.DestinationPort != dnsPort || int(h.PayloadOffset) > len(e.data) {
+		return 0, false
+	}
+	message := h.Payload(e.data)
+	if len(message) < 2 {
+		return 0, false
+	}
+	return binary.BigEndian.Uint16(message), true
 }

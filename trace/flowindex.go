@@ -50,6 +50,10 @@ type trackedFlow struct {
 	// an answer finds its question.
 	queries [8]query
 	asked   int
+	// unanswered counts the datagrams asked since the last answer. Once there
+	// was more than one, which is answered can't be told any more: crossed.
+	unanswered int
+	crossed    bool
 }
 
 // forms are the tuples that packets of one direction can carry.
@@ -58,8 +62,10 @@ type forms struct{ before, after, half, otherHalf packet.Tuple }
 // query is one journey of the original direction.
 type query struct {
 	journey uint64
-	seq     uint16
-	flags   uint8
+	seq     uint16 // of an echo
+	flags   uint8  // of a TCP segment
+	dns     uint16 // message id of a question to a name server
+	hasDNS  bool
 }
 
 // newTrackedFlow computes the forms of both directions. The reply direction
@@ -97,6 +103,28 @@ func (t *trackedFlow) direction(reply bool) *forms {
 func (t *trackedFlow) ask(q query) {
 	t.queries[t.asked%len(t.queries)] = q
 	t.asked++
+	t.unanswered++
+	t.crossed = t.crossed || t.unanswered > 1
+}
+
+// answer finds the question that a packet of the reply direction answers, where
+// the packets themselves tell: an echo by its number, the beginning of a
+// connection by its flags, a name by the message id. Any other datagram is an
+// answer when exactly one was asked before it. again: it was looked up before, and
+// is shown anew.
+func (t *trackedFlow) answer(h *packet.Headers, a query, again bool) (uint64, bool) {
+	switch {
+	case h.IsEcho():
+		return t.asker(func(q query) bool { return q.seq == h.ICMPSeq })
+	case h.Layers.Has(packet.LayerTCP):
+		return t.asker(func(q query) bool { return h.TCPFlags&packet.SYN != 0 && q.flags&packet.SYN != 0 })
+	case a.hasDNS:
+		return t.asker(func(q query) bool { return q.hasDNS && q.dns == a.dns })
+	case !h.Layers.Has(packet.LayerUDP) || t.crossed || again != (t.unanswered == 0):
+		return 0, false
+	}
+	t.unanswered = 0
+	return t.asker(func(query) bool { return true })
 }
 
 // asker finds the newest journey of the original direction that ok accepts.
