@@ -74,7 +74,8 @@ func (st Style) verdict(j *trace.Journey) (string, Tone) {
 		words += ", LEAK: a container's address left un-NATed"
 		tone = Bad
 	}
-	if v.Evidence != "" && v.Evidence != trace.ByTap {
+	// That it was seen, or that conntrack knows its flow, is how most end.
+	if v.Evidence != "" && v.Evidence != trace.ByTap && v.Evidence != trace.ByConntrack {
 		words += " [" + evidence(v.Evidence) + "]"
 	}
 	return words, tone
