@@ -13,8 +13,6 @@ import (
 	"natlens/internal/live"
 	"natlens/internal/view/text"
 	"natlens/netinfo"
-	"natlens/trace"
-	"natlens/trace/filter"
 )
 
 // watchFlags are the flags of watch. Letters are tcpdump's.
@@ -86,7 +84,7 @@ func (a *app) watch(cmd *cobra.Command, f *watchFlags, expression string) error 
 	}
 	topology, err := netinfo.Scan(cmd.Context(), netinfo.Options{})
 	if err != nil {
-		return err
+		return beforeWatching(cmd.Context(), err)
 	}
 	pick, err := parseFilter(expression, topology)
 	if err != nil {
@@ -99,14 +97,13 @@ func (a *app) watch(cmd *cobra.Command, f *watchFlags, expression string) error 
 		return a.notPermitted(cmd, err)
 	}
 	if err != nil {
-		return err
+		return beforeWatching(cmd.Context(), err)
 	}
-	for _, name := range f.containers {
-		if len(session.Topology().FindContainer(name)) == 0 {
-			fmt.Fprintf(a.stderr, "no container %q yet; waiting for one\n", name)
-		}
+	names, remarks := selected(session.Topology(), f.containers, f.links)
+	for _, r := range remarks {
+		fmt.Fprintln(a.stderr, a.style().Escape(r))
 	}
-	follow := &live.Follow{Match: f.match(pick), Limit: f.count, Events: f.events}
+	follow := &live.Follow{Match: pickJourneys(pick, names, f.links), Limit: f.count, Events: f.events}
 	if !f.own {
 		follow.Own = live.OwnTraffic()
 	}
@@ -123,6 +120,15 @@ func (a *app) watch(cmd *cobra.Command, f *watchFlags, expression string) error 
 		fmt.Fprintln(a.stderr, "translations are inferred in "+a.style().Escape(p))
 	}
 	return a.runSession(cmd.Context(), session, follow, screen, f.duration, nil)
+}
+
+// beforeWatching is what err means while the watch has not begun: Ctrl-C ends it
+// as cleanly then as later.
+func beforeWatching(ctx context.Context, err error) error {
+	if ctx.Err() != nil && errors.Is(err, context.Canceled) {
+		return nil
+	}
+	return err
 }
 
 // runSession shows what a session finds until ctx or duration ends, or during,
@@ -158,50 +164,4 @@ func leftOut(left []netinfo.LeftOut) (reasons []string) {
 		reasons = append(reasons, l.Name+": "+l.Reason)
 	}
 	return reasons
-}
-
-// match adds what flags ask for to the filter.
-func (f *watchFlags) match(pick *filter.Filter) func(*trace.Journey) bool {
-	return func(j *trace.Journey) bool {
-		return pick.Match(j) && (len(f.links) == 0 || passes(j, f.links)) && (len(f.containers) == 0 || concerns(j, f.containers))
-	}
-}
-
-// passes reports whether the journey was seen at one of the links, named LINK
-// or NAMESPACE:LINK.
-func passes(j *trace.Journey, links []string) bool {
-	for i := range j.Hops {
-		for _, l := range links {
-			if h := &j.Hops[i]; h.Interface == l || h.Namespace+":"+h.Interface == l {
-				return true
-			}
-		}
-	}
-	return false
-}
-
-// concerns reports whether one of the containers is an end of the journey.
-func concerns(j *trace.Journey, names []string) bool {
-	for _, n := range names {
-		for _, end := range []trace.Endpoint{j.From, j.To} {
-			for _, c := range end.Containers {
-				if c == n {
-					return true
-				}
-			}
-		}
-	}
-	return false
-}
-
-// parseFilter turns a filter's mistakes into usage errors that point at the
-// place.
-func parseFilter(expression string, t *netinfo.Topology) (*filter.Filter, error) {
-	known := func(word string) bool { return len(t.FindContainer(word)) > 0 }
-	pick, err := filter.Parse(expression, known)
-	var syntax *filter.SyntaxError
-	if errors.As(err, &syntax) {
-		return nil, usagef("%w\n%s", err, syntax.Picture())
-	}
-	return pick, err
 }

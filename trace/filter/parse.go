@@ -7,9 +7,10 @@ import (
 	"natlens/capture/packet"
 )
 
-// Names reports whether a container of that name is known. It is asked while an
-// expression is parsed and not kept; nil knows none.
-type Names func(word string) bool
+// Names returns the name of the known container that a word stands for: the word
+// itself, or what the beginning of an id stands for; "" when there is none. It is
+// asked while an expression is parsed and not kept; nil knows none.
+type Names func(word string) string
 
 // maxDepth bounds parentheses and negations within each other.
 const maxDepth = 200

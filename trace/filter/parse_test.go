@@ -16,6 +16,9 @@ func TestParse(t *testing.T) {
 		{"::ffff:10.0.0.1", "host 10.0.0.1"},
 		{"back", "container back"},
 		{"later", "container later"},
+		{"9d74845b", "container back"}, // the beginning of its id
+		{"container 1234 or 9d74845b", "container back or container back"},
+		{"src 1234", "src container back"},
 		{"web_1.x-y", "container web_1.x-y"},
 		{"container tcp", "container tcp"},
 		{"container 10.0.0.1", "container 10.0.0.1"},

@@ -52,7 +52,7 @@ func (p *parser) misplaced(t token, q qualifiers) error {
 	return nil
 }
 
-func (p *parser) known(name string) bool { return p.names != nil && p.names(name) }
+func (p *parser) known(word string) bool { return p.names != nil && p.names(word) != "" }
 
 // limited makes a node with make and limits it to the version of IP that stood
 // before.
@@ -89,7 +89,11 @@ func (p *parser) unsaid(t token, q qualifiers) (node, error) {
 }
 
 func (p *parser) container(t token, q qualifiers) (node, error) {
-	return container{q.direction, t.text}, nil
+	name := t.text
+	if p.known(name) {
+		name = p.names(name)
+	}
+	return container{q.direction, name}, nil
 }
 
 func (p *parser) host(t token, q qualifiers) (node, error) {

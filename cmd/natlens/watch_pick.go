@@ -1,0 +1,105 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"slices"
+
+	"natlens/netinfo"
+	"natlens/trace"
+	"natlens/trace/filter"
+)
+
+// pickJourneys adds to a filter what the flags ask for. Without containers or
+// links the filter alone decides.
+func pickJourneys(pick *filter.Filter, containers, links []string) func(*trace.Journey) bool {
+	return func(j *trace.Journey) bool {
+		return pick.Match(j) && (len(links) == 0 || passes(j, links)) && (len(containers) == 0 || concerns(j, containers))
+	}
+}
+
+// passes reports whether the journey was seen at one of the links: LINK is one of
+// natlens's own namespace, as for tcpdump; one elsewhere is NAMESPACE:LINK or
+// CONTAINER:LINK.
+func passes(j *trace.Journey, links []string) bool {
+	return slices.ContainsFunc(j.Hops, func(h trace.Hop) bool {
+		return slices.ContainsFunc(links, func(l string) bool {
+			if h.Point.Namespace == j.HostID() && h.Interface == l || h.Namespace+":"+h.Interface == l {
+				return true
+			}
+			return slices.ContainsFunc(h.Containers, func(c string) bool { return c+":"+h.Interface == l })
+		})
+	})
+}
+
+// concerns reports whether one of the containers is an end of the journey.
+func concerns(j *trace.Journey, names []string) bool {
+	return slices.ContainsFunc(names, func(n string) bool {
+		return slices.Contains(j.From.Containers, n) || slices.Contains(j.To.Containers, n)
+	})
+}
+
+// minIDPrefix is how much of a container's id is taken for it. Shorter words may
+// be the name of a container that starts later.
+const minIDPrefix = 4
+
+// containerName returns the name of the container that a word stands for, its
+// name or the beginning of its id; "" when there is none, or several.
+func containerName(t *netinfo.Topology, word string) string {
+	found := t.FindContainer(word)
+	if len(found) == 0 || found[0].Name != word && (len(found) > 1 || len(word) < minIDPrefix) {
+		return ""
+	}
+	return found[0].Name
+}
+
+// selected finds the containers and links that flags name, and has a sentence for
+// each that will show nothing, or nothing yet.
+func selected(t *netinfo.Topology, containers, links []string) (names, remarks []string) {
+	for _, word := range containers {
+		name := containerName(t, word)
+		switch c := t.FindContainer(name); {
+		case name == "":
+			name = word
+			remarks = append(remarks, fmt.Sprintf("no container %q yet; waiting for one", word))
+		case len(c) == 1 && c[0].Namespace == t.Self:
+			remarks = append(remarks, fmt.Sprintf("%s uses the host's own network: its packets are the host's, "+
+				"and nothing in them says that they are %[1]s's", name))
+		}
+		names = append(names, name)
+	}
+	for _, word := range links {
+		if !hasLink(t, word) {
+			remarks = append(remarks, fmt.Sprintf("no link %q yet; waiting for one", word))
+		}
+	}
+	return names, remarks
+}
+
+// hasLink reports whether there is a link of that name, as passes understands it.
+func hasLink(t *netinfo.Topology, word string) bool {
+	for _, n := range t.Namespaces {
+		for _, l := range n.Links {
+			if n.ID == t.Self && l.Name == word || n.Name+":"+l.Name == word {
+				return true
+			}
+			for _, c := range n.Containers {
+				if c.Name+":"+l.Name == word {
+					return true
+				}
+			}
+		}
+	}
+	return false
+}
+
+// parseFilter turns a filter's mistakes into usage errors that point at the
+// place.
+func parseFilter(expression string, t *netinfo.Topology) (*filter.Filter, error) {
+	pick, err := filter.Parse(expression, func(word string) string { return containerName(t, word) })
+	var syntax *filter.SyntaxError
+	if errors.As(err, &syntax) {
+		return nil, usagef("%w\n%s", err, syntax.Picture())
+	}
+	return pick, err
+}
