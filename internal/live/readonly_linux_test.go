@@ -1,0 +1,270 @@
+package live
+
+import (
+	"bufio"
+	"io/fs"
+	"maps"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	"golang.org/x/sys/unix"
+
+	"natlens/internal/lab"
+	"natlens/internal/leak"
+	"natlens/netinfo/netns"
+)
+
+// runningTimers are what a bridge counts down, whoever looks.
+var runningTimers = regexp.MustCompile(`"[a-z_]+_timer":[0-9.]+,`)
+
+// settings is everything of a namespace that a tool could change: what nft(8)
+// and ip(8) list, and all its sysctls.
+func settings(t *testing.T, ns *netns.Handle) map[string]string {
+	t.Helper()
+	found := map[string]string{}
+	err := ns.Do(func() error {
+		for _, line := range []string{
+			"nft -j list ruleset", "ip -d -j link", "ip -j address", "ip -j route show table all", "ip -j rule", "ip -j maddress",
+		} {
+			words := strings.Fields(line)
+			b, err := exec.Command(words[0], words[1:]...).Output()
+			if err != nil {
+				return err
+			}
+			found[line] = runningTimers.ReplaceAllString(string(b), "")
+		}
+		// A thread of its own sees its own namespace's values.
+		return filepath.WalkDir("/proc/sys/net", func(path string, d fs.DirEntry, err error) error {
+			if err != nil || d.IsDir() {
+				return err
+			}
+			// Some can't be read (write-only, or not set yet): that they
+			// can't is their value.
+			b, err := os.ReadFile(path)
+			if err != nil {
+				b = []byte(err.Error())
+			}
+			found[path] = string(b)
+			return nil
+		})
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return found
+}
+
+// needPrograms skips a test without its oracles.
+func needPrograms(t *testing.T, names ...string) {
+	t.Helper()
+	for _, n := range names {
+		if _, err := exec.LookPath(n); err != nil {
+			t.Skipf("needs the program %s", n)
+		}
+	}
+}
+
+func TestWatchingChangesNothing(t *testing.T) {
+	needPrograms(t, "nft", "ip")
+	h := dockerHost(t)
+	namespaces := map[string]*netns.Handle{"host": h.Namespace(), "back": h.Find("back").Namespace(), "internet": h.Internet()}
+	all := func() map[string]map[string]string {
+		found := map[string]map[string]string{}
+		for name, ns := range namespaces {
+			found[name] = settings(t, ns)
+		}
+		return found
+	}
+	before := all()
+	if len(before["host"]) < 100 || !strings.Contains(before["host"]["nft -j list ruleset"], "MASQUERADE") &&
+		!strings.Contains(before["host"]["nft -j list ruleset"], "masquerade") {
+		t.Fatalf("%d settings: these are not all", len(before["host"]))
+	}
+	w := startWatch(t, Config{AllNamespaces: true})
+	// Until the first topology of the watcher has been followed.
+	time.Sleep(1500 * time.Millisecond)
+	if diff := cmp.Diff(before, all()); diff != "" {
+		t.Errorf("watching changes (-before +meanwhile):\n%s", diff)
+	}
+	w.end()
+	if diff := cmp.Diff(before, all()); diff != "" {
+		t.Errorf("watching changed (-before +after):\n%s", diff)
+	}
+}
+
+// TestWatchingTracksNothing: a namespace whose rules don't ask for connection
+// tracking must not begin with it.
+func TestWatchingTracksNothing(t *testing.T) {
+	h := dockerHost(t)
+	back := h.Find("back")
+	tracked := func(ns *netns.Handle) (n string) {
+		err := ns.Do(func() error {
+			b, err := os.ReadFile("/proc/sys/net/netfilter/nf_conntrack_count")
+			n = strings.TrimSpace(string(b))
+			return err
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		return n
+	}
+	w := startWatch(t, Config{AllNamespaces: true})
+	for seq := range uint16(3) {
+		if _, err := lab.Ping(t.Context(), back.Namespace(), lab.ServerAddress, lab.Echo{ID: 9, Seq: seq}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	w.until("three pings and their replies", func() bool { return len(w.journeys) >= 6 })
+	if n := tracked(h.Namespace()); n == "0" {
+		t.Error("nothing is tracked where masquerade needs it: this test sees nothing")
+	}
+	for name, ns := range map[string]*netns.Handle{"back": back.Namespace(), "internet": h.Internet()} {
+		if n := tracked(ns); n != "0" {
+			t.Errorf("%s flows are tracked in %s, which has no rules", n, name)
+		}
+	}
+}
+
+// watcher is a process that watches.
+type watcher struct {
+	t     *testing.T
+	cmd   *exec.Cmd
+	lines *bufio.Scanner
+	stdin interface{ Close() error }
+}
+
+func startWatcher(t *testing.T) *watcher {
+	t.Helper()
+	cmd := exec.Command("/proc/self/exe")
+	leak.Mark(t, cmd)
+	cmd.Env = append(cmd.Environ(), programVariable+"=watch")
+	cmd.Stderr = os.Stderr
+	stdin, err := cmd.StdinPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	stdout, err := cmd.StdoutPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	w := &watcher{t: t, cmd: cmd, lines: bufio.NewScanner(stdout), stdin: stdin}
+	t.Cleanup(func() {
+		_ = cmd.Process.Kill() // fails when it has ended, as it should
+		_ = cmd.Wait()
+	})
+	w.await("watching")
+	return w
+}
+
+// await reads lines until one begins with the word. A process that hangs is
+// ended, so that the test fails instead.
+func (w *watcher) await(word string) {
+	w.t.Helper()
+	limit := time.AfterFunc(liveness, func() { _ = w.cmd.Process.Kill() })
+	defer limit.Stop()
+	var said []string
+	for w.lines.Scan() {
+		if strings.HasPrefix(w.lines.Text(), word) {
+			return
+		}
+		said = append(said, w.lines.Text())
+	}
+	w.t.Fatalf("the watching process ended without %q; it said %q", word, said)
+}
+
+// packetSockets lists what captures in a namespace, but for the heading.
+func packetSockets(t *testing.T, ns *netns.Handle) (sockets []string) {
+	t.Helper()
+	err := ns.Do(func() error {
+		b, err := os.ReadFile("/proc/thread-self/net/packet")
+		sockets = strings.Split(strings.TrimSpace(string(b)), "\n")[1:]
+		return err
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return sockets
+}
+
+func TestKilledWatchLeavesNothing(t *testing.T) {
+	needPrograms(t, "nft", "ip")
+	leak.CheckHost(t)
+	h := dockerHost(t)
+	namespaces := []*netns.Handle{h.Namespace(), h.Find("back").Namespace(), h.Find("database").Namespace()}
+	before := settings(t, h.Namespace())
+	w := startWatcher(t)
+	for _, ns := range namespaces {
+		if len(packetSockets(t, ns)) != 1 {
+			t.Errorf("%d rings in %v, want one", len(packetSockets(t, ns)), ns.ID())
+		}
+	}
+	if err := w.cmd.Process.Kill(); err != nil {
+		t.Fatal(err)
+	}
+	if err := w.cmd.Wait(); err == nil {
+		t.Fatal("it ended by itself")
+	}
+	eventually(t, "its rings are gone", func() bool {
+		for _, ns := range namespaces {
+			if len(packetSockets(t, ns)) != 0 {
+				return false
+			}
+		}
+		return true
+	})
+	after := settings(t, h.Namespace())
+	maps.DeleteFunc(after, func(k, v string) bool { return before[k] == v })
+	if len(after) != 0 {
+		t.Errorf("changed for ever: %v", after)
+	}
+}
+
+// eventually waits for what only a hang delays so long.
+func eventually(t *testing.T, what string, ok func() bool) {
+	t.Helper()
+	for deadline := time.Now().Add(liveness); !ok(); time.Sleep(5 * time.Millisecond) {
+		if time.Now().After(deadline) {
+			t.Fatalf("waited in vain until %s", what)
+		}
+	}
+}
+
+// TestStoppedWatchCatchesUp stops a watching process with SIGSTOP: what passes
+// meanwhile waits in the rings.
+func TestStoppedWatchCatchesUp(t *testing.T) {
+	h := dockerHost(t)
+	w := startWatcher(t)
+	send := func(signal os.Signal) {
+		if err := w.cmd.Process.Signal(signal); err != nil {
+			t.Fatal(err)
+		}
+	}
+	send(unix.SIGSTOP)
+	const pings = 30
+	for seq := range uint16(pings) {
+		if _, err := lab.Ping(t.Context(), h.Find("back").Namespace(), lab.ServerAddress, lab.Echo{ID: 10, Seq: seq}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	time.Sleep(2 * time.Second) // longer than a watermark may be late
+	send(unix.SIGCONT)
+	for range pings {
+		w.await("left back/eth0:out host/" + h.Find("back").HostLink + ":in host/docker0:in host/eth0:out")
+		w.await("delivered host/eth0:in host/docker0:out host/" + h.Find("back").HostLink + ":out back/eth0:in")
+	}
+	if err := w.stdin.Close(); err != nil {
+		t.Error(err)
+	}
+	if err := w.cmd.Wait(); err != nil {
+		t.Errorf("after it was continued: %v", err)
+	}
+}
