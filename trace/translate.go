@@ -117,17 +117,23 @@ func (c *Correlator) findRule(r flowRef, translated side, between [2]int, hops [
 	if r.reply {
 		in, out = out, in
 	}
-	p := netfilter.Packet{LocalAddress: near.space.has}
-	hook := netfilter.Postrouting
-	if translated == sourceSide {
-		p.Tuple, p.OutLink = f.forms[0].half, out
-	} else {
-		p.Tuple, p.InLink, hook = f.forms[0].before, in, netfilter.Prerouting
-		if near.space.has(f.Original.Source()) {
-			p.InLink, hook = "", netfilter.Output
-		}
+	rules := c.rulesets[near.point.Namespace]
+	p := netfilter.Packet{Tuple: f.forms[0].before, InLink: in, LocalAddress: near.space.has}
+	hook := netfilter.Prerouting
+	if near.space.has(f.Original.Source()) {
+		p.InLink, p.OutLink, hook = "", out, netfilter.Output
+	} else if rules != nil && !rules.SetsMarks() {
+		// A packet that comes in by a link carries no mark yet.
+		p.MarkKnown = true
 	}
-	m := c.rulesets[near.point.Namespace].NAT(hook, p)
+	m := rules.NAT(hook, p)
+	if translated == sourceSide {
+		// Whatever the first hook did to the destination, conntrack has told;
+		// of the rules, only the mark is needed.
+		p.Tuple, p.OutLink = f.forms[0].half, out
+		p.Mark, p.MarkKnown = m.Mark, m.MarkKnown
+		m = rules.NAT(netfilter.Postrouting, p)
+	}
 	if m.Certainty != netfilter.Covered {
 		return
 	}

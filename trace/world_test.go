@@ -104,8 +104,6 @@ var (
 	bridgeOut = at{hostNS, bridge, capture.Outgoing}
 	uplinkIn  = at{hostNS, uplink, capture.Host}
 	uplinkOut = at{hostNS, uplink, capture.Outgoing}
-	loOut     = at{hostNS, lo, capture.Outgoing}
-	loIn      = at{hostNS, lo, capture.Host}
 )
 
 // see adds a sighting, a microsecond after the one before.
