@@ -21,6 +21,7 @@ type watch struct {
 	t       *testing.T
 	session *Session
 	stop    context.CancelFunc
+	keep    func(*trace.Journey) bool // nil keeps all
 
 	mu       sync.Mutex
 	journeys []*trace.Journey
@@ -44,13 +45,15 @@ func startWatch(t *testing.T, c Config) *watch {
 	if err != nil {
 		t.Fatal(err)
 	}
-	return runWatch(t, s)
+	return runWatch(t, s, nil)
 }
 
-func runWatch(t *testing.T, s *Session) *watch {
+// runWatch runs a Session that was opened and collects the journeys that keep
+// picks.
+func runWatch(t *testing.T, s *Session, keep func(*trace.Journey) bool) *watch {
 	t.Helper()
 	ctx, cancel := context.WithCancel(context.Background())
-	w := &watch{t: t, session: s, stop: cancel, more: make(chan struct{}, 1), done: make(chan struct{})}
+	w := &watch{t: t, session: s, stop: cancel, keep: keep, more: make(chan struct{}, 1), done: make(chan struct{})}
 	records := make(chan Record, 1<<14)
 	go func() {
 		defer close(w.done)
@@ -72,7 +75,9 @@ func (w *watch) take(r Record) {
 	w.mu.Lock()
 	switch {
 	case r.Journey != nil:
-		w.journeys = append(w.journeys, r.Journey)
+		if w.keep == nil || w.keep(r.Journey) {
+			w.journeys = append(w.journeys, r.Journey)
+		}
 	case r.Change != nil:
 		w.changes = append(w.changes, *r.Change)
 	case r.ARP != nil:
