@@ -135,7 +135,7 @@ func List(t *netinfo.Topology) ([]byte, error) {
 		x.Containers = append(x.Containers, newContainer(t, c))
 	}
 	for _, n := range t.Networks {
-		x.Networks = append(x.Networks, newNetwork(n))
+		x.Networks = append(x.Networks, newNetwork(t, n))
 	}
 	for _, n := range t.Notes {
 		x.Notes = append(x.Notes, note{About: n.About, Text: n.Text})
@@ -209,7 +209,7 @@ func newContainer(t *netinfo.Topology, c *netinfo.Container) container {
 	return x
 }
 
-func newNetwork(n *netinfo.Network) engineNetwork {
+func newNetwork(t *netinfo.Topology, n *netinfo.Network) engineNetwork {
 	x := engineNetwork{
 		Name: n.Name, ID: n.ID, Driver: n.Driver, Bridge: n.Bridge, Parent: n.Parent, Internal: n.Internal,
 		Subnets: []string{}, Containers: []string{},
@@ -219,7 +219,7 @@ func newNetwork(n *netinfo.Network) engineNetwork {
 			x.Subnets = append(x.Subnets, s.Prefix.String())
 		}
 		if x.Gateway == "" {
-			x.Gateway = ipText(s.Gateway)
+			x.Gateway = ipText(t.Gateway(n, s))
 		}
 	}
 	for _, m := range n.Members {

@@ -45,8 +45,8 @@ func (e *explanation) networkFacts(n *netinfo.Network) {
 	var subnets []string
 	for _, s := range n.Subnets {
 		w := s.Prefix.String()
-		if s.Gateway.IsValid() {
-			w += " with gateway " + s.Gateway.String()
+		if g := e.Topology.Gateway(n, s); g.IsValid() {
+			w += " with gateway " + g.String()
 		}
 		subnets = append(subnets, w)
 	}

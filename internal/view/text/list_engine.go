@@ -186,32 +186,15 @@ func (st Style) Networks(t *netinfo.Topology) string {
 			}
 			if i < len(subnets) {
 				cells[2] = cell{subnets[i].Prefix.String(), Plain}
-				cells[3] = known(gateway(t, n, subnets[i]), Plain)
+				cells[3] = absent
+				if g := t.Gateway(n, subnets[i]); g.IsValid() {
+					cells[3] = cell{g.String(), Plain}
+				}
 			}
 			l.rows = append(l.rows, row{cells: cells})
 		}
 	}
 	return st.table(l)
-}
-
-// gateway returns a subnet's gateway: the one the engine names, else the
-// bridge's own address, since Docker may keep that of its default network to
-// itself.
-func gateway(t *netinfo.Topology, n *netinfo.Network, s docker.Subnet) string {
-	if s.Gateway.IsValid() {
-		return s.Gateway.String()
-	}
-	if n.BridgeLink == nil || n.Internal {
-		return ""
-	}
-	if l := t.Link(*n.BridgeLink); l != nil {
-		for _, p := range l.Addresses {
-			if s.Prefix.Contains(p.Addr()) {
-				return p.Addr().String()
-			}
-		}
-	}
-	return ""
 }
 
 // carrier names the link that carries a network: its bridge or parent.

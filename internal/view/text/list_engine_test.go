@@ -7,22 +7,6 @@ import (
 	"natlens/netinfo/docker"
 )
 
-func TestGateway(t *testing.T) {
-	host := courseHost()
-	bridge := host.Networks[1]
-	subnet := docker.Subnet{Prefix: netip.MustParsePrefix("172.17.0.0/16")}
-	if got := gateway(host, bridge, subnet); got != "172.17.0.1" {
-		t.Errorf("the engine names none: %q, want the bridge's own address", got)
-	}
-	if got := gateway(host, bridge, docker.Subnet{Prefix: netip.MustParsePrefix("10.0.0.0/8")}); got != "" {
-		t.Errorf("a subnet that the bridge is not in: %q", got)
-	}
-	subnet.Gateway = netip.MustParseAddr("172.17.0.9")
-	if got := gateway(host, bridge, subnet); got != "172.17.0.9" {
-		t.Errorf("the engine names one: %q", got)
-	}
-}
-
 func TestNetworksSayWhatIsUnusual(t *testing.T) {
 	host := courseHost()
 	n := host.Networks[0]
