@@ -347,11 +347,12 @@ func TestCourseCustomNetworkAndNames(t *testing.T) {
 		if n.Name == "back_net" {
 			same(t, "bridge", n.Bridge, bridge)
 			sameJSON(t, "subnets", n.Subnets, []string{"172.24.0.0/24"})
+			same(t, "gateway", n.Gateway, inspect(t, e, "back").Net.Networks["back_net"].Gateway)
 			sameJSON(t, "members", n.Containers, []string{"back", "database"})
 			same(t, "id", n.ID, e.Docker("network", "inspect", "-f", "{{.Id}}", "back_net"))
 		}
 	}
-	says(t, "list networks", tell(t, e, "list", "networks"), "back_net bridge 172.24.0.0/24", "back, database")
+	says(t, "list networks", tell(t, e, "list", "networks"), "back_net bridge 172.24.0.0/24 172.24.0.1 "+bridge+" back database")
 	says(t, "explain back_net", tell(t, e, "explain", "back_net"), bridge, b, d, "172.24.0.0/24",
 		"find each other by name", "127.0.0.11", masquerade)
 
