@@ -2,6 +2,7 @@ package live
 
 import (
 	"context"
+	"encoding/json"
 	"fmt"
 	"io"
 	"os"
@@ -9,11 +10,11 @@ import (
 
 	"natlens/internal/lab"
 	"natlens/internal/lab/labtest"
-	"natlens/netinfo"
 )
 
 // programVariable makes the test binary a program that watches the namespace
-// it stands in until its input ends, for tests of what a process suffers.
+// it stands in until its input ends, for tests of what a process suffers. Its
+// value is a Config in JSON.
 const programVariable = "LIVE_TEST_PROGRAM"
 
 func TestMain(m *testing.M) {
@@ -27,12 +28,20 @@ func TestMain(m *testing.M) {
 	os.Exit(labtest.Main(m))
 }
 
-// program prints "watching", then a line for each journey: its verdict and its
-// path.
+// program prints "watching" and what is left out, a line for each journey (its
+// verdict and its path), and the summary.
 func program() error {
-	s, err := Open(context.Background(), Config{Host: netinfo.Options{NoEngine: true}})
+	var c Config
+	if err := json.Unmarshal([]byte(os.Getenv(programVariable)), &c); err != nil {
+		return err
+	}
+	c.Host.NoEngine = true
+	s, err := Open(context.Background(), c)
 	if err != nil {
 		return err
+	}
+	for _, l := range s.Watching().LeftOut {
+		fmt.Printf("left out %s: %s\n", l.Name, l.Reason)
 	}
 	fmt.Println("watching", s.Watching().Names)
 	ctx, stop := context.WithCancel(context.Background())
@@ -45,9 +54,11 @@ func program() error {
 	go func() { ended <- s.Run(ctx, records) }()
 	for r := range records {
 		if r.Journey != nil {
-			fmt.Println(r.Journey.Verdict.Result, pathOf(r.Journey))
+			fmt.Println(r.Journey.Verdict.Result, pathOf(r.Journey)+":", r.Journey.Verdict.Reason)
 		}
 	}
+	n := s.Summary()
+	fmt.Printf("summary: %d lost by rings\n", n.RingDrops)
 	return <-ended
 }
 

@@ -1,7 +1,6 @@
 package live
 
 import (
-	"bufio"
 	"io/fs"
 	"maps"
 	"os"
@@ -13,7 +12,6 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
-	"golang.org/x/sys/unix"
 
 	"natlens/internal/lab"
 	"natlens/internal/leak"
@@ -86,7 +84,7 @@ func TestWatchingChangesNothing(t *testing.T) {
 		!strings.Contains(before["host"]["nft -j list ruleset"], "masquerade") {
 		t.Fatalf("%d settings: these are not all", len(before["host"]))
 	}
-	w := startWatch(t, Config{AllNamespaces: true})
+	w := startWatch(t, Config{})
 	// Until the first topology of the watcher has been followed.
 	time.Sleep(1500 * time.Millisecond)
 	if diff := cmp.Diff(before, all()); diff != "" {
@@ -114,7 +112,7 @@ func TestWatchingTracksNothing(t *testing.T) {
 		}
 		return n
 	}
-	w := startWatch(t, Config{AllNamespaces: true})
+	w := startWatch(t, Config{})
 	for seq := range uint16(3) {
 		if _, err := lab.Ping(t.Context(), back.Namespace(), lab.ServerAddress, lab.Echo{ID: 9, Seq: seq}); err != nil {
 			t.Fatal(err)
@@ -129,56 +127,6 @@ func TestWatchingTracksNothing(t *testing.T) {
 			t.Errorf("%s flows are tracked in %s, which has no rules", n, name)
 		}
 	}
-}
-
-// watcher is a process that watches.
-type watcher struct {
-	t     *testing.T
-	cmd   *exec.Cmd
-	lines *bufio.Scanner
-	stdin interface{ Close() error }
-}
-
-func startWatcher(t *testing.T) *watcher {
-	t.Helper()
-	cmd := exec.Command("/proc/self/exe")
-	leak.Mark(t, cmd)
-	cmd.Env = append(cmd.Environ(), programVariable+"=watch")
-	cmd.Stderr = os.Stderr
-	stdin, err := cmd.StdinPipe()
-	if err != nil {
-		t.Fatal(err)
-	}
-	stdout, err := cmd.StdoutPipe()
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := cmd.Start(); err != nil {
-		t.Fatal(err)
-	}
-	w := &watcher{t: t, cmd: cmd, lines: bufio.NewScanner(stdout), stdin: stdin}
-	t.Cleanup(func() {
-		_ = cmd.Process.Kill() // fails when it has ended, as it should
-		_ = cmd.Wait()
-	})
-	w.await("watching")
-	return w
-}
-
-// await reads lines until one begins with the word. A process that hangs is
-// ended, so that the test fails instead.
-func (w *watcher) await(word string) {
-	w.t.Helper()
-	limit := time.AfterFunc(liveness, func() { _ = w.cmd.Process.Kill() })
-	defer limit.Stop()
-	var said []string
-	for w.lines.Scan() {
-		if strings.HasPrefix(w.lines.Text(), word) {
-			return
-		}
-		said = append(said, w.lines.Text())
-	}
-	w.t.Fatalf("the watching process ended without %q; it said %q", word, said)
 }
 
 // packetSockets lists what captures in a namespace, but for the heading.
@@ -201,7 +149,7 @@ func TestKilledWatchLeavesNothing(t *testing.T) {
 	h := dockerHost(t)
 	namespaces := []*netns.Handle{h.Namespace(), h.Find("back").Namespace(), h.Find("database").Namespace()}
 	before := settings(t, h.Namespace())
-	w := startWatcher(t)
+	w := startWatcher(t, Config{}, false)
 	for _, ns := range namespaces {
 		if len(packetSockets(t, ns)) != 1 {
 			t.Errorf("%d rings in %v, want one", len(packetSockets(t, ns)), ns.ID())
@@ -235,36 +183,5 @@ func eventually(t *testing.T, what string, ok func() bool) {
 		if time.Now().After(deadline) {
 			t.Fatalf("waited in vain until %s", what)
 		}
-	}
-}
-
-// TestStoppedWatchCatchesUp stops a watching process with SIGSTOP: what passes
-// meanwhile waits in the rings.
-func TestStoppedWatchCatchesUp(t *testing.T) {
-	h := dockerHost(t)
-	w := startWatcher(t)
-	send := func(signal os.Signal) {
-		if err := w.cmd.Process.Signal(signal); err != nil {
-			t.Fatal(err)
-		}
-	}
-	send(unix.SIGSTOP)
-	const pings = 30
-	for seq := range uint16(pings) {
-		if _, err := lab.Ping(t.Context(), h.Find("back").Namespace(), lab.ServerAddress, lab.Echo{ID: 10, Seq: seq}); err != nil {
-			t.Fatal(err)
-		}
-	}
-	time.Sleep(2 * time.Second) // longer than a watermark may be late
-	send(unix.SIGCONT)
-	for range pings {
-		w.await("left back/eth0:out host/" + h.Find("back").HostLink + ":in host/docker0:in host/eth0:out")
-		w.await("delivered host/eth0:in host/docker0:out host/" + h.Find("back").HostLink + ":out back/eth0:in")
-	}
-	if err := w.stdin.Close(); err != nil {
-		t.Error(err)
-	}
-	if err := w.cmd.Wait(); err != nil {
-		t.Errorf("after it was continued: %v", err)
 	}
 }

@@ -25,6 +25,9 @@ type Config struct {
 	AllNamespaces bool
 	Protocols     []packet.Protocol // nil means all
 	Snaplen       int               // 0 means capture.DefaultSnaplen
+	// RingBudget bounds the bytes of all rings together; 0 means
+	// capture.DefaultBudget.
+	RingBudget int
 	// OpenJourneys bounds the correlator; 0 means trace.DefaultOpen.
 	OpenJourneys int
 }
@@ -74,7 +77,7 @@ func Open(ctx context.Context, config Config) (_ *Session, err error) {
 		}
 	}()
 	s.watcher = netinfo.NewWatcher(config.Host)
-	if s.rings, err = capture.NewRings(capture.Config{Snaplen: config.Snaplen, Protocols: config.Protocols}); err != nil {
+	if s.rings, err = capture.NewRings(capture.Config{Snaplen: config.Snaplen, Protocols: config.Protocols, Budget: config.RingBudget}); err != nil {
 		return nil, err
 	}
 	if s.tracking, err = netfilter.NewConntrack(netfilter.ConntrackConfig{}); err != nil {
