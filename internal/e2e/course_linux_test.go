@@ -176,7 +176,7 @@ func TestCoursePublishedPort(t *testing.T) {
 		t.Errorf("list says of back's ports: %+v; docker port says %s", c.Ports, e.Docker("port", "back"))
 	}
 	says(t, "list containers", tell(t, e, "list", "containers"), "8000→80/tcp")
-	says(t, "explain", tell(t, e, "explain", "back"), "8000", dnat, "docker-proxy", "NOT nobody will get an answer", "NOT ✗")
+	says(t, "explain", tell(t, e, "explain", "back"), "8000", dnat, "On the host docker-proxy listens on that port, too", "NOT nobody will get an answer", "NOT ✗")
 
 	w := startWatch(t, e, "--json", "tcp")
 	load := &load{t: t, e: e}
@@ -261,7 +261,7 @@ func TestCoursePublishedPortWithoutProxy(t *testing.T) {
 	back, b := ipOf(t, e, "back", "bridge"), vethOf(t, e, "back", "eth0")
 	rules := iptablesSave(t, e.Command)
 	dnat := rules.one(t, "-A DOCKER ", "--dport 8000 -j DNAT --to-destination "+back.String()+":80")
-	says(t, "explain", tell(t, e, "explain", "back"), dnat)
+	says(t, "explain", tell(t, e, "explain", "back"), dnat, "it runs without docker-proxy", "NOT docker-proxy listens")
 
 	w := startWatch(t, e, "--json", "tcp")
 	(&load{t: t, e: e}).connect(e.Host(), 32010, netip.MustParseAddrPort("127.0.0.1:8000"), 0)

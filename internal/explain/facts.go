@@ -17,6 +17,9 @@ type Facts struct {
 	Topology *netinfo.Topology
 	Sockets  map[netns.ID]Sockets
 	Rules    map[netns.ID]Rules
+	// Holders are the commands of the processes that hold natlens's own
+	// namespace's sockets on published ports, by the socket's inode.
+	Holders map[uint64]string
 	// Forwarding is net.ipv4.ip_forward of natlens's own namespace: "1", "0",
 	// or "" when it is not known.
 	Forwarding string

@@ -13,8 +13,8 @@ import (
 )
 
 // Gather reads what Facts hold beside the Topology: the sockets of each
-// namespace, the NAT rules of those that pass packets on, and whether
-// natlens's own forwards. What can't be read is said in the Facts.
+// namespace, who holds those on published ports, the NAT rules of namespaces that
+// pass packets on, and whether natlens's own forwards. What can't be read is said in the Facts.
 func Gather(t *netinfo.Topology) *Facts {
 	f := &Facts{Topology: t, Sockets: map[netns.ID]Sockets{}, Rules: map[netns.ID]Rules{}}
 	for _, n := range t.Namespaces {
@@ -25,6 +25,7 @@ func Gather(t *netinfo.Topology) *Facts {
 		found, err := netinfo.Listeners(n, t.Self)
 		f.Sockets[n.ID] = Sockets{found, err}
 	}
+	f.Holders = netinfo.SocketHolders(f.publishedSockets())
 	for id := range f.routers() {
 		f.Rules[id] = readRules(t.Namespace(id), t.Self)
 	}
@@ -32,6 +33,28 @@ func Gather(t *netinfo.Topology) *Facts {
 		f.Forwarding = strings.TrimSpace(string(b))
 	}
 	return f
+}
+
+// publishedSockets returns the inodes of the host's sockets on published ports.
+func (f *Facts) publishedSockets() (inodes []uint64) {
+	type port struct {
+		protocol string
+		number   uint16
+	}
+	published := map[port]bool{}
+	for _, c := range f.Topology.Containers {
+		for _, p := range c.Ports {
+			if p.HostAddress.IsValid() {
+				published[port{p.Protocol, p.HostAddress.Port()}] = true
+			}
+		}
+	}
+	for _, l := range f.Sockets[f.Topology.Self].Listeners {
+		if published[port{l.Protocol, l.Address.Port()}] {
+			inodes = append(inodes, l.Inode)
+		}
+	}
+	return inodes
 }
 
 // routers returns natlens's own namespace and all others that pass on packets

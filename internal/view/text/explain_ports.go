@@ -138,8 +138,18 @@ func (e *explanation) proxy(p publishedPort) {
 		if l.Protocol != p.Protocol || l.Address.Port() != port {
 			continue
 		}
-		e.say("The host has a socket on that port, too: docker-proxy as a rule. It takes what NAT does not, such as connections "+
-			"from the host to 127.0.0.1:%d, and begins new ones from the host's own address.", port)
+		const takes = "It takes what NAT does not, such as connections from the host to 127.0.0.1:%d, and begins new ones from the host's own address."
+		switch holder := e.Holders[l.Inode]; holder {
+		case "":
+			e.say("The host has a socket on that port, too: docker-proxy as a rule. "+takes, port)
+		case "docker-proxy":
+			e.say("On the host docker-proxy listens on that port, too. "+takes, port)
+		case "dockerd":
+			e.say("The engine holds that port of the host with a socket of its own (dockerd), so that no other program takes it, " +
+				"but answers nobody there: it runs without docker-proxy, and NAT does all the work.")
+		default:
+			e.say("The host has a socket on that port, too. %s holds it.", e.Escape(holder))
+		}
 		e.checkAsRoot("ss -ln%cp sport = :%d", p.Protocol[0], port)
 		return
 	}

@@ -140,6 +140,26 @@ func TestExplainListeners(t *testing.T) {
 	}
 }
 
+// TestExplainHolders goes through who may hold a published port on the host.
+func TestExplainHolders(t *testing.T) {
+	for holder, want := range map[string]string{
+		"":                "docker-proxy as a rule. It takes what NAT does not",
+		"docker-proxy":    "On the host docker-proxy listens on that port, too. It takes what NAT does not",
+		"dockerd":         "answers nobody there: it runs without docker-proxy",
+		"root\x1b[0mless": "The host has a socket on that port, too. root",
+	} {
+		f := courseFacts()
+		l := listener("tcp", "0.0.0.0:8080")
+		l.Inode = 77
+		f.Sockets[f.Topology.Self] = explain.Sockets{Listeners: []netinfo.Listener{l}}
+		f.Holders = map[uint64]string{l.Inode: holder}
+		got := flat(narrow.Explain(f, find(t, f, "back")...))
+		if !strings.Contains(got, want) || strings.Contains(got, "\x1b") {
+			t.Errorf("%q: %q is not in\n%s", holder, want, got)
+		}
+	}
+}
+
 func TestExplainUnknownIsSaid(t *testing.T) {
 	f := courseFacts()
 	f.Rules, f.Sockets = nil, nil
