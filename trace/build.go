@@ -1,7 +1,6 @@
 package trace
 
 import (
-	"cmp"
 	"encoding/binary"
 	"net/netip"
 	"slices"
@@ -14,7 +13,8 @@ import (
 // build makes the record of an open journey as it stands. early says why it
 // could not wait for its end; empty when it could.
 func (c *Correlator) build(e *entry, early string) *Journey {
-	hops := c.inOrder(e.hops)
+	c.inOrder(e.hops)
+	hops := e.hops
 	first := &hops[0]
 	j := &Journey{
 		ID: e.id, Time: first.time, Protocol: first.h.Tuple.Protocol,
@@ -62,10 +62,14 @@ func (c *Correlator) build(e *entry, early string) *Journey {
 	return j
 }
 
-// inOrder sorts hops into the order in which the packet passed them.
-func (c *Correlator) inOrder(open []sighting) []sighting {
-	hops := slices.Clone(open)
-	slices.SortStableFunc(hops, func(a, b sighting) int { return cmp.Compare(a.time, b.time) })
+// inOrder sorts hops into the order in which the packet passed them. They are
+// few and all but sorted, and too large to be moved about without need.
+func (c *Correlator) inOrder(hops []sighting) {
+	for i := 1; i < len(hops); i++ {
+		for k := i; k > 0 && hops[k].time < hops[k-1].time; k-- {
+			hops[k], hops[k-1] = hops[k-1], hops[k]
+		}
+	}
 	// Stamps of one buffer are equal: there the topology tells the order.
 	for swapped := true; swapped; {
 		swapped = false
@@ -77,30 +81,33 @@ func (c *Correlator) inOrder(open []sighting) []sighting {
 			}
 		}
 	}
-	return hops
 }
 
 // parents finds for each hop the one it came from: the best fit, and of equal
-// fits the latest.
+// fits the latest. The result is valid until the next call.
 func (c *Correlator) parents(hops []sighting) []int {
-	from := make([]int, len(hops))
-	from[0] = -1
+	from := append(c.from[:0], -1)
 	for i := 1; i < len(hops); i++ {
-		best := fitNone
-		from[i] = i - 1
+		best, parent := fitNone, i-1
 		for k := i - 1; k >= 0; k-- {
 			if f := c.follows(&hops[k], &hops[i]); f > best {
-				best, from[i] = f, k
+				best, parent = f, k
+			}
+			// Only one with the same stamp can fit better than that.
+			if best >= fitDirect && (k == 0 || hops[k-1].time < hops[i].time) {
+				break
 			}
 		}
+		from = append(from, parent)
 	}
+	c.from = from
 	return from
 }
 
 func (c *Correlator) hop(hops []sighting, i, from int) Hop {
 	s := &hops[i]
 	h := Hop{
-		Time: s.time, Point: s.point, Interface: c.linkName(s.point), Namespace: s.space.name,
+		Time: s.time, Point: s.point, Interface: s.linkName(), Namespace: s.space.name,
 		Type: s.typ, Headers: s.h, Containers: s.space.containers, From: from,
 		SameStamp: from >= 0 && hops[from].time == s.time,
 	}

@@ -45,6 +45,7 @@ type Correlator struct {
 	lostRing  losses // packets, by rings
 	lostFlows losses // events, by connection tracking
 	forgotten map[netns.ID]int64
+	from      []int // see parents
 	counters  Counters
 }
 
@@ -277,9 +278,10 @@ func (c *Correlator) process(o *capture.Observation) {
 		return
 	}
 	p := o.Point()
+	at := c.hosts.at(p)
 	s := sighting{
 		time: o.Time, point: p, typ: o.Type, wire: o.WireLength, h: *h,
-		link: c.hosts.link(p), space: c.hosts.space(p.Namespace),
+		link: at.link, space: at.space,
 		flow: c.flowOf(p.Namespace, h, o.Time),
 	}
 	i, e, duplicate := c.find(o.Fingerprint, &s)
@@ -302,8 +304,9 @@ func (c *Correlator) seeARP(o *capture.Observation) {
 		return
 	}
 	p := o.Point()
-	c.sink.ARP(ARP{Time: o.Time, Point: p, Namespace: c.hosts.space(p.Namespace).name,
-		Interface: c.linkName(p), Headers: o.Headers})
+	at := c.hosts.at(p)
+	s := sighting{point: p, link: at.link}
+	c.sink.ARP(ARP{Time: o.Time, Point: p, Namespace: at.space.name, Interface: s.linkName(), Headers: o.Headers})
 }
 
 // open begins a journey.

@@ -2,6 +2,7 @@ package trace
 
 import (
 	"natlens/capture/packet"
+	"natlens/netinfo"
 	"natlens/netinfo/netfilter"
 	"natlens/netinfo/netns"
 )
@@ -46,6 +47,8 @@ type trackedFlow struct {
 	// destination.
 	rules [2]*Rule
 	kinds [2]string
+	// unruled is what found no rule for either.
+	unruled [2]question
 	// queries remembers the last journeys of the original direction, so that
 	// an answer finds its question.
 	queries [8]query
@@ -54,6 +57,13 @@ type trackedFlow struct {
 	// was more than one, which is answered can't be told any more: crossed.
 	unanswered int
 	crossed    bool
+}
+
+// question is what the answer to "which rule?" rests on, apart from the flow.
+type question struct {
+	rules    *netfilter.Ruleset
+	topology *netinfo.Topology
+	in, out  string
 }
 
 // forms are the tuples that packets of one direction can carry.

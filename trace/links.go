@@ -20,8 +20,9 @@ type link struct {
 	bridge bool
 	loop   bool
 	uplink bool
-	over   bool  // another link stands on top of this one (macvlan, VLAN)
-	gone   int64 // when it was first missing; 0 while it is there
+	over   bool   // another link stands on top of this one (macvlan, VLAN)
+	far    *space // at the other end of a veth; nil when that can't be seen
+	gone   int64  // when it was first missing; 0 while it is there
 }
 
 // space is a network namespace, likewise.
@@ -42,10 +43,19 @@ type hosts struct {
 	topology *netinfo.Topology
 	links    map[netinfo.LinkKey]*link
 	spaces   map[netns.ID]*space
+	// places remembers what a point is, until the next topology.
+	places map[capture.Point]place
+}
+
+// place is the link and the namespace of a point.
+type place struct {
+	link  *link // nil while no topology has told of it
+	space *space
 }
 
 func newHosts() hosts {
-	return hosts{topology: (&netinfo.Topology{}).Seal(), links: map[netinfo.LinkKey]*link{}, spaces: map[netns.ID]*space{}}
+	return hosts{topology: (&netinfo.Topology{}).Seal(), links: map[netinfo.LinkKey]*link{}, spaces: map[netns.ID]*space{},
+		places: map[capture.Point]place{}}
 }
 
 // keepGone is how long a link is remembered after it went: longer than any
@@ -56,6 +66,7 @@ const keepGone = 30e9
 // in place, never replaced.
 func (h *hosts) set(t *netinfo.Topology) {
 	h.topology = t
+	clear(h.places)
 	now := t.Time.UnixNano()
 	for _, l := range h.links {
 		l.over = false
@@ -91,6 +102,9 @@ func (h *hosts) set(t *netinfo.Topology) {
 		if under := h.links[l.parent]; under != nil && l.gone == 0 {
 			under.over = true
 		}
+		if far := h.spaces[l.peer.Namespace]; far != nil {
+			l.far = far
+		}
 	}
 }
 
@@ -100,7 +114,7 @@ func (h *hosts) setLink(nl *netinfo.Link, s *space) {
 		l = &link{key: nl.Key, ns: s}
 		h.links[nl.Key] = l
 	}
-	l.name, l.gone = nl.Name, 0
+	l.name, l.gone, l.far = nl.Name, 0, nil
 	l.bridge, l.loop, l.uplink = nl.Kind == "bridge", nl.Role == netinfo.RoleLoopback, nl.Role == netinfo.RoleUplink
 	l.master, l.parent, l.peer = netinfo.LinkKey{}, netinfo.LinkKey{}, netinfo.LinkKey{}
 	if nl.Master != nil {
@@ -130,6 +144,16 @@ func (h *hosts) link(p capture.Point) *link {
 	return h.links[netinfo.LinkKey{Namespace: p.Namespace, Index: p.Ifindex}]
 }
 
+// at returns what a point is.
+func (h *hosts) at(p capture.Point) place {
+	found, known := h.places[p]
+	if !known {
+		found = place{h.link(p), h.space(p.Namespace)}
+		h.places[p] = found
+	}
+	return found
+}
+
 // watched reports whether the namespace had a ring at that time.
 func (s *space) watched(at int64) bool {
 	return s != nil && s.since != 0 && at >= s.since && (s.until == 0 || at < s.until)
@@ -149,18 +173,18 @@ func (h *hosts) forgetTimes() {
 // farSide returns the namespace at the other end of a veth; nil when l is none
 // or its other end cannot be seen.
 func (h *hosts) farSide(l *link) *space {
-	if l == nil || l.peer.Namespace == 0 {
+	if l == nil {
 		return nil
 	}
-	return h.spaces[l.peer.Namespace]
+	return l.far
 }
 
-// linkName returns the name of a point's link, or "if7" while it is unknown.
-func (c *Correlator) linkName(p capture.Point) string {
-	if l := c.hosts.link(p); l != nil {
-		return l.name
+// linkName returns the name of a sighting's link, or "if7" while it is unknown.
+func (s *sighting) linkName() string {
+	if s.link != nil {
+		return s.link.name
 	}
-	return "if" + strconv.Itoa(int(p.Ifindex))
+	return "if" + strconv.Itoa(int(s.point.Ifindex))
 }
 
 // layer3 returns the name by which rules know a link: for the port of a bridge

@@ -118,11 +118,16 @@ func (c *Correlator) findRule(r flowRef, translated side, between [2]int, hops [
 		in, out = out, in
 	}
 	rules := c.rulesets[near.point.Namespace]
+	q := question{rules, c.hosts.topology, in, out}
+	if rules == nil || f.unruled[translated] == q {
+		return
+	}
+	f.unruled[translated] = q
 	p := netfilter.Packet{Tuple: f.forms[0].before, InLink: in, LocalAddress: near.space.has}
 	hook := netfilter.Prerouting
 	if near.space.has(f.Original.Source()) {
 		p.InLink, p.OutLink, hook = "", out, netfilter.Output
-	} else if rules != nil && !rules.SetsMarks() {
+	} else if !rules.SetsMarks() {
 		// A packet that comes in by a link carries no mark yet.
 		p.MarkKnown = true
 	}

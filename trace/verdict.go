@@ -2,6 +2,7 @@ package trace
 
 import (
 	"fmt"
+	"slices"
 
 	"natlens/capture"
 	"natlens/netinfo"
@@ -66,20 +67,11 @@ func (c *Correlator) goesOn(s *sighting) bool {
 
 // verdict says how the journey ended.
 func (c *Correlator) verdict(hops []sighting, from []int, early string) Verdict {
-	leaf := make([]bool, len(hops))
-	for i := range leaf {
-		leaf[i] = true
-	}
-	for _, f := range from {
-		if f >= 0 {
-			leaf[f] = false
-		}
-	}
 	best, ends := Verdict{Hop: -1}, 0
 	last := len(hops) - 1
 	for i := range hops {
-		if !leaf[i] {
-			continue
+		if slices.Contains(from[i+1:], i) {
+			continue // it went on from here
 		}
 		result, evidence := c.end(&hops[i])
 		if result == "" {
