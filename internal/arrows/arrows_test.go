@@ -23,6 +23,7 @@ const (
 // is not here may import none, and the test says so: new packages get their line.
 var may = map[string][]string{
 	"capture/packet": {},
+	"capture/pcapng": {"capture/packet"},
 	"capture":        {"capture/packet", "netinfo/netns"},
 
 	"netinfo/netns":     {},
