@@ -26,8 +26,13 @@ func (e *explanation) container(c *netinfo.Container) {
 		e.draw(e.path(e.stations(l)))
 	}
 	e.part("Its namespace")
-	e.say("%s has links, addresses, routes and ports of its own, in the network namespace %s. natlens knows it by: %s.",
-		name, n.ID, e.Escape(c.Proof))
+	if len(n.Containers) > 1 {
+		e.say("%s is in the network namespace %s, with links, addresses, routes and ports apart from the host's. natlens knows it by: %s.",
+			name, n.ID, e.Escape(c.Proof))
+	} else {
+		e.say("%s has links, addresses, routes and ports of its own, in the network namespace %s. natlens knows it by: %s.",
+			name, n.ID, e.Escape(c.Proof))
+	}
 	e.sharers(n, c)
 	e.check(e.cli()+" inspect -f '{{.State.Pid}}' %s", quote(name))
 	if c.PID > 0 {

@@ -129,9 +129,11 @@ func (e *explanation) natOut(name, source, uplink string) {
 	e.part("Out: the source changes")
 	e.say("%s has the address %s, which nobody outside this host knows a way to. So the host puts its own in its place when the packet leaves:", name, source)
 	becomes := e.symbols().becomes
+	const host = "the host"
+	width := max(Columns(name), Columns(host))
 	e.draw([]string{
-		e.Cut("  leaves "+name+" as      "+e.Paint(Before, source)+" "+e.symbols().arrow+" "+explain.Outside4.String(), e.Columns()),
-		e.Cut("  leaves the host as "+e.Paint(After, uplink)+" "+e.symbols().arrow+" "+explain.Outside4.String()+"   ("+
+		e.Cut("  leaves "+Pad(name, width)+" as "+e.Paint(Before, source)+" "+e.symbols().arrow+" "+explain.Outside4.String(), e.Columns()),
+		e.Cut("  leaves "+Pad(host, width)+" as "+e.Paint(After, uplink)+" "+e.symbols().arrow+" "+explain.Outside4.String()+"   ("+
 			e.Paint(Before, source)+" "+becomes+" "+e.Paint(After, uplink)+")", e.Columns()),
 	})
 }
