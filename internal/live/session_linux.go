@@ -1,5 +1,3 @@
-// Package live watches a running host: it puts rings, connection tracking,
-// rules and the host's topology together and feeds them to a correlator.
 package live
 
 import (
@@ -30,16 +28,6 @@ type Config struct {
 	RingBudget int
 	// OpenJourneys bounds the correlator; 0 means trace.DefaultOpen.
 	OpenJourneys int
-}
-
-// Record is one thing that was found: exactly one of the first four is set.
-type Record struct {
-	Journey *trace.Journey
-	ARP     *trace.ARP
-	Change  *netinfo.Change
-	// Warning is a sentence about what the watch can't see, or no longer.
-	Warning string
-	At      time.Time // of a Change or Warning: when it was noticed
 }
 
 // Session is one watch over a host. Open starts it, Run carries it out.
@@ -299,10 +287,4 @@ func (s *Session) Summary() Summary {
 	n := *s.counters.Load()
 	n.QueueDrops = s.queueDrops.Load()
 	return Summary{Counters: n, Duration: time.Since(s.started)}
-}
-
-// Summary is the account that a watch gives at its end.
-type Summary struct {
-	trace.Counters
-	Duration time.Duration
 }

@@ -20,7 +20,8 @@ type Own struct {
 }
 
 // OwnTraffic finds out which connections those are. sudo(8) clears
-// SSH_CONNECTION, so it is looked for in the parents of this process as well.
+// SSH_CONNECTION, so it is looked for in the parents of this process as well,
+// where there is a /proc to do so.
 func OwnTraffic() Own {
 	var o Own
 	if client, server, ok := parseSSH(sshConnection()); ok {
