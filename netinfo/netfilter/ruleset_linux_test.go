@@ -68,6 +68,7 @@ func readRules(t *testing.T, h *netns.Handle) *Ruleset {
 	if err != nil {
 		t.Fatal(err)
 	}
+	checkJSON(t, r)
 	return r
 }
 
