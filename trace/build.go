@@ -27,8 +27,12 @@ func (c *Correlator) build(e *entry, early string) *Journey {
 	}
 	from := c.parents(hops)
 	j.Hops = make([]Hop, len(hops))
+	pieces := partsOf(hops)
 	for i := range hops {
 		j.Hops[i] = c.hop(hops, i, from[i])
+		if pieces != nil {
+			j.Hops[i].Part = pieces[i]
+		}
 	}
 	main := c.mainFlow(hops)
 	if main.flow != nil {
@@ -71,7 +75,7 @@ func (c *Correlator) inOrder(hops []sighting) {
 		}
 	}
 	// Stamps of one buffer are equal: there the topology tells the order.
-	for swapped := true; swapped; {
+	for pass, swapped := 0, true; swapped && pass < len(hops); pass++ {
 		swapped = false
 		for i := 1; i < len(hops); i++ {
 			a, b := &hops[i-1], &hops[i]
@@ -89,6 +93,9 @@ func (c *Correlator) parents(hops []sighting) []int {
 	from := append(c.from[:0], -1)
 	for i := 1; i < len(hops); i++ {
 		best, parent := fitNone, i-1
+		if hops[i].extent.kind == extentFragment {
+			parent = -1 // the datagram begins with several
+		}
 		for k := i - 1; k >= 0; k-- {
 			if f := c.follows(&hops[k], &hops[i]); f > best {
 				best, parent = f, k
@@ -138,7 +145,7 @@ func (c *Correlator) endpoints(j *Journey, hops []sighting) {
 	if at := j.Verdict.Hop; at >= 0 {
 		last = &hops[at]
 	}
-	source, destination := first.h.Tuple, last.h.Tuple
+	source, destination := first.tuple, last.tuple
 	for _, t := range j.Translations {
 		if t.Between[0] < 0 {
 			source = t.Before
@@ -201,6 +208,9 @@ func (c *Correlator) name(e *Endpoint, s *sighting) {
 func (c *Correlator) relate(j *Journey, e *entry, main flowRef, first *sighting) {
 	if e.duplicateOf != 0 {
 		j.Related = append(j.Related, Relation{ID: e.duplicateOf, Why: "duplicate_of"})
+	}
+	if e.resends != 0 {
+		j.Related = append(j.Related, Relation{ID: e.resends, Why: "retransmission_of"})
 	}
 	if main.flow == nil {
 		return

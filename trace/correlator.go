@@ -40,6 +40,7 @@ type Correlator struct {
 
 	slab      slab
 	byPrint   map[uint64]chain
+	parts     parts
 	settling  [3]timers // by state: pending, terminal, shown
 	lastID    uint64
 	lostRing  losses // packets, by rings
@@ -86,6 +87,7 @@ func New(open int, sink Sink) *Correlator {
 		rulesets: map[netns.ID]*netfilter.Ruleset{},
 		slab:     slab{limit: open},
 		byPrint:  map[uint64]chain{},
+		parts:    newParts(),
 
 		forgotten: map[netns.ID]int64{},
 	}
@@ -245,6 +247,7 @@ func (c *Correlator) sweep() {
 			delete(c.forgotten, ns)
 		}
 	}
+	c.sweepParts()
 	c.lostRing.sweep(c.now)
 	c.lostFlows.sweep(c.now)
 }
@@ -282,15 +285,35 @@ func (c *Correlator) process(o *capture.Observation) {
 	s := sighting{
 		time: o.Time, point: p, typ: o.Type, wire: o.WireLength, h: *h,
 		link: at.link, space: at.space,
-		flow: c.flowOf(p.Namespace, h, o.Time),
+		flow: c.flowOf(p.Namespace, h, o.Time), tuple: h.Tuple, extent: extentOf(h),
 	}
 	i, e, duplicate := c.find(o.Fingerprint, &s)
+	var resends uint64
+	if e == nil {
+		var covered []handle
+		if covered, resends = c.findStream(&s); len(covered) > 0 {
+			for _, h := range covered {
+				c.join(h, c.live(h), &s)
+			}
+			return
+		}
+		i, e = c.findDatagram(&s)
+	}
 	if e == nil {
 		i, e = c.open(o)
-		e.duplicateOf = duplicate
+		e.duplicateOf, e.resends = duplicate, resends
+		c.remember(handle{i, e.generation}, &s)
 	}
-	e.hops = append(e.hops, s)
-	c.schedule(i, e)
+	c.join(handle{i, e.generation}, e, &s)
+}
+
+// join adds a sighting to a journey.
+func (c *Correlator) join(h handle, e *entry, s *sighting) {
+	e.hops = append(e.hops, *s)
+	if s.extent.kind == extentFragment {
+		c.remember(h, s)
+	}
+	c.schedule(h.index, e)
 }
 
 // isNeighbourDiscovery reports the ICMPv6 messages of RFC 4861 that do for IPv6

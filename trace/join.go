@@ -59,7 +59,10 @@ func (c *Correlator) fits(e *entry, s *sighting) (best fit, used bool) {
 	for k := range e.hops {
 		h := &e.hops[k]
 		if h.point == s.point {
-			return fitNone, true
+			if h.extent.meets(s.extent) {
+				return fitNone, true
+			}
+			continue
 		}
 		best = max(best, c.either(h, s))
 	}
@@ -80,7 +83,10 @@ func (c *Correlator) either(a, b *sighting) fit {
 
 // follows says how well b can be the next sighting after a.
 func (c *Correlator) follows(a, b *sighting) fit {
-	equal := a.h.Tuple == b.h.Tuple && a.h.Quoted == b.h.Quoted
+	if !a.extent.meets(b.extent) {
+		return fitNone
+	}
+	equal := a.tuple == b.tuple && a.h.Quoted == b.h.Quoted
 	if a.point.Namespace != b.point.Namespace {
 		return c.crosses(a, b, equal)
 	}
@@ -172,7 +178,7 @@ func (c *Correlator) crosses(a, b *sighting, equal bool) fit {
 // keepsOneSide reports whether b can be a with one side translated: protocol
 // and one address stay. It keeps a question and its echo apart.
 func keepsOneSide(a, b *sighting) bool {
-	s, t := a.h.Tuple, b.h.Tuple
+	s, t := a.tuple, b.tuple
 	return s.Protocol == t.Protocol && s.Is4() == t.Is4() &&
 		(s.Source() == t.Source() || s.Destination() == t.Destination())
 }

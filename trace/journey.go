@@ -87,6 +87,8 @@ type Hop struct {
 	PeerContainers []string
 	// From is the index of the hop it came from; -1 for the first.
 	From int
+	// Part is set where this hop saw a piece of the datagram.
+	Part *Part
 	// SameStamp: the kernel gave this hop and the one it came from one and
 	// the same time, so they are one buffer in its memory.
 	SameStamp bool

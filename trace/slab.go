@@ -15,6 +15,9 @@ type sighting struct {
 	space *space
 	flow  flowRef
 	h     packet.Headers
+	// tuple is that of h; for a later fragment, its first one's.
+	tuple  packet.Tuple
+	extent extent
 }
 
 // maxData is how much of a packet's bytes an open journey keeps.
@@ -32,7 +35,8 @@ type entry struct {
 	deadline    int64 // watermark time at which it is settled or let go
 	shownAs     uint64
 	duplicateOf uint64
-	inferred    bool // a hop was joined without a flow
+	resends     uint64 // the journey whose data this one sends again
+	inferred    bool   // a hop was joined without a flow
 	linkType    packet.LinkType
 	data        []byte
 }

@@ -22,23 +22,29 @@ const (
 func (c *Correlator) translate(j *Journey, hops []sighting, from []int) {
 	first := &hops[0]
 	if r := first.flow; r.flow != nil && !r.about && first.point.Direction == capture.Out {
-		c.change(j, hops, [2]int{-1, 0}, r.flow.direction(r.reply).before, first.h.Tuple, r)
+		c.change(j, hops, [2]int{-1, 0}, r.flow.direction(r.reply).before, first.tuple, r)
 	}
 	for i := 1; i < len(hops); i++ {
-		a, b := &hops[from[i]], &hops[i]
-		if a.point.Namespace != b.point.Namespace || a.h.Tuple == b.h.Tuple {
+		if from[i] < 0 {
 			continue
+		}
+		a, b := &hops[from[i]], &hops[i]
+		if a.point.Namespace != b.point.Namespace || a.tuple == b.tuple {
+			continue
+		}
+		if p := j.Hops[i].Part; p != nil && p.Index > 0 {
+			continue // said of the first piece
 		}
 		r := a.flow
 		if r.flow == nil {
 			r = b.flow
 		}
-		c.change(j, hops, [2]int{from[i], i}, a.h.Tuple, b.h.Tuple, r)
+		c.change(j, hops, [2]int{from[i], i}, a.tuple, b.tuple, r)
 	}
 	if at := j.Verdict.Hop; at >= 0 && j.Verdict.Result == Delivered {
 		last := &hops[at]
 		if r := last.flow; r.flow != nil && !r.about {
-			c.change(j, hops, [2]int{at, -1}, last.h.Tuple, r.flow.direction(r.reply).after, r)
+			c.change(j, hops, [2]int{at, -1}, last.tuple, r.flow.direction(r.reply).after, r)
 		}
 	}
 }

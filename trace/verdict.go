@@ -67,7 +67,7 @@ func (c *Correlator) goesOn(s *sighting) bool {
 
 // verdict says how the journey ended.
 func (c *Correlator) verdict(hops []sighting, from []int, early string) Verdict {
-	best, ends := Verdict{Hop: -1}, 0
+	best, ends := Verdict{Hop: -1}, map[capture.Point]bool{}
 	last := len(hops) - 1
 	for i := range hops {
 		if slices.Contains(from[i+1:], i) {
@@ -77,7 +77,7 @@ func (c *Correlator) verdict(hops []sighting, from []int, early string) Verdict 
 		if result == "" {
 			continue
 		}
-		ends++
+		ends[hops[i].point] = true
 		// To whom a packet is addressed counts for more than where else a
 		// bridge sent it.
 		if best.Result == "" || hops[i].typ == capture.Host {
@@ -85,8 +85,8 @@ func (c *Correlator) verdict(hops []sighting, from []int, early string) Verdict 
 		}
 	}
 	if best.Result != "" {
-		if ends > 1 && hops[best.Hop].typ != capture.Host {
-			return Verdict{Result: Flooded, Hop: -1, Evidence: ByTap, Reason: fmt.Sprintf("to %d places", ends)}
+		if len(ends) > 1 && hops[best.Hop].typ != capture.Host {
+			return Verdict{Result: Flooded, Hop: -1, Evidence: ByTap, Reason: fmt.Sprintf("to %d places", len(ends))}
 		}
 		return best
 	}

@@ -1,0 +1,326 @@
+package trace
+
+import (
+	"slices"
+
+	"natlens/capture/packet"
+)
+
+// A datagram need not be one packet everywhere. It travels in fragments and is
+// whole where somebody reassembles it (RFC 791, RFC 8200); a segment larger than
+// the link is cut just before it is sent, and segments are merged as they come
+// in (Documentation/networking/segmentation-offloads.rst). One journey holds all
+// of it: its pieces are hops that cover a part.
+
+// extent is the part of a datagram that a sighting covers: bytes behind the IP
+// header for fragments, sequence numbers for TCP data, and all otherwise.
+type extent struct {
+	kind       extentKind
+	begin, end uint32
+}
+
+type extentKind uint8
+
+const (
+	extentAll extentKind = iota
+	extentFragment
+	extentStream
+)
+
+// extentOf reads the extent from the headers.
+func extentOf(h *packet.Headers) extent {
+	switch {
+	case h.Layers.Has(packet.LayerFragment):
+		begin := uint32(h.FragmentOffset)
+		size := h.PayloadLength
+		if h.TransportOffset != 0 && h.FragmentOffset == 0 {
+			size += uint32(h.PayloadOffset - h.TransportOffset)
+		}
+		return extent{extentFragment, begin, begin + size}
+	case h.Layers.Has(packet.LayerTCP) && h.PayloadLength > 0:
+		return extent{extentStream, h.TCPSeq, h.TCPSeq + h.PayloadLength}
+	}
+	return extent{}
+}
+
+// meets reports whether two extents have bytes in common.
+func (x extent) meets(y extent) bool {
+	if x.kind != y.kind || x.kind == extentAll {
+		return true // one of them is the whole
+	}
+	return before(y.begin, x.end) && before(x.begin, y.end)
+}
+
+// pieceKey names a fragmented datagram at one place: the identification is its
+// sender's, who may be any router that fragmented it again.
+type pieceKey struct {
+	protocol packet.Protocol
+	id       uint32
+}
+
+// handle is an entry that may have been reused since.
+type handle struct {
+	index      int32
+	generation uint32
+}
+
+// stream remembers the last journeys with data of one direction of a
+// connection, to find those that a piece or a merged segment covers.
+type stream struct {
+	recent [32]handle
+	next   int
+	used   int64
+}
+
+// keepStream is how long a stream is remembered after its last data.
+const keepStream = 5e9
+
+// parts finds the journeys of datagrams that are not whole everywhere.
+type parts struct {
+	datagrams map[pieceKey][]handle
+	streams   map[packet.Tuple]*stream
+}
+
+func newParts() parts {
+	return parts{datagrams: map[pieceKey][]handle{}, streams: map[packet.Tuple]*stream{}}
+}
+
+// live returns the entry of a handle, or nil when it has been let go.
+func (c *Correlator) live(h handle) *entry {
+	if e := c.slab.at(h.index); e.generation == h.generation && e.state != stateFree {
+		return e
+	}
+	return nil
+}
+
+// findDatagram returns the journey of a fragment, or of a packet that may have
+// been reassembled from fragments. A piece whose sibling was seen at the same
+// point belongs with it; it has no ports, so it takes its sibling's tuple and
+// flow.
+func (c *Correlator) findDatagram(s *sighting) (best int32, found *entry) {
+	fragment := s.extent.kind == extentFragment
+	if !fragment && len(c.parts.datagrams) == 0 {
+		return 0, nil
+	}
+	bestFit := fitNone
+	try := func(h handle) {
+		e := c.live(h)
+		if e == nil {
+			return
+		}
+		if fragment {
+			if sibling := e.sibling(s); sibling != nil {
+				s.tuple, s.flow = sibling.tuple, sibling.flow
+				bestFit, best, found = fitStamp, h.index, e
+				return
+			}
+		}
+		if f, used := c.fits(e, s); !used && f > bestFit {
+			bestFit, best, found = f, h.index, e
+		}
+	}
+	switch {
+	case fragment:
+		for _, h := range c.parts.datagrams[pieceKey{s.h.Tuple.Protocol, s.h.FragmentID}] {
+			try(h)
+		}
+	case s.h.Layers.Has(packet.LayerIPv4):
+		for _, h := range c.parts.datagrams[pieceKey{s.h.Tuple.Protocol, uint32(s.h.IPID)}] {
+			try(h)
+		}
+	default:
+		// A whole IPv6 packet has no identification: its length must be that
+		// of the pieces together.
+		for key, handles := range c.parts.datagrams {
+			for _, h := range handles {
+				if e := c.live(h); e != nil && key.protocol == s.h.Tuple.Protocol && e.reassembled() == wholeLength(&s.h) {
+					try(h)
+				}
+			}
+		}
+	}
+	return best, found
+}
+
+// reassembled returns how many bytes the pieces at one point make together,
+// which is known once the last one was seen; 0 before.
+func (e *entry) reassembled() uint32 {
+	for i := range e.hops {
+		if h := &e.hops[i]; h.extent.kind == extentFragment && !h.h.MoreFragments {
+			return h.extent.end
+		}
+	}
+	return 0
+}
+
+// wholeLength is what the fragments of the packet would make together.
+func wholeLength(h *packet.Headers) uint32 {
+	if h.TransportOffset == 0 {
+		return h.PayloadLength
+	}
+	return uint32(h.PayloadOffset-h.TransportOffset) + h.PayloadLength
+}
+
+// sibling returns another piece of the datagram at the sighting's point.
+func (e *entry) sibling(s *sighting) *sighting {
+	for i := range e.hops {
+		h := &e.hops[i]
+		if h.point != s.point || h.h.FragmentID != s.h.FragmentID || !h.h.Layers.Has(packet.LayerFragment) {
+			continue
+		}
+		if h.h.Tuple.Source() == s.h.Tuple.Source() && h.h.Tuple.Destination() == s.h.Tuple.Destination() && !h.extent.meets(s.extent) {
+			return h
+		}
+	}
+	return nil
+}
+
+// findStream returns the journeys whose data a TCP segment covers in part: the
+// larger one that it was cut from, or the smaller ones that were merged. Where
+// there is none, resends is a journey that began at the same point with the same
+// data.
+func (c *Correlator) findStream(s *sighting) (found []handle, resends uint64) {
+	if s.extent.kind != extentStream {
+		return nil, 0
+	}
+	keys := [2]packet.Tuple{streamKey(s), s.tuple}
+	for i, key := range keys {
+		if i > 0 && key == keys[0] {
+			break
+		}
+		st := c.parts.streams[key]
+		if st == nil {
+			continue
+		}
+		for _, h := range st.recent {
+			e := c.live(h)
+			if e == nil || !e.hops[0].extent.meets(s.extent) {
+				continue
+			}
+			f, used := c.fits(e, s)
+			switch {
+			case !used && f > fitGuess:
+				found = append(found, h)
+			case used && e.hops[0].point == s.point && e.hops[0].extent.begin == s.extent.begin && e.hops[0].h.TCPFlags&^packet.PSH == s.h.TCPFlags&^packet.PSH:
+				resends = e.id
+			}
+		}
+	}
+	return found, resends
+}
+
+// streamKey is the connection's tuple before translation, where that is known.
+func streamKey(s *sighting) packet.Tuple {
+	if s.flow.flow != nil {
+		return s.flow.flow.direction(s.flow.reply).before
+	}
+	return s.tuple
+}
+
+// remember makes a journey findable by its parts.
+func (c *Correlator) remember(h handle, s *sighting) {
+	switch {
+	case s.extent.kind == extentFragment:
+		c.rememberDatagram(pieceKey{s.h.Tuple.Protocol, s.h.FragmentID}, h)
+		return
+	case mayBeFragmented(&s.h):
+		c.rememberDatagram(pieceKey{s.h.Tuple.Protocol, uint32(s.h.IPID)}, h)
+	}
+	if s.extent.kind == extentStream {
+		key := streamKey(s)
+		st := c.parts.streams[key]
+		if st == nil {
+			st = &stream{}
+			c.parts.streams[key] = st
+		}
+		st.recent[st.next%len(st.recent)] = h
+		st.next++
+		st.used = s.time
+	}
+}
+
+func (c *Correlator) rememberDatagram(key pieceKey, h handle) {
+	if !slices.Contains(c.parts.datagrams[key], h) {
+		c.parts.datagrams[key] = append(c.parts.datagrams[key], h)
+	}
+}
+
+// mayBeFragmented reports whether a router with a smaller link ahead would cut
+// the packet: it is large and allows it. Most senders forbid it.
+func mayBeFragmented(h *packet.Headers) bool {
+	const everyLinkTakes = 576 // RFC 791, section 3.1
+	return h.Layers.Has(packet.LayerIPv4) && !h.DF && h.IPID != 0 && h.Length > everyLinkTakes
+}
+
+// sweepParts forgets datagrams whose journeys are gone, and idle streams.
+func (c *Correlator) sweepParts() {
+	for key, handles := range c.parts.datagrams {
+		kept := handles[:0]
+		for _, h := range handles {
+			if c.live(h) != nil {
+				kept = append(kept, h)
+			}
+		}
+		if len(kept) == 0 {
+			delete(c.parts.datagrams, key)
+		} else {
+			c.parts.datagrams[key] = kept
+		}
+	}
+	for key, st := range c.parts.streams {
+		if st.used < c.now-keepStream {
+			delete(c.parts.streams, key)
+		}
+	}
+}
+
+// Part says which part of a datagram a hop saw.
+type Part struct {
+	Index  int    // counted from 0 in the order of the bytes
+	Of     int    // pieces of the datagram at this point
+	Offset uint32 // of its first byte, from the datagram's
+}
+
+// partsOf numbers the pieces at each point of a journey; nil where a hop saw all
+// of the datagram.
+func partsOf(hops []sighting) []*Part {
+	var all []*Part
+	for i := range hops {
+		s := &hops[i]
+		if s.extent.kind == extentAll {
+			continue
+		}
+		p := Part{}
+		least, most := s.extent.begin, s.extent.end
+		for k := range hops {
+			o := &hops[k]
+			if o.extent.kind != s.extent.kind {
+				continue
+			}
+			if before(o.extent.begin, least) {
+				least = o.extent.begin
+			}
+			if before(most, o.extent.end) {
+				most = o.extent.end
+			}
+			if o.point == s.point {
+				p.Of++
+				if before(o.extent.begin, s.extent.begin) {
+					p.Index++
+				}
+			}
+		}
+		if s.extent.begin == least && s.extent.end == most {
+			continue
+		}
+		if all == nil {
+			all = make([]*Part, len(hops))
+		}
+		p.Offset = s.extent.begin - least
+		all[i] = &p
+	}
+	return all
+}
+
+// before compares sequence numbers, which wrap (RFC 9293, section 3.4).
+func before(a, b uint32) bool { return int32(a-b) < 0 }
