@@ -9,27 +9,27 @@ import (
 )
 
 type hop struct {
-	Time           string    `json:"time"`
-	Namespace      string    `json:"namespace,omitempty"`
-	NamespaceInode uint64    `json:"namespace_inode,omitempty"`
-	Interface      string    `json:"interface,omitempty"`
-	Ifindex        int32     `json:"ifindex"`
-	Direction      string    `json:"direction"`
-	PacketType     string    `json:"packet_type"`
-	Containers     []string  `json:"containers"`
-	PeerContainers []string  `json:"peer_containers"`
-	Source         *end      `json:"source,omitempty"`
-	Destination    *end      `json:"destination,omitempty"`
-	IPID           *uint16   `json:"ip_id,omitempty"`
-	ICMP           *icmp     `json:"icmp,omitempty"`
-	TCP            *tcp      `json:"tcp,omitempty"`
-	TTL            *uint8    `json:"ttl,omitempty"`
-	Length         *uint32   `json:"length,omitempty"`
-	MAC            *macs     `json:"mac,omitempty"`
-	From           *index    `json:"from,omitempty"`
-	SameStamp      bool      `json:"same_stamp,omitempty"`
-	Part           *fragment `json:"part,omitempty"`
-	Quoted         *tuple    `json:"quoted,omitempty"`
+	Time           string   `json:"time"`
+	Namespace      string   `json:"namespace,omitempty"`
+	NamespaceInode uint64   `json:"namespace_inode,omitempty"`
+	Interface      string   `json:"interface,omitempty"`
+	Ifindex        int32    `json:"ifindex"`
+	Direction      string   `json:"direction"`
+	PacketType     string   `json:"packet_type"`
+	Containers     []string `json:"containers"`
+	PeerContainers []string `json:"peer_containers"`
+	Source         *end     `json:"source,omitempty"`
+	Destination    *end     `json:"destination,omitempty"`
+	IPID           *uint16  `json:"ip_id,omitempty"`
+	ICMP           *icmp    `json:"icmp,omitempty"`
+	TCP            *tcp     `json:"tcp,omitempty"`
+	TTL            *uint8   `json:"ttl,omitempty"`
+	Length         *uint32  `json:"length,omitempty"`
+	MAC            *macs    `json:"mac,omitempty"`
+	From           *index   `json:"from,omitempty"`
+	SameStamp      bool     `json:"same_stamp,omitempty"`
+	Part           *part    `json:"part,omitempty"`
+	Quoted         *tuple   `json:"quoted,omitempty"`
 }
 
 type icmp struct {
@@ -50,9 +50,10 @@ type macs struct {
 	Destination string `json:"destination"`
 }
 
-type fragment struct {
-	Offset uint16 `json:"offset"`
-	More   bool   `json:"more"`
+type part struct {
+	Index  int    `json:"index"`
+	Of     int    `json:"of"`
+	Offset uint32 `json:"offset"`
 }
 
 func newHop(h *trace.Hop, i int) hop {
@@ -65,6 +66,9 @@ func newHop(h *trace.Hop, i int) hop {
 	if h.From != i-1 {
 		from := index(h.From)
 		x.From = &from
+	}
+	if p := h.Part; p != nil {
+		x.Part = &part{Index: p.Index, Of: p.Of, Offset: p.Offset}
 	}
 	x.headers(&h.Headers)
 	return x
@@ -92,9 +96,6 @@ func (x *hop) headers(h *packet.Headers) {
 	}
 	if h.Layers.Has(packet.LayerTCP) {
 		x.TCP = &tcp{Seq: h.TCPSeq, Ack: h.TCPAck, Flags: flagWords(h.TCPFlags)}
-	}
-	if h.Layers.Has(packet.LayerFragment) {
-		x.Part = &fragment{Offset: h.FragmentOffset, More: h.MoreFragments}
 	}
 	if h.Layers.Has(packet.LayerQuoted) {
 		x.Quoted = newTuple(h.Quoted)

@@ -188,12 +188,13 @@ func TestFragmentsAndQuotes(t *testing.T) {
 	j := viewtest.PingOut(1, 1)
 	inner := j.Hops[0].Headers.Tuple
 	h := &j.Hops[0].Headers
-	h.Layers |= packet.LayerFragment | packet.LayerQuoted
-	h.FragmentOffset, h.MoreFragments, h.Quoted = 1480, true, inner
+	h.Layers |= packet.LayerQuoted
+	h.Quoted = inner
+	j.Hops[0].Part = &trace.Part{Index: 1, Of: 3, Offset: 1480}
 	h.ICMPType = 3 // no echo, so neither id nor sequence number
 	m := decoded(t, encode(t, func() ([]byte, error) { return Journey(j) }))
 	hop := m["hops"].([]any)[0].(map[string]any)
-	if got, want := hop["part"], (map[string]any{"offset": 1480.0, "more": true}); !cmp.Equal(got, any(want)) {
+	if got, want := hop["part"], (map[string]any{"index": 1.0, "of": 3.0, "offset": 1480.0}); !cmp.Equal(got, any(want)) {
 		t.Errorf("part = %v, want %v", got, want)
 	}
 	if got, want := hop["icmp"], (map[string]any{"type": 3.0, "code": 0.0}); !cmp.Equal(got, any(want)) {

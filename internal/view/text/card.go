@@ -22,8 +22,12 @@ func (st Style) Card(d Detail, j *trace.Journey) string {
 	c.measure()
 	c.translationsAt(-1)
 	for i := range j.Hops {
+		if !c.Verbose && laterPiece(&j.Hops[i]) {
+			continue
+		}
 		c.translationsAt(i)
 		c.hop(i)
+		c.shownLast = i
 		c.translationsAfter(i)
 	}
 	c.rules()
@@ -38,6 +42,8 @@ type card struct {
 	Detail
 	j     *trace.Journey
 	lines []string
+
+	shownLast int // the hop of the line before
 
 	// widths of the hops' columns
 	namespace, iface, addresses int
@@ -71,14 +77,6 @@ func (c *card) header() {
 
 // hang is the indentation of a header's later lines.
 const hang = 4
-
-// length returns the bytes of the IP packet at the first hop.
-func length(j *trace.Journey) uint32 {
-	if len(j.Hops) == 0 {
-		return 0
-	}
-	return j.Hops[0].Headers.Length
-}
 
 // measure finds how wide the columns of the hops are. Where addresses are so
 // long that they get lines of their own they are not aligned.
@@ -116,14 +114,14 @@ func (c *card) hop(i int) {
 	if h.Headers.IsIP() && (previous == nil || previous.Headers.TTL != h.Headers.TTL) {
 		pieces = append(pieces, piece{gap: 2, text: "ttl " + strconv.Itoa(int(h.Headers.TTL))})
 	}
-	if previous != nil && h.From != i-1 {
+	if previous != nil && h.From != i-1 && previous.Point != c.j.Hops[c.shownLast].Point {
 		pieces = append(pieces, piece{gap: 2, text: "from " + c.link(previous)})
 	}
 	if c.unusual(h) {
 		pieces = append(pieces, piece{gap: 2, text: h.Type.String()})
 	}
-	if f := fragment(&h.Headers); f != "" {
-		pieces = append(pieces, piece{gap: 2, text: f})
+	if p := c.part(h); p != "" {
+		pieces = append(pieces, piece{gap: 2, text: p})
 	}
 	if c.MACs && h.Headers.Layers.Has(packet.LayerEthernet) {
 		pieces = append(pieces, c.between(2, mac(h.Headers.SourceMAC), mac(h.Headers.DestinationMAC), Dim, Dim, hopHang)...)
@@ -159,17 +157,6 @@ func (c *card) unusual(h *trace.Hop) bool {
 		return len(h.PeerContainers) == 0 && l != nil && l.Master == nil && l.Peer == nil
 	}
 	return true
-}
-
-func fragment(h *packet.Headers) string {
-	if !h.Layers.Has(packet.LayerFragment) {
-		return ""
-	}
-	s := "fragment at " + strconv.Itoa(int(h.FragmentOffset))
-	if !h.MoreFragments {
-		s = "last " + s
-	}
-	return s
 }
 
 func mac(m [6]byte) string { return net.HardwareAddr(m[:]).String() }

@@ -14,6 +14,9 @@ func (st Style) info(j *trace.Journey) string {
 		return j.Protocol.String()
 	}
 	s := st.Escape(packet.Info(j.LinkType, j.Data))
+	if inPieces(j) {
+		s, _, _ = strings.Cut(s, ", fragment at ") // one journey holds them all
+	}
 	if j.Protocol == packet.UDP {
 		return strings.TrimSpace("UDP " + s) // flags and types name the others
 	}

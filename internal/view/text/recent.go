@@ -32,10 +32,15 @@ func pathOf(j *trace.Journey) path {
 	word(string(j.Direction))
 	for i := range j.Hops {
 		hop := &j.Hops[i]
+		if laterPiece(hop) {
+			continue // however many there are, they go one way
+		}
 		number(int64(hop.Point.Namespace))
 		number(int64(hop.Point.Ifindex))
 		number(int64(hop.Point.Direction))
-		number(int64(hop.From))
+		if from := hopAt(j, hop.From); from != nil && hop.From < i {
+			number(int64(from.Point.Ifindex))
+		}
 		if hop.Headers.IsEcho() {
 			number(int64(hop.Headers.ICMPID)) // each ping is a flow of its own
 			number(int64(hop.Headers.ICMPType))

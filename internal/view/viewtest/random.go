@@ -36,6 +36,7 @@ func Random(r *rand.Rand) *trace.Journey {
 			Point:     capture.Point{Namespace: hostNS + netns.ID(r.IntN(5)), Ifindex: int32(r.IntN(16)), Direction: capture.Direction(r.IntN(2))},
 			Interface: word(r), Namespace: pick(r, "host", word(r)), Type: capture.PacketType(r.IntN(6)), Headers: headers(r),
 			Containers: words(r), PeerContainers: words(r), From: pick(r, i-1, r.IntN(8)-1), SameStamp: r.IntN(3) == 0,
+			Part: pick(r, nil, nil, &trace.Part{Index: r.IntN(3), Of: 1 + r.IntN(50), Offset: r.Uint32()}),
 		})
 	}
 	for range r.IntN(4) {
