@@ -105,11 +105,25 @@ func networkProgram(loadEtherType bpf.Instruction, header uint32, protocols []pa
 }
 
 // oneOf accepts when the register holds one of the protocols, else rejects.
+// Whichever is the shorter list stands in the program.
 func oneOf(protocols []packet.Protocol, accept bpf.RetConstant) []bpf.Instruction {
-	set := slices.Compact(slices.Sorted(slices.Values(protocols)))
-	p := make([]bpf.Instruction, 0, 2*len(set)+1)
-	for _, proto := range set {
-		p = append(p, bpf.JumpIf{Cond: bpf.JumpEqual, Val: uint32(proto), SkipFalse: 1}, accept)
+	var wanted [256]bool
+	count := 0
+	for _, p := range protocols {
+		if !wanted[p] {
+			wanted[p] = true
+			count++
+		}
 	}
-	return append(p, bpf.RetConstant{Val: 0})
+	listed, hit, miss := true, accept, bpf.RetConstant{Val: 0}
+	if count > len(wanted)/2 {
+		listed, hit, miss = false, miss, hit
+	}
+	var program []bpf.Instruction
+	for p := range wanted {
+		if wanted[p] == listed {
+			program = append(program, bpf.JumpIf{Cond: bpf.JumpEqual, Val: uint32(p), SkipFalse: 1}, hit)
+		}
+	}
+	return append(program, miss)
 }

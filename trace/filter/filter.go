@@ -1,14 +1,24 @@
 // Package filter is the language in which a person says which journeys to see.
 //
 // It is the part of pcap-filter(7) that is about IP, with the same meaning, and
-// a word for containers:
+// words for what only a journey has. docs/filters.md explains it.
 //
-//	icmp  icmp6  tcp  udp  sctp  ip  ip6
+//	icmp  icmp6  tcp  udp  sctp  igmp  igrp  pim  ah  esp  vrrp  carp  ip  ip6
+//	[ip|ip6] proto NUMBER|NAME
 //	[ip|ip6] [src|dst] host ADDRESS
 //	[ip|ip6] [src|dst] net ADDRESS[/LENGTH]   also net 10.1, net A mask M
 //	[tcp|udp|sctp] [src|dst] port NUMBER|SERVICE
 //	[tcp|udp|sctp] [src|dst] portrange FROM-TO
+//	less LENGTH  greater LENGTH
+//	EXPR RELATION EXPR                        of len, numbers, HEADER[OFFSET:SIZE]
+//	ether [src|dst|host] MAC  ether proto ip|ip6
+//	broadcast  multicast  ip multicast  ip6 multicast  vlan [ID]
+//	inbound  outbound
 //	[src|dst] container NAME
+//	[src|dst] network NAME
+//	link LINK|NAMESPACE:LINK
+//	nat [snat|dnat|redirect|masquerade|netmap]
+//	verdict RESULT  flow ID
 //	NAME|ADDRESS
 //	not X, ! X    X and Y, X && Y    X or Y, X || Y    ( X )
 //
@@ -20,13 +30,13 @@
 // every host.
 //
 // Other than there, a word by itself is a container's name, and an address only
-// when no container is called so; names are never looked up as host names.
+// when no container is called so; names are never looked up as host names. tcp[…]
+// is about IPv6, too, and vlan leaves the meaning of what follows as it is. Words
+// of pcap-filter(7) that mean nothing on journeys are refused, never taken for
+// names.
 package filter
 
 import (
-	"net/netip"
-	"slices"
-
 	"natlens/capture/packet"
 	"natlens/trace"
 )
@@ -35,57 +45,45 @@ import (
 // Filter and a nil one pick every journey.
 type Filter struct {
 	root node
+	// negations are all in the expression, inner ones first. Each is judged
+	// once for a journey: judged where it stands, at every place anew, nested
+	// ones would cost a power of the hops.
+	negations []negation
 }
 
-// Match reports whether the filter picks j: whether its whole expression is true
-// of the packet as any hop saw it. Translation is no obstacle: a hop that knows
-// the address before is enough, or, where no tap saw that side of a translation,
-// what connection tracking says the packet looked like there. By the same rule
-// "not host A" picks a journey on which some hop does not show A. A journey
-// without hops is judged by its endpoints.
+// Match reports whether the filter picks j: whether its expression is true of the
+// packet as it was at any one place. The places are the hops and, where no tap
+// saw a side of a translation, what connection tracking says the packet looked
+// like there; a journey without hops is judged by its endpoints. So translation
+// is no obstacle: the place that knows the address before is enough, and
+// "src host A and dst port 80" asks one place for both.
 //
-// "container" is a property of the journey rather than of a hop: the packet was
-// seen in that container's namespace or at the host's end of its veth, or begins
-// or ends there.
+// "not X" is true when X is true at no place. It leaves out a packet that shows
+// X anywhere: "not port 22" leaves out what comes in for port 2222 and is
+// translated to 22.
+//
+// What is known of the whole journey (container, network by its ends, nat,
+// verdict, flow) is true at all its places or at none.
+//
+// Match does not allocate for expressions with at most 64 negations.
 func (f *Filter) Match(j *trace.Journey) bool {
 	if f == nil || f.root == nil {
 		return true
 	}
-	s := sighting{journey: j, protocol: j.Protocol}
-	for i := range j.Hops {
-		h := &j.Hops[i].Headers
-		const withPorts = packet.LayerTCP | packet.LayerUDP | packet.LayerSCTP
-		s.set(h.Tuple, h.Layers&withPorts != 0)
-		if f.root.match(&s) {
-			return true
+	known := newTruths(len(f.negations))
+	for i, n := range f.negations {
+		if !somewhere(n.of, j, known) {
+			known.set(i)
 		}
 	}
-	for i := range j.Translations {
-		t := &j.Translations[i]
-		for side, tuple := range [...]packet.Tuple{t.Before, t.After} {
-			if t.Between[side] >= 0 || !tuple.Valid() {
-				continue
-			}
-			s.set(tuple, tuple.HasPorts())
-			if f.root.match(&s) {
-				return true
-			}
-		}
-	}
-	if len(j.Hops) > 0 {
-		return false
-	}
-	s.protocol = j.Protocol
-	s.source, s.destination = j.From.IP.Unmap(), j.To.IP.Unmap()
-	s.sourcePort, s.destinationPort = j.From.Port, j.To.Port
-	s.ports = s.sourcePort != 0 || s.destinationPort != 0
-	return f.root.match(&s)
+	return somewhere(f.root, j, known)
 }
 
 // Protocols returns the IP protocols of the packets that can make the filter
 // pick a journey, in ascending order: a capture that takes only these misses
-// nothing, whatever is translated on the way. It is nil when any protocol can,
-// and empty but not nil when none can.
+// nothing, whatever is translated on the way, because translation leaves the
+// protocol as it is. It is nil when any protocol can, and empty but not nil when
+// none can.
 func (f *Filter) Protocols() []packet.Protocol {
 	if f == nil || f.root == nil {
 		return nil
@@ -100,45 +98,4 @@ func (f *Filter) String() string {
 		return ""
 	}
 	return f.root.String()
-}
-
-// sighting is the packet as it was at one place.
-type sighting struct {
-	journey                     *trace.Journey
-	protocol                    packet.Protocol
-	source, destination         netip.Addr
-	ports                       bool // false for later fragments, too
-	sourcePort, destinationPort uint16
-}
-
-func (s *sighting) set(t packet.Tuple, ports bool) {
-	s.protocol = t.Protocol
-	s.source, s.destination = t.Source(), t.Destination()
-	s.ports = ports
-	s.sourcePort, s.destinationPort = t.SourcePort, t.DestinationPort
-}
-
-func (s *sighting) is4() bool { return s.source.Is4() || s.destination.Is4() }
-func (s *sighting) is6() bool { return s.source.Is6() || s.destination.Is6() }
-
-// from reports whether the journey begins in the container, to whether it ends
-// there, at whether it passes it.
-func (s *sighting) from(name string) bool { return isEndpoint(&s.journey.From, name) }
-func (s *sighting) to(name string) bool   { return isEndpoint(&s.journey.To, name) }
-
-func (s *sighting) at(name string) bool {
-	if s.from(name) || s.to(name) {
-		return true
-	}
-	for i := range s.journey.Hops {
-		h := &s.journey.Hops[i]
-		if slices.Contains(h.Containers, name) || slices.Contains(h.PeerContainers, name) {
-			return true
-		}
-	}
-	return false
-}
-
-func isEndpoint(e *trace.Endpoint, name string) bool {
-	return e.Name == name || slices.Contains(e.Containers, name)
 }

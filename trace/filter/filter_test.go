@@ -13,7 +13,7 @@ func addr(s string) netip.Addr { return netip.MustParseAddr(s) }
 
 func names(word string) string {
 	switch word {
-	case "back", "database", "less":
+	case "back", "database", "mpls":
 		return word
 	case "9d74845b", "1234":
 		return "back"
@@ -153,9 +153,14 @@ func TestMatch(t *testing.T) {
 		{"host back", "masqueraded question"},
 		{"host 203.0.113.9 or database", "published unseen"},
 		{"container database or 203.0.113.9", "published unseen"},
-		// not is true of a hop too.
-		{"not host 172.24.0.2", "masqueraded published question unseen"},
-		{"not port 80", "published question unseen"},
+		// not means nowhere.
+		{"not host 172.24.0.2", "published question unseen"},
+		{"not port 80", "question unseen"},
+		{"not port 8080", "masqueraded question unseen"},
+		{"host 192.0.2.10 and not host 172.24.0.2", "published unseen"}, // the host's own
+		{"not (host 172.24.0.2 and host 192.0.2.10)", "masqueraded published question unseen"},
+		{"not not port 8080", "published"},
+		{"not (port 80 and not port 8080)", "published question unseen"},
 	} {
 		f := mustParse(t, tt.expr)
 		var got []string
@@ -218,6 +223,15 @@ func BenchmarkMatch(b *testing.B) {
 	}
 }
 
+func allBut(without ...packet.Protocol) (list []packet.Protocol) {
+	for p := range 256 {
+		if !slices.Contains(without, packet.Protocol(p)) {
+			list = append(list, packet.Protocol(p))
+		}
+	}
+	return list
+}
+
 func TestProtocols(t *testing.T) {
 	const icmp, tcp, udp, icmp6, sctp = packet.ICMP, packet.TCP, packet.UDP, packet.ICMPv6, packet.SCTP
 	type list = []packet.Protocol
@@ -239,9 +253,21 @@ func TestProtocols(t *testing.T) {
 		{"icmp or port 53", list{icmp, tcp, udp, sctp}},
 		{"icmp and port 53", list{}},
 		{"tcp and udp", list{}},
-		{"not tcp", nil},
+		{"not tcp", allBut(tcp)},
 		{"not not tcp", list{tcp}},
 		{"not tcp port 80", nil}, // TCP to other ports
+		{"not (tcp or proto 17)", allBut(tcp, udp)},
+		{"not ip proto 17", nil}, // over IPv6
+		{"proto 47", list{47}},
+		{"not proto 47", allBut(47)},
+		{"tcp[tcpflags] & tcp-syn != 0", list{tcp}},
+		{"not tcp[tcpflags] & tcp-syn != 0", nil},
+		{"tcp[0:2] = udp[0:2]", list{}},
+		{"icmp[0] = 8 or icmp6[0] = 128", list{icmp, icmp6}},
+		{"tcp and len > 100", list{tcp}},
+		{"udp and nat", list{udp}},
+		{"udp or nat", nil},
+		{"igmp or pim or vrrp or ah or esp or igrp", list{2, 9, 50, 51, 103, 112}},
 		{"port 80 and not tcp", list{udp, sctp}},
 		{"port 80 and not tcp port 80", list{tcp, udp, sctp}},
 		{"not (not tcp and not udp)", list{tcp, udp}},

@@ -3,8 +3,6 @@ package filter
 import (
 	"fmt"
 	"strings"
-
-	"natlens/capture/packet"
 )
 
 // Names returns the name of the known container that a word stands for: the word
@@ -34,7 +32,7 @@ func Parse(expr string, names Names) (*Filter, error) {
 		}
 		return nil, p.needOperator(t)
 	}
-	return &Filter{root: root}, nil
+	return &Filter{root: root, negations: p.negations}, nil
 }
 
 // what a primitive's identifier is.
@@ -47,28 +45,33 @@ const (
 	isPort
 	isPortRange
 	isContainer
+	isProto
+	isStation
+	isNetwork
+	isLink
+	isNAT
+	isVerdict
+	isFlow
 )
 
 var whats = map[string]what{
 	"host": isHost, "net": isNet, "port": isPort, "portrange": isPortRange, "container": isContainer,
+	"proto": isProto, "network": isNetwork, "link": isLink, "nat": isNAT, "verdict": isVerdict, "flow": isFlow,
 }
 
 var directions = map[string]direction{"src": sourceEnd, "dst": destinationEnd}
 
-var protocolWords = map[string]node{
-	"ip": ip4, "ip6": ip6,
-	"icmp": protocol(packet.ICMP), "icmp6": protocol(packet.ICMPv6),
-	"tcp": protocol(packet.TCP), "udp": protocol(packet.UDP), "sctp": protocol(packet.SCTP),
+// hasEnds reports whether src and dst can stand before it.
+func (w what) hasEnds() bool {
+	switch w {
+	case isProto, isLink, isNAT, isVerdict, isFlow:
+		return false
+	}
+	return true
 }
 
-// elsewhere are words of pcap-filter(7) that mean nothing here. Taken for
-// containers' names they would quietly match nothing.
-var elsewhere = map[string]bool{
-	"arp": true, "rarp": true, "ether": true, "vlan": true, "mpls": true, "pppoed": true,
-	"proto": true, "protochain": true, "broadcast": true, "multicast": true, "gateway": true,
-	"less": true, "greater": true, "inbound": true, "outbound": true, "mask": true, "llc": true,
-	"igmp": true, "ah": true, "esp": true, "len": true, "ifname": true, "geneve": true,
-}
+// isName reports whether any word is a name there.
+func (w what) isName() bool { return w == isContainer || w == isNetwork || w == isLink || w == isProto }
 
 // qualifiers say what an identifier means. They are handed on to identifiers
 // behind and and or that have none.
@@ -82,15 +85,28 @@ type qualifiers struct {
 // fits reports whether the protocol can qualify what was said: as in
 // pcap-filter(7), ports have a transport protocol and addresses a version of IP.
 func (q qualifiers) fits() bool {
-	_, version := q.protocol.(family)
-	return version != (q.what == isPort || q.what == isPortRange)
+	switch _, version := q.protocol.(family); q.what {
+	case isPort, isPortRange:
+		return !version
+	case unsaid, isHost, isNet, isContainer, isNetwork, isProto:
+		return version
+	}
+	return false
 }
 
 type parser struct {
-	expr   string
-	tokens []token
-	names  Names
-	depth  int
+	expr      string
+	tokens    []token
+	names     Names
+	depth     int
+	negations []negation
+}
+
+// negate makes a negation of n and remembers it.
+func (p *parser) negate(n node) node {
+	made := negation{n, len(p.negations)}
+	p.negations = append(p.negations, made)
+	return made
 }
 
 func (p *parser) peek() token { return p.tokens[0] }
@@ -143,11 +159,14 @@ func (p *parser) list(q qualifiers, item func(qualifiers) (node, qualifiers, err
 		return nil, q, err
 	}
 	for p.peek().kind == and || p.peek().kind == or {
-		operator := p.next()
+		operator, first := p.next(), p.peek()
 		var right node
 		right, q, err = item(q)
 		if err != nil {
 			return nil, q, err
+		}
+		if operator.kind == and && needsTag(left) && needsTag(right) {
+			return nil, q, p.fail(first, "of several tags only the outermost is known: say vlan once")
 		}
 		left = combination{and: operator.kind == and, left: left, right: right}
 	}
@@ -168,7 +187,7 @@ func (p *parser) nested(q qualifiers, item func(qualifiers) (node, qualifiers, e
 	defer func() { p.depth-- }()
 	if t.kind == not {
 		n, q, err := item(q)
-		return negation{n}, q, true, err
+		return p.negate(n), q, true, err
 	}
 	n, q, err := p.list(q, item)
 	if err != nil {
@@ -185,8 +204,12 @@ func (p *parser) nested(q qualifiers, item func(qualifiers) (node, qualifiers, e
 	}
 }
 
-// term reads a primitive, its negation, or an expression in parentheses.
+// term reads a primitive, a comparison, their negation, or an expression in
+// parentheses.
 func (p *parser) term(inherited qualifiers) (node, qualifiers, error) {
+	if n, ok, err := p.relation(); ok {
+		return n, qualifiers{}, err
+	}
 	if n, q, ok, err := p.nested(inherited, p.term); ok {
 		return n, q, err
 	}
@@ -194,28 +217,53 @@ func (p *parser) term(inherited qualifiers) (node, qualifiers, error) {
 	if t.kind != word {
 		return nil, inherited, p.missing(t)
 	}
+	if n, ok, err := p.complete(); ok {
+		return n, qualifiers{}, err
+	}
+	if t.text == "ether" {
+		return p.ether()
+	}
 	var q qualifiers
 	if leaf, ok := protocolWords[t.text]; ok {
 		p.next()
+		if version, ok := leaf.(family); ok {
+			if n, ok, err := p.group(version); ok {
+				return n, qualifiers{}, err
+			}
+		}
 		if !p.atQualifier() {
 			return leaf, qualifiers{}, nil
 		}
 		q = qualifiers{protocol: leaf, given: true}
 	}
-	behind := p.peek()
-	p.direction(&q)
-	if w, ok := whats[p.peek().text]; ok {
-		p.next()
-		q.what, q.given = w, true
+	if err := p.said(&q); err != nil {
+		return nil, q, err
 	}
-	if q.protocol != nil && !q.fits() {
-		return nil, q, p.fail(behind, `put "and" between %s and %s`, q.protocol, behind.text)
+	if q.what == isNAT && !p.atKind() {
+		return nat{}, qualifiers{}, nil
 	}
 	if !q.given {
 		q = inherited
 		q.given = false // the identifier says nothing of itself
 	}
 	return p.identifier(q)
+}
+
+// said reads what is said of an identifier before it, behind a protocol.
+func (p *parser) said(q *qualifiers) error {
+	first := p.peek()
+	p.direction(q)
+	if w, ok := whats[p.peek().text]; ok {
+		said := p.next()
+		if _, ends := directions[first.text]; ends && !w.hasEnds() {
+			return p.fail(first, "%s has neither src nor dst", said.text)
+		}
+		q.what, q.given = w, true
+	}
+	if q.protocol != nil && !q.fits() {
+		return p.fail(first, `put "and" between %s and %s`, q.protocol, first.text)
+	}
+	return nil
 }
 
 // missing says what is expected where a term cannot begin.
@@ -286,10 +334,15 @@ func (p *parser) needIdentifier(t token, q qualifiers) error {
 			n.who = "src or dst"
 		}
 	}
+	return p.expected(t, n.who, n.what)
+}
+
+// expected says what must follow a word and what is there instead.
+func (p *parser) expected(t token, who, what string) error {
 	if t.kind == end {
-		return p.fail(t, "%s needs %s", n.who, n.what)
+		return p.fail(t, "%s needs %s", who, what)
 	}
-	return p.fail(t, "%s needs %s, got %q", n.who, n.what, t.text)
+	return p.fail(t, "%s needs %s, got %q", who, what, t.text)
 }
 
 // needs says in words what must follow.
@@ -300,4 +353,11 @@ var needs = [...]struct{ who, what string }{
 	isPort:      {"port", "a number or a service name"},
 	isPortRange: {"portrange", "two ports such as 8000-8080"},
 	isContainer: {"container", "a name"},
+	isProto:     {"proto", "a protocol's number or name"},
+	isStation:   {"ether", "a MAC such as 02:42:ac:11:00:02"},
+	isNetwork:   {"network", "a name"},
+	isLink:      {"link", "a name such as eth0 or back:eth0"},
+	isNAT:       {"nat", "snat, dnat, redirect, masquerade or netmap"},
+	isVerdict:   {"verdict", "delivered, left, dropped, vanished, flooded, looped or unfinished"},
+	isFlow:      {"flow", "a conntrack id such as 3047873481"},
 }

@@ -22,7 +22,7 @@ func TestParse(t *testing.T) {
 		{"web_1.x-y", "container web_1.x-y"},
 		{"container tcp", "container tcp"},
 		{"container 10.0.0.1", "container 10.0.0.1"},
-		{"less", "container less"}, // a known container
+		{"mpls", "container mpls"}, // a known container
 		{"container greater", "container greater"},
 		{"src 10.0.0.1", "src host 10.0.0.1"},
 		{"src back", "src container back"},
@@ -178,7 +178,7 @@ func TestSyntaxErrors(t *testing.T) {
 		}, {
 			"net back",
 			"    ^^^^",
-			`net needs a network such as 172.17.0.0/16, got "back"`,
+			`net needs a network such as 172.17.0.0/16, got "back"; for an engine's network say network back`,
 		}, {
 			"net 10.0.0.0/33",
 			"    ^^^^^^^^^^^",
@@ -206,7 +206,7 @@ func TestSyntaxErrors(t *testing.T) {
 		}, {
 			"arp",
 			"^^^",
-			`"arp" is not in this language; for a container of that name say container arp`,
+			`"arp" is not in this language: it makes no journeys, see it with --events; for a container of that name say container arp`,
 		}, {
 			"src",
 			"   ^",

@@ -2,7 +2,9 @@ package filter
 
 import (
 	"errors"
+	"net"
 	"net/netip"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -14,8 +16,8 @@ func (p *parser) primitive(t token, q qualifiers) (node, error) {
 	if t.text == "&" || t.text == "|" {
 		return nil, p.needOperator(t)
 	}
-	if q.what != isContainer || !q.given {
-		// Behind "container" any word is a name.
+	if !q.what.isName() || !q.given {
+		// Behind "container" and its like any word is a name.
 		if err := p.misplaced(t, q); err != nil {
 			return nil, err
 		}
@@ -31,25 +33,81 @@ func (p *parser) primitive(t token, q qualifiers) (node, error) {
 		if q.given || !looksNumeric(t.text) || p.known(t.text) {
 			return p.limited(t, q, p.container)
 		}
+	case isProto:
+		return p.proto(t, q)
+	case isNetwork:
+		return p.limited(t, q, p.network)
+	case isStation, isLink, isNAT, isVerdict, isFlow:
+		return p.unlimited(t, q)
 	}
 	return p.limited(t, q, p.unsaid)
 }
 
-// misplaced refuses words of the language where an identifier is expected.
+// misplaced refuses words of the language where an identifier is expected, and
+// words that only other languages have.
 func (p *parser) misplaced(t token, q qualifiers) error {
 	_, isProtocol := protocolWords[t.text]
 	_, isWhat := whats[t.text]
 	_, isDirection := directions[t.text]
 	switch {
-	case isProtocol || isWhat || isDirection:
+	case isProtocol || isWhat || isDirection || alone[t.text]:
 		if q.given {
 			return p.needIdentifier(t, q)
 		}
 		return p.fail(t, "%q cannot stand here", t.text)
-	case elsewhere[t.text] && !p.known(t.text):
-		return p.fail(t, "%q is not in this language; for a container of that name say container %s", t.text, t.text)
+	case q.what != unsaid && q.what != isHost && q.what != isContainer || p.known(t.text):
+		return nil
+	case refused[t.text] != "":
+		return p.fail(t, "%q is not in this language: %s; for a container of that name say container %s",
+			t.text, refused[t.text], t.text)
 	}
 	return nil
+}
+
+// unlimited makes a node that neither a protocol nor an end qualifies.
+func (p *parser) unlimited(t token, q qualifiers) (node, error) {
+	switch q.what {
+	case isStation:
+		if mac, err := net.ParseMAC(t.text); err == nil && len(mac) == 6 {
+			return station{q.direction, [6]byte(mac)}, nil
+		}
+	case isLink:
+		if l := linkNamed(t.text); l.name != "" && !strings.Contains(l.name, "@") {
+			return l, nil
+		}
+		if name, _, ok := strings.Cut(t.text, "@"); ok {
+			return nil, p.fail(t, "what stands behind @ is no part of a link's name: say link %s", name)
+		}
+	case isNAT:
+		if slices.Contains(natKinds, t.text) {
+			return nat{t.text}, nil
+		}
+	case isVerdict:
+		if slices.Contains(results, t.text) {
+			return verdict(t.text), nil
+		}
+	case isFlow:
+		if id, err := strconv.ParseUint(t.text, 10, 32); err == nil && id != 0 {
+			return flow(id), nil
+		}
+	}
+	return nil, p.needIdentifier(t, q)
+}
+
+func (p *parser) network(t token, q qualifiers) (node, error) {
+	return network{q.direction, t.text}, nil
+}
+
+func (p *parser) proto(t token, q qualifiers) (node, error) {
+	n, ok := protocolNumber(t.text)
+	if !ok {
+		return nil, p.needIdentifier(t, q)
+	}
+	over, _ := q.protocol.(family)
+	if what, behind := inIPv6[n]; behind && over == ip6 {
+		return nil, p.fail(t, "natlens looks behind %s: say ip6 proto and what follows them", what)
+	}
+	return protocol{n, over}, nil
 }
 
 func (p *parser) known(word string) bool { return p.names != nil && p.names(word) != "" }
@@ -62,7 +120,7 @@ func (p *parser) limited(t token, q qualifiers, make func(token, qualifiers) (no
 	if err != nil || !ok {
 		return n, err
 	}
-	if nw, ok := n.(network); ok && nw.prefix.Addr().Is4() != (version == ip4) {
+	if nw, ok := n.(prefix); ok && nw.prefix.Addr().Is4() != (version == ip4) {
 		return nil, p.fail(t, "%s is not an %s address", t.text, version)
 	}
 	return combination{and: true, left: version, right: n}, nil
@@ -100,7 +158,7 @@ func (p *parser) host(t token, q qualifiers) (node, error) {
 	a, err := netip.ParseAddr(t.text)
 	if err == nil && a.Zone() == "" {
 		a = a.Unmap()
-		return network{q.direction, netip.PrefixFrom(a, a.BitLen()), true}, nil
+		return prefix{q.direction, netip.PrefixFrom(a, a.BitLen()), true}, nil
 	}
 	switch {
 	case p.known(t.text), !q.given && !looksNumeric(t.text):
@@ -117,25 +175,28 @@ func (p *parser) host(t token, q qualifiers) (node, error) {
 
 func (p *parser) net(t token, q qualifiers) (node, error) {
 	address, length, hasLength := strings.Cut(t.text, "/")
-	prefix, err := partialAddress(address)
+	of, err := partialAddress(address)
 	if err != nil {
+		if !looksNumeric(address) && t.kind == word {
+			return nil, p.fail(t, "net needs a network such as 172.17.0.0/16, got %q; for an engine's network say network %s", t.text, t.text)
+		}
 		return nil, p.needIdentifier(t, q.of(isNet))
 	}
 	if hasLength {
 		bits, err := strconv.ParseUint(length, 10, 8)
-		if err != nil || int(bits) > prefix.Addr().BitLen() {
-			return nil, p.fail(t, "the length of this network must be a number from 0 to %d, got %q", prefix.Addr().BitLen(), length)
+		if err != nil || int(bits) > of.Addr().BitLen() {
+			return nil, p.fail(t, "the length of this network must be a number from 0 to %d, got %q", of.Addr().BitLen(), length)
 		}
-		prefix = netip.PrefixFrom(prefix.Addr(), int(bits))
+		of = netip.PrefixFrom(of.Addr(), int(bits))
 	} else if p.peek().text == "mask" {
-		if prefix, err = p.mask(t, prefix); err != nil {
+		if of, err = p.mask(t, of); err != nil {
 			return nil, err
 		}
 	}
-	if prefix.Masked() != prefix {
-		return nil, p.fail(t, "%s has bits beyond its length; say net %s", t.text, prefix.Masked())
+	if of.Masked() != of {
+		return nil, p.fail(t, "%s has bits beyond its length; say net %s", t.text, of.Masked())
 	}
-	return network{q.direction, prefix, false}, nil
+	return prefix{q.direction, of, false}, nil
 }
 
 // mask reads "mask 255.255.0.0" behind a network.
@@ -191,8 +252,10 @@ func partialAddress(s string) (netip.Prefix, error) {
 func (p *parser) ports(t token, q qualifiers) (node, error) {
 	n := ports{direction: q.direction}
 	if over, ok := q.protocol.(protocol); ok {
-		n.protocol = packet.Protocol(over)
-		if n.protocol == packet.ICMP || n.protocol == packet.ICMPv6 {
+		n.protocol = over.number
+		switch n.protocol {
+		case packet.TCP, packet.UDP, packet.SCTP:
+		default:
 			return nil, p.fail(t, "%s has no ports", over)
 		}
 	}

@@ -3,7 +3,8 @@ package filter
 import "natlens/capture/packet"
 
 // bounds says for which IP protocols a node can be true. Both sets are needed:
-// what may not be true is found from what must be.
+// what may not be true is found from what must be. All places of a journey have
+// one protocol, so that this holds for negations, too.
 type bounds struct {
 	some  protocolSet // no packet of another protocol matches
 	every protocolSet // every packet of these protocols matches
@@ -42,20 +43,16 @@ func (s protocolSet) intersection(o protocolSet) protocolSet {
 	return s
 }
 
-// list returns the members in ascending order; nil when there are more than the
-// language has names for, as only a complement has: such a set is better left
-// to Match.
+// list returns the members in ascending order; nil when all are.
 func (s protocolSet) list() []packet.Protocol {
-	const named = 5
-	list := make([]packet.Protocol, 0, named)
+	if s == everyProtocol {
+		return nil
+	}
+	list := []packet.Protocol{}
 	for p := range 256 {
-		if s[p/64]&(1<<(p%64)) == 0 {
-			continue
+		if s[p/64]&(1<<(p%64)) != 0 {
+			list = append(list, packet.Protocol(p))
 		}
-		if len(list) == named {
-			return nil
-		}
-		list = append(list, packet.Protocol(p))
 	}
 	return list
 }
