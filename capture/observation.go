@@ -72,6 +72,9 @@ type Observation struct {
 	Headers    packet.Headers
 	// Fingerprint is packet.Fingerprint of this packet; 0 when it is not IP.
 	Fingerprint uint64
+	// Journey is the number that the packet's journey had when it was
+	// recorded; 0 unless it was read from such a file.
+	Journey uint64
 	// Data holds the captured bytes, link header first, at most the snap
 	// length. It shares memory with the other Observations of its Batch.
 	Data []byte

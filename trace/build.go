@@ -121,6 +121,9 @@ func (c *Correlator) hop(hops []sighting, i, from int) Hop {
 	if far := c.hosts.farSide(s.link); far != nil {
 		h.PeerContainers = far.containers
 	}
+	if s.kept != nil {
+		h.Packet, h.Again = &s.kept.packet, s.kept.told
+	}
 	return h
 }
 

@@ -17,6 +17,9 @@ import (
 type Sink struct {
 	Journey func(*Journey)
 	ARP     func(ARP) // may be nil
+	// Other takes each packet that belongs to no journey, address resolution
+	// among them; may be nil. It shares memory with its Batch.
+	Other func(*capture.Observation)
 }
 
 // Correlator joins observations into journeys. It is a state machine without a
@@ -41,6 +44,7 @@ type Correlator struct {
 	slab      slab
 	byPrint   map[uint64]chain
 	parts     parts
+	keep      bool      // packets, not only what is in their headers
 	settling  [3]timers // by state: pending, terminal, shown
 	lastID    uint64
 	lostRing  losses // packets, by rings
@@ -274,10 +278,12 @@ func (c *Correlator) process(o *capture.Observation) {
 	}
 	if h.Layers.Has(packet.LayerARP) || isNeighbourDiscovery(h) {
 		c.seeARP(o)
+		c.passOn(o)
 		return
 	}
 	if !h.IsIP() {
 		c.counters.Ignored++
+		c.passOn(o)
 		return
 	}
 	p := o.Point()
@@ -286,6 +292,9 @@ func (c *Correlator) process(o *capture.Observation) {
 		time: o.Time, point: p, typ: o.Type, wire: o.WireLength, h: *h,
 		link: at.link, space: at.space,
 		flow: c.flowOf(p.Namespace, h, o.Time), tuple: h.Tuple, extent: extentOf(h),
+	}
+	if c.keep {
+		s.kept = keepPacket(o)
 	}
 	i, e, duplicate := c.find(o.Fingerprint, &s)
 	var resends uint64
@@ -339,8 +348,7 @@ func (c *Correlator) open(o *capture.Observation) (int32, *entry) {
 		c.evict()
 		i, e, ok = c.slab.take()
 	}
-	c.lastID++
-	e.id, e.fingerprint = c.lastID, o.Fingerprint
+	e.id, e.fingerprint = c.nextID(o), o.Fingerprint
 	e.linkType = o.LinkType
 	e.data = append(e.data, o.Data[:min(len(o.Data), maxData)]...)
 	if ch, ok := c.byPrint[e.fingerprint]; ok {
@@ -462,6 +470,7 @@ func (c *Correlator) settle(i int32, e *entry, early string) {
 	c.settling[stateShown-1].push(timer{i, e.generation, e.deadline})
 	c.counters.Journeys++
 	c.counters.Hops += uint64(len(j.Hops))
+	e.tell()
 	c.sink.Journey(j)
 }
 

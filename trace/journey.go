@@ -92,6 +92,12 @@ type Hop struct {
 	// SameStamp: the kernel gave this hop and the one it came from one and
 	// the same time, so they are one buffer in its memory.
 	SameStamp bool
+	// Packet is what was captured here; nil unless the Correlator keeps
+	// packets.
+	Packet *capture.Observation
+	// Again: this sighting was in an earlier Journey already. Each of those
+	// with a Packet is new exactly once.
+	Again bool
 }
 
 // Kinds of translation.

@@ -18,6 +18,7 @@ type sighting struct {
 	// tuple is that of h; for a later fragment, its first one's.
 	tuple  packet.Tuple
 	extent extent
+	kept   *keptPacket // nil unless packets are kept
 }
 
 // maxData is how much of a packet's bytes an open journey keeps.

@@ -1,0 +1,80 @@
+package trace
+
+import (
+	"bytes"
+	"math"
+
+	"natlens/capture"
+)
+
+// keptPacket is a packet that is kept until its journey is shown. Where pieces
+// are merged, one packet belongs to several journeys.
+type keptPacket struct {
+	packet capture.Observation
+	told   bool // a Journey had it
+}
+
+// KeepPackets makes Journeys carry the packets themselves (Hop.Packet). It costs
+// memory for every packet whose journey is open. Call it before the first
+// Observe.
+func (c *Correlator) KeepPackets() { c.keep = true }
+
+// keepPacket copies a packet: its bytes share memory with a whole block of the
+// ring.
+func keepPacket(o *capture.Observation) *keptPacket {
+	k := &keptPacket{packet: *o}
+	k.packet.Data = bytes.Clone(o.Data)
+	return k
+}
+
+// tell notes that a Journey had all packets so far.
+func (e *entry) tell() {
+	for i := range e.hops {
+		if k := e.hops[i].kept; k != nil {
+			k.told = true
+		}
+	}
+}
+
+func (c *Correlator) passOn(o *capture.Observation) {
+	if c.sink.Other != nil {
+		c.sink.Other(o)
+	}
+}
+
+// nextID numbers a journey that begins with the packet: as it was numbered when
+// it was recorded, else with the next number.
+func (c *Correlator) nextID(o *capture.Observation) uint64 {
+	if o.Journey != 0 {
+		c.lastID = max(c.lastID, o.Journey)
+		return o.Journey
+	}
+	c.lastID++
+	return c.lastID
+}
+
+// Now returns the watermark: all packets before that time were judged, none
+// after.
+func (c *Correlator) Now() int64 { return c.now }
+
+// Oldest returns the time of the oldest packet that no Journey had yet, or that
+// of the watermark when there is none older. Only what KeepPackets keeps counts.
+func (c *Correlator) Oldest() int64 {
+	oldest := int64(math.MaxInt64)
+	for _, o := range c.waiting {
+		oldest = min(oldest, o.Time)
+	}
+	for _, chunk := range c.slab.chunks {
+		for i := range chunk {
+			if chunk[i].state == stateFree {
+				continue
+			}
+			for k := range chunk[i].hops {
+				if s := &chunk[i].hops[k]; s.kept != nil && !s.kept.told {
+					oldest = min(oldest, s.time)
+				}
+			}
+		}
+	}
+	return min(oldest, c.now)
+}
