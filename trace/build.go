@@ -48,7 +48,7 @@ func (c *Correlator) build(e *entry, early string) *Journey {
 			j.Flows = append(j.Flows, f.Flow)
 		}
 	}
-	j.Verdict = c.verdict(hops, from, early)
+	j.Verdict = c.verdict(e, hops, from, early)
 	c.translate(j, hops, from)
 	c.endpoints(j, hops)
 	c.relate(j, e, main, first)
@@ -215,15 +215,21 @@ func (c *Correlator) relate(j *Journey, e *entry, main flowRef, first *sighting)
 	if e.resends != 0 {
 		j.Related = append(j.Related, Relation{ID: e.resends, Why: "retransmission_of"})
 	}
+	if e.errorAbout != 0 {
+		j.Related = append(j.Related, Relation{ID: e.errorAbout, Why: "error_about"})
+	}
 	if main.flow == nil {
 		return
 	}
 	h := &first.h
-	q := query{journey: j.ID, seq: h.ICMPSeq, flags: h.TCPFlags}
+	q := query{journey: j.ID, seq: h.ICMPSeq, flags: h.TCPFlags, ipID: h.IPID}
 	q.dns, q.hasDNS = e.dnsID(main.flow)
 	switch {
 	case main.about:
-		if id, ok := main.flow.asker(func(query) bool { return true }); ok && main.reply {
+		if e.errorAbout != 0 || !main.reply || h.QuotedID == 0 {
+			break
+		}
+		if id, ok := main.flow.asker(func(q query) bool { return q.ipID == h.QuotedID }); ok {
 			j.Related = append(j.Related, Relation{ID: id, Why: "error_about"})
 		}
 	case j.Supersedes != 0 && !main.reply:

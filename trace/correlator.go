@@ -311,6 +311,9 @@ func (c *Correlator) process(o *capture.Observation) {
 	if e == nil {
 		i, e = c.open(o)
 		e.duplicateOf, e.resends = duplicate, resends
+		if h.Layers.Has(packet.LayerQuoted) {
+			c.refuse(e, &s)
+		}
 		c.remember(handle{i, e.generation}, &s)
 	}
 	c.join(handle{i, e.generation}, e, &s)

@@ -74,6 +74,7 @@ type query struct {
 	journey uint64
 	seq     uint16 // of an echo
 	flags   uint8  // of a TCP segment
+	ipID    uint16
 	dns     uint16 // message id of a question to a name server
 	hasDNS  bool
 }

@@ -36,8 +36,11 @@ type entry struct {
 	deadline    int64 // watermark time at which it is settled or let go
 	shownAs     uint64
 	duplicateOf uint64
-	resends     uint64 // the journey whose data this one sends again
-	inferred    bool   // a hop was joined without a flow
+	resends     uint64    // the journey whose data this one sends again
+	inferred    bool      // a hop was joined without a flow
+	errorAbout  uint64    // the journey that this ICMP error is about
+	refusal     *sighting // the ICMP error that said why this journey ended
+	refusedBy   uint64    // its journey
 	linkType    packet.LinkType
 	data        []byte
 }

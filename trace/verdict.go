@@ -66,7 +66,7 @@ func (c *Correlator) goesOn(s *sighting) bool {
 }
 
 // verdict says how the journey ended.
-func (c *Correlator) verdict(hops []sighting, from []int, early string) Verdict {
+func (c *Correlator) verdict(e *entry, hops []sighting, from []int, early string) Verdict {
 	best, ends := Verdict{Hop: -1}, map[capture.Point]bool{}
 	last := len(hops) - 1
 	for i := range hops {
@@ -89,6 +89,9 @@ func (c *Correlator) verdict(hops []sighting, from []int, early string) Verdict 
 			return Verdict{Result: Flooded, Hop: -1, Evidence: ByTap, Reason: fmt.Sprintf("to %d places", len(ends))}
 		}
 		return best
+	}
+	if e.refusal != nil {
+		return e.refused(last)
 	}
 	return c.missing(hops[0].time, &hops[last], last, early)
 }

@@ -39,7 +39,7 @@ var types6 = map[uint8]string{
 }
 
 func (h *Headers) icmpInfo(data []byte) string {
-	name := h.icmpName()
+	name := h.ICMPName()
 	body := data[h.TransportOffset:] // 4 bytes at least
 	switch {
 	case len(body) < icmpHeader:
@@ -61,8 +61,9 @@ func (h *Headers) icmpInfo(data []byte) string {
 	return name
 }
 
-// icmpName returns the words for type and code.
-func (h *Headers) icmpName() string {
+// ICMPName returns the words for type and code, as RFC 792 and RFC 4443 have
+// them; LayerICMP.
+func (h *Headers) ICMPName() string {
 	types, codes, exceeded := types4, unreachable4[:], uint8(11)
 	unreachable := uint8(3)
 	if h.Layers.Has(LayerIPv6) {

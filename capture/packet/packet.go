@@ -93,6 +93,9 @@ type Headers struct {
 	// error quotes it; LayerQuoted. It has no ports when the quoted packet is a
 	// later fragment or ends too early.
 	Quoted Tuple
+	// QuotedID is the identification of that packet, by which its sender's
+	// packets of one flow differ; LayerQuoted, IPv4 only.
+	QuotedID uint16
 
 	// Offsets are in bytes from the start of the link header and never lie
 	// beyond the captured bytes.

@@ -132,7 +132,7 @@ func TestParseBytes(t *testing.T) {
 			want: onEthernet(Headers{
 				Layers: LayerIPv4 | LayerICMP | LayerQuoted,
 				Tuple:  NewTuple(ICMP, addr("10.0.0.2"), addr("10.0.0.1"), 0, 0x0303),
-				Quoted: NewTuple(UDP, addr("10.0.0.1"), addr("10.0.0.2"), 4711, 53),
+				Quoted: NewTuple(UDP, addr("10.0.0.1"), addr("10.0.0.2"), 4711, 53), QuotedID: 2,
 				Length: 56, IPID: 1, TOS: 0xc0, TTL: 64,
 				ICMPType: 3, ICMPCode: 3,
 				NetworkOffset: 14, TransportOffset: 34, PayloadOffset: 42, PayloadLength: 28,
@@ -242,7 +242,7 @@ func TestParseBytes(t *testing.T) {
 			want: onEthernet(Headers{
 				Layers: LayerIPv4 | LayerICMP | LayerQuoted,
 				Tuple:  NewTuple(ICMP, addr("10.0.0.2"), addr("10.0.0.1"), 0, 0x0b01),
-				Quoted: NewTuple(UDP, addr("10.0.0.1"), addr("10.0.0.2"), 0, 0),
+				Quoted: NewTuple(UDP, addr("10.0.0.1"), addr("10.0.0.2"), 0, 0), QuotedID: 2,
 				Length: 56, IPID: 1, TOS: 0xc0, TTL: 64,
 				ICMPType: 11, ICMPCode: 1,
 				NetworkOffset: 14, TransportOffset: 34, PayloadOffset: 42, PayloadLength: 28,

@@ -156,6 +156,7 @@ func (h *Headers) parseQuoted(data []byte, at int) {
 		h.Layers |= LayerQuoted
 		q.Protocol = Protocol(b[9])
 		q.setIPv4(b[12:16], b[16:20])
+		h.QuotedID = binary.BigEndian.Uint16(b[4:])
 		if binary.BigEndian.Uint16(b[6:])&ipv4OffsetMask != 0 {
 			return
 		}

@@ -1,0 +1,56 @@
+package trace
+
+import (
+	"fmt"
+
+	"natlens/capture/packet"
+)
+
+// lookBack is how many of the newest journeys of each state are asked whether an
+// ICMP error is about them. Errors come at once, or when address resolution has
+// given up.
+const lookBack = 512
+
+// refuse finds the journey that an ICMP error quotes (RFC 792: the header and 8
+// bytes of the packet it is about), and ends it if it was still waiting: whoever
+// sent the error says why no next hop will come.
+func (c *Correlator) refuse(e *entry, s *sighting) {
+	for _, st := range []state{statePending, stateTerminal, stateShown} {
+		queued := c.settling[st-1].all()
+		for i := len(queued) - 1; i >= 0 && i >= len(queued)-lookBack; i-- {
+			about := c.live(handle{queued[i].index, queued[i].generation})
+			if about == nil || about == e || about.state != st || !about.quotedBy(&s.h) {
+				continue
+			}
+			e.errorAbout = about.id
+			if st == statePending {
+				kept := *s
+				about.refusal, about.refusedBy = &kept, e.id
+				about.state, about.deadline = stateTerminal, max(s.time, c.now)+settleTerminal
+				c.settling[stateTerminal-1].push(timer{queued[i].index, about.generation, about.deadline})
+			}
+			return
+		}
+	}
+}
+
+// quotedBy reports whether the error's quotation is of this packet, as one of
+// its hops saw it. IPv4 packets of one flow differ by their identification.
+func (e *entry) quotedBy(h *packet.Headers) bool {
+	for i := range e.hops {
+		s := &e.hops[i]
+		if s.tuple == h.Quoted && (h.QuotedID == 0 || s.h.IPID == h.QuotedID) {
+			return true
+		}
+	}
+	return false
+}
+
+// refused is the verdict of a journey that an ICMP error ended.
+func (e *entry) refused(at int) Verdict {
+	from := e.refusal.h.Tuple.Source()
+	return Verdict{
+		Result: Dropped, Hop: at, Evidence: ByReply,
+		Reason: fmt.Sprintf("%s, says %v (#%d)", e.refusal.h.ICMPName(), from, e.refusedBy),
+	}
+}

@@ -1,0 +1,72 @@
+package trace
+
+import (
+	"testing"
+	"time"
+
+	"github.com/google/gopacket"
+	"github.com/google/gopacket/layers"
+)
+
+// icmpError is an ICMP error of the gateway about a frame.
+func icmpError(t *testing.T, typ, code uint8, about []byte) []byte {
+	return frame(t, gatewayIP, backIP, 0, 64, &layers.ICMPv4{TypeCode: layers.CreateICMPv4TypeCode(typ, code)}, gopacket.Payload(about[14:14+28]))
+}
+
+func TestErrorEndsTheJourneyItIsAbout(t *testing.T) {
+	s := newStage(t)
+	first := udp(t, port(backIP, 5), port(internetIP, 33434), 1, "x")
+	second := udp(t, port(backIP, 5), port(internetIP, 33434), 2, "x")
+	for _, d := range [][]byte{first, second} {
+		s.see(backOut, d)
+		s.see(vethIn, d)
+		s.see(bridgeIn, d)
+	}
+	exceeded := icmpError(t, 11, 0, second)
+	s.see(bridgeOut, exceeded)
+	s.see(vethOut, exceeded)
+	s.see(backIn, exceeded)
+	s.pass(50 * time.Millisecond)
+	s.pass(50 * time.Millisecond)
+	if len(s.journeys) != 2 {
+		t.Fatalf("%d journeys, want the error and the packet it ended", len(s.journeys))
+	}
+	dropped, told := s.journeys[0], s.journeys[1]
+	if len(dropped.Related)+len(told.Hops) != 3 {
+		dropped, told = told, dropped
+	}
+	v := dropped.Verdict
+	if dropped.Hops[0].Headers.IPID != 2 || v.Result != Dropped || v.Evidence != ByReply || v.Reason != "time to live exceeded, says 172.17.0.1 (#3)" {
+		t.Errorf("packet %d: %+v", dropped.Hops[0].Headers.IPID, v)
+	}
+	if len(told.Related) != 1 || told.Related[0] != (Relation{ID: dropped.ID, Why: "error_about"}) {
+		t.Errorf("the error is related to %v, want #%d", told.Related, dropped.ID)
+	}
+	s.pass(4 * time.Second)
+	if len(s.journeys) != 3 || s.journeys[2].Verdict.Evidence == ByReply {
+		t.Errorf("the other packet: %d journeys, %+v", len(s.journeys), s.journeys[len(s.journeys)-1].Verdict)
+	}
+}
+
+func TestErrorAboutADeliveredPacketChangesNothing(t *testing.T) {
+	s := newStage(t)
+	d := udp(t, port(gatewayIP, 5), port(backIP, 9), 7, "x")
+	s.see(bridgeOut, d)
+	s.see(vethOut, d)
+	s.see(backIn, d)
+	refused := frame(t, backIP, gatewayIP, 0, 64, &layers.ICMPv4{TypeCode: layers.CreateICMPv4TypeCode(3, 3)}, gopacket.Payload(d[14:14+28]))
+	s.see(backOut, refused)
+	s.see(vethIn, refused)
+	s.see(bridgeIn, refused)
+	s.pass(50 * time.Millisecond)
+	s.pass(50 * time.Millisecond)
+	if len(s.journeys) != 2 {
+		t.Fatalf("%d journeys, want 2", len(s.journeys))
+	}
+	if v := s.journeys[0].Verdict; v.Result != Delivered {
+		t.Errorf("verdict %+v", v)
+	}
+	if r := s.journeys[1].Related; len(r) != 1 || r[0] != (Relation{ID: s.journeys[0].ID, Why: "error_about"}) {
+		t.Errorf("the error is related to %v", r)
+	}
+}
