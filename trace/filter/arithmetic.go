@@ -127,11 +127,14 @@ func (a *arithmetic) join(operands []value, operators []string) (value, error) {
 
 // operation calculates at once what is known at once.
 func (a *arithmetic) operation(operator string, left, right value) (value, error) {
-	if right == constant(0) && (operator == "/" || operator == "%") {
-		return nil, a.p.fail(a.word(a.at), "before this something is divided by 0")
-	}
 	l, isL := left.(constant)
 	r, isR := right.(constant)
+	switch {
+	case isR && r == 0 && (operator == "/" || operator == "%"):
+		return nil, a.p.fail(a.word(a.at), "before this something is divided by 0")
+	case isR && r > 31 && (operator == "<<" || operator == ">>"):
+		return nil, a.p.fail(a.word(a.at), "before this something is shifted by more than the 31 bits that a number can be")
+	}
 	if isL && isR {
 		result, _ := calculate(operator, uint32(l), uint32(r))
 		return constant(result), nil

@@ -134,6 +134,9 @@ func (p *parser) needOperator(at token) error {
 	if at.text == "&" || at.text == "|" {
 		return p.fail(at, "write %s%s", at.text, at.text)
 	}
+	if refused[at.text] != "" && !p.known(at.text) {
+		return p.refuse(at)
+	}
 	return p.fail(at, `put "and" or "or" before %q`, at.text)
 }
 

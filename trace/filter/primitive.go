@@ -58,10 +58,14 @@ func (p *parser) misplaced(t token, q qualifiers) error {
 	case q.what != unsaid && q.what != isHost && q.what != isContainer || p.known(t.text):
 		return nil
 	case refused[t.text] != "":
-		return p.fail(t, "%q is not in this language: %s; for a container of that name say container %s",
-			t.text, refused[t.text], t.text)
+		return p.refuse(t)
 	}
 	return nil
+}
+
+// refuse says what to say instead.
+func (p *parser) refuse(t token) error {
+	return p.fail(t, "%q is not in this language: %s; for a container of that name say container %[1]s", t.text, refused[t.text])
 }
 
 // unlimited makes a node that neither a protocol nor an end qualifies.

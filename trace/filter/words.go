@@ -14,13 +14,13 @@ var refused = map[string]string{
 	"rarp":    "it makes no journeys",
 	"gateway": `say "ether host MAC and not host ADDRESS"`,
 
-	"protochain": "natlens looks behind the extension headers of IPv6: say proto",
+	"protochain": "natlens looks behind extension headers anyhow, say proto",
 	"mask":       `it stands behind "net ADDRESS"`,
 	"byte":       "say HEADER[OFFSET], such as ip[8] = 1",
 	"ifname":     "for a link say link NAME",
 	"ifindex":    "for a link say link NAME",
 	"on":         "for a link say link NAME",
-	"carp":       "it has vrrp's number: say vrrp",
+	"carp":       "it has vrrp's number, say vrrp",
 
 	"mpls": notIP, "pppoed": notIP, "pppoes": notIP, "geneve": notIP, "llc": notIP, "stp": notIP, "ipx": notIP,
 	"iso": notIP, "clnp": notIP, "esis": notIP, "isis": notIP, "netbeui": notIP, "atalk": notIP, "aarp": notIP,
