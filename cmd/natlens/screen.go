@@ -22,7 +22,11 @@ func (a *app) newScreen(json bool, d text.Detail, names bool) screen {
 	}
 	style := a.style()
 	style.Names = names
-	return &textScreen{app: a, style: style, detail: d, printer: text.NewPrinter(style, d)}
+	s := &textScreen{app: a, style: style, detail: d, printer: text.NewPrinter(style, d)}
+	if a.terminal.interactive && !d.Quiet && !d.Verbose {
+		s.flood = text.NewFlood(s.printer)
+	}
+	return s
 }
 
 // textScreen shows cards and lines on standard output, the account on standard
@@ -32,10 +36,14 @@ type textScreen struct {
 	style   text.Style
 	detail  text.Detail
 	printer *text.Printer
+	flood   *text.Flood // nil where nobody reads along, or every packet was asked for
 	gathered
 }
 
 func (s *textScreen) Journey(j *trace.Journey) error {
+	if s.flood != nil {
+		return s.add(s.app, []byte(s.flood.Journey(j, time.Now())), nil)
+	}
 	return s.add(s.app, []byte(s.printer.Journey(j)), nil)
 }
 
@@ -49,7 +57,12 @@ func (s *textScreen) Event(r live.Record) error {
 	return nil
 }
 
-func (s *textScreen) Flush() error { return s.flush(s.app) }
+func (s *textScreen) Flush() error {
+	if s.flood != nil {
+		s.pending = append(s.pending, s.flood.Tick(time.Now())...)
+	}
+	return s.flush(s.app)
+}
 
 func (s *textScreen) Summary(n live.Summary, f *live.Follow) error {
 	words := s.style.Summary(n.Counters, f.Hidden)

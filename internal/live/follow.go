@@ -12,7 +12,7 @@ type Screen interface {
 	Journey(*trace.Journey) error
 	// Event shows what is no journey: address resolution, changes of the host.
 	Event(Record) error
-	// Flush is called when nothing more waits to be shown.
+	// Flush is called when nothing more waits to be shown, and once a second.
 	Flush() error
 }
 
@@ -46,6 +46,8 @@ func (f *Follow) Run(records <-chan Record, screen Screen, stop func()) error {
 	wait := silence
 	quiet := time.NewTimer(wait)
 	defer quiet.Stop()
+	second := time.NewTicker(time.Second)
+	defer second.Stop()
 	for {
 		select {
 		case r, ok := <-records:
@@ -67,6 +69,12 @@ func (f *Follow) Run(records <-chan Record, screen Screen, stop func()) error {
 			}
 			if !ok {
 				return failed
+			}
+		case <-second.C:
+			if failed == nil && !f.full() {
+				if failed = screen.Flush(); failed != nil {
+					stop()
+				}
 			}
 		case <-quiet.C:
 			if f.Silent != nil && failed == nil {
