@@ -122,7 +122,7 @@ func (c *Correlator) hop(hops []sighting, i, from int) Hop {
 		h.PeerContainers = far.containers
 	}
 	if s.kept != nil {
-		h.Packet, h.Again = &s.kept.packet, s.kept.told
+		h.Packet = s.kept.packet
 	}
 	return h
 }

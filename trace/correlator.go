@@ -45,6 +45,7 @@ type Correlator struct {
 	byPrint   map[uint64]chain
 	parts     parts
 	keep      bool      // packets, not only what is in their headers
+	kept      int       // bytes of packets
 	settling  [3]timers // by state: pending, terminal, shown
 	lastID    uint64
 	lostRing  losses // packets, by rings
@@ -294,7 +295,7 @@ func (c *Correlator) process(o *capture.Observation) {
 		flow: c.flowOf(p.Namespace, h, o.Time), tuple: h.Tuple, extent: extentOf(h),
 	}
 	if c.keep {
-		s.kept = keepPacket(o)
+		s.kept = c.keepPacket(o)
 	}
 	i, e, duplicate := c.find(o.Fingerprint, &s)
 	var resends uint64
@@ -322,6 +323,9 @@ func (c *Correlator) process(o *capture.Observation) {
 // join adds a sighting to a journey.
 func (c *Correlator) join(h handle, e *entry, s *sighting) {
 	e.hops = append(e.hops, *s)
+	if s.kept != nil && s.kept.packet.Journey == 0 {
+		s.kept.packet.Journey = e.id
+	}
 	if s.extent.kind == extentFragment {
 		c.remember(h, s)
 	}
@@ -380,8 +384,13 @@ func (c *Correlator) letGo(i int32, e *entry) {
 
 // evict makes room: first by letting go of what was already shown, else by
 // settling the oldest open journey as it stands.
-func (c *Correlator) evict() {
-	for _, st := range []state{stateShown, stateTerminal, statePending} {
+func (c *Correlator) evict() { c.evictOf(stateShown, stateTerminal, statePending) }
+
+// evictOpen settles the oldest open journey as it stands; false when none is open.
+func (c *Correlator) evictOpen() bool { return c.evictOf(stateTerminal, statePending) }
+
+func (c *Correlator) evictOf(states ...state) bool {
+	for _, st := range states {
 		q := &c.settling[st-1]
 		for {
 			t, ok := q.pop(math.MaxInt64)
@@ -393,9 +402,10 @@ func (c *Correlator) evict() {
 				continue
 			}
 			c.letGo(t.index, e)
-			return
+			return true
 		}
 	}
+	return false
 }
 
 // schedule sets the time at which the journey is settled.
@@ -473,7 +483,7 @@ func (c *Correlator) settle(i int32, e *entry, early string) {
 	c.settling[stateShown-1].push(timer{i, e.generation, e.deadline})
 	c.counters.Journeys++
 	c.counters.Hops += uint64(len(j.Hops))
-	e.tell()
+	c.told(e)
 	c.sink.Journey(j)
 }
 

@@ -93,11 +93,9 @@ type Hop struct {
 	// the same time, so they are one buffer in its memory.
 	SameStamp bool
 	// Packet is what was captured here; nil unless the Correlator keeps
-	// packets.
+	// packets, and in every Journey but the first with this sighting. Who gets
+	// the Journey first may take it out, for its memory's sake.
 	Packet *capture.Observation
-	// Again: this sighting was in an earlier Journey already. Each of those
-	// with a Packet is new exactly once.
-	Again bool
 }
 
 // Kinds of translation.

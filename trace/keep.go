@@ -10,9 +10,12 @@ import (
 // keptPacket is a packet that is kept until its journey is shown. Where pieces
 // are merged, one packet belongs to several journeys.
 type keptPacket struct {
-	packet capture.Observation
-	told   bool // a Journey had it
+	packet *capture.Observation // nil when a Journey had it
 }
+
+// maxKept is how many bytes of packets are kept. A flood that nobody answers
+// would fill the memory otherwise: each packet waits for its next hop.
+const maxKept = 256 << 20
 
 // KeepPackets makes Journeys carry the packets themselves (Hop.Packet). It costs
 // memory for every packet whose journey is open. Call it before the first
@@ -21,17 +24,21 @@ func (c *Correlator) KeepPackets() { c.keep = true }
 
 // keepPacket copies a packet: its bytes share memory with a whole block of the
 // ring.
-func keepPacket(o *capture.Observation) *keptPacket {
-	k := &keptPacket{packet: *o}
-	k.packet.Data = bytes.Clone(o.Data)
-	return k
+func (c *Correlator) keepPacket(o *capture.Observation) *keptPacket {
+	packet := *o
+	packet.Data = bytes.Clone(o.Data)
+	c.kept += len(packet.Data)
+	for c.kept > maxKept && c.evictOpen() {
+	}
+	return &keptPacket{packet: &packet}
 }
 
-// tell notes that a Journey had all packets so far.
-func (e *entry) tell() {
+// told lets go of the packets that a Journey had.
+func (c *Correlator) told(e *entry) {
 	for i := range e.hops {
-		if k := e.hops[i].kept; k != nil {
-			k.told = true
+		if k := e.hops[i].kept; k != nil && k.packet != nil {
+			c.kept -= len(k.packet.Data)
+			k.packet = nil
 		}
 	}
 }
@@ -70,7 +77,7 @@ func (c *Correlator) Oldest() int64 {
 				continue
 			}
 			for k := range chunk[i].hops {
-				if s := &chunk[i].hops[k]; s.kept != nil && !s.kept.told {
+				if s := &chunk[i].hops[k]; s.kept != nil && s.kept.packet != nil {
 					oldest = min(oldest, s.time)
 				}
 			}

@@ -35,7 +35,8 @@ var may = map[string][]string{
 
 	"internal/doctor":  {"capture", "netinfo/..."},
 	"internal/explain": {"capture/packet", "netinfo/..."},
-	"internal/live":    {"capture/...", "netinfo/...", "trace/..."},
+	"internal/live":    {"capture/...", "netinfo/...", "trace/...", "internal/record"},
+	"internal/record":  {"capture/...", "netinfo/...", "trace"},
 
 	// Views show what they are given: they never go and look.
 	"internal/view/...": {"capture", "capture/packet", "netinfo", "netinfo/docker", "netinfo/netfilter", "netinfo/netns",
@@ -50,7 +51,7 @@ var may = map[string][]string{
 
 	"scripts/testreport": {},
 
-	"cmd/natlens": {"capture/...", "netinfo/...", "trace/...", "internal/doctor", "internal/explain", "internal/live",
+	"cmd/natlens": {"capture/...", "netinfo/...", "trace/...", "internal/doctor", "internal/explain", "internal/live", "internal/record",
 		"internal/view/...", "internal/lab"},
 }
 

@@ -9,7 +9,6 @@ import (
 	"natlens/netinfo"
 	"natlens/netinfo/netfilter"
 	"natlens/netinfo/netns"
-	"natlens/trace"
 )
 
 // Watching says what is attached, for the line that a watch begins with.
@@ -29,7 +28,7 @@ type notice struct {
 	refused   string             // a sentence: it can't be attached to; empty otherwise
 }
 
-func (n notice) tell(c *trace.Correlator) {
+func (n notice) tell(c feed) {
 	switch {
 	case n.refused != "":
 		return

@@ -11,6 +11,7 @@ import (
 
 	"natlens/capture"
 	"natlens/capture/packet"
+	"natlens/internal/record"
 	"natlens/netinfo"
 	"natlens/netinfo/netfilter"
 	"natlens/trace"
@@ -42,6 +43,7 @@ type Session struct {
 	placed   placement
 	watching Watching
 	told     []notice // of Open
+	tape     *record.Tape
 
 	out        chan<- Record
 	last       <-chan time.Time // ends the wait for a slow reader at the end; nil before
@@ -102,6 +104,10 @@ func (s *Session) Close() error {
 
 // Topology is the host as it was when the Session was opened.
 func (s *Session) Topology() *netinfo.Topology { return s.first }
+
+// Record writes what the Session captures to a Tape, which Run closes. It must be
+// called before Run.
+func (s *Session) Record(t *record.Tape) { s.tape = t }
 
 // Watching says what the Session attached to when it was opened.
 func (s *Session) Watching() Watching { return s.watching }
@@ -199,10 +205,20 @@ func (s *Session) place(ctx context.Context, topologies <-chan *netinfo.Topology
 // correlate owns the correlator.
 func (s *Session) correlate(ctx context.Context, batches <-chan capture.Batch, flows <-chan netfilter.Batch,
 	rulesets <-chan *netfilter.Ruleset, known <-chan *netinfo.Topology, notices <-chan notice) error {
-	c := trace.New(s.config.OpenJourneys, trace.Sink{
+	sink := trace.Sink{
 		Journey: func(j *trace.Journey) { s.put(Record{Journey: j}) },
 		ARP:     func(a trace.ARP) { s.put(Record{ARP: &a}) },
-	})
+	}
+	if s.tape != nil {
+		sink.Journey = func(j *trace.Journey) { s.tape.Journey(j); s.put(Record{Journey: j}) }
+		sink.Other = s.tape.Other
+	}
+	correlator := trace.New(s.config.OpenJourneys, sink)
+	c := feed(correlator)
+	if s.tape != nil {
+		s.tape.AttachTo(correlator)
+		c = s.tape
+	}
 	last := s.first
 	c.SetTopology(last)
 	c.AwaitFlows()
@@ -210,12 +226,12 @@ func (s *Session) correlate(ctx context.Context, batches <-chan capture.Batch, f
 		n.tell(c)
 	}
 	note := func() {
-		n := c.Counters()
+		n := correlator.Counters()
 		s.counters.Store(&n)
 	}
 	warn := warnings{say: func(text string) { s.put(Record{Warning: text, At: time.Now()}) }}
 	clock := newWallClock()
-	for {
+	for s.tape == nil || s.tape.Err() == nil {
 		select {
 		case b := <-batches:
 			if by := clock.stepped(); by != 0 {
@@ -255,9 +271,13 @@ func (s *Session) correlate(ctx context.Context, batches <-chan capture.Batch, f
 			}
 			c.Flush()
 			note()
+			if s.tape != nil {
+				return s.tape.Err()
+			}
 			return nil
 		}
 	}
+	return s.tape.Err()
 }
 
 // put hands a record to the reader. While packets are captured it waits for

@@ -1,0 +1,76 @@
+// Package record keeps a watch in capture files, and plays files again.
+//
+// A Tape stands between a session and its correlator: it writes every packet
+// once, when its journey has ended, and everything else that the correlator was
+// told, in the same order. A Player tells it to another correlator again, which
+// therefore finds the same journeys. Files of other programs hold packets alone;
+// the Player makes up the little that the correlator has to know.
+//
+// docs/files.md describes the files.
+package record
+
+import (
+	"natlens/netinfo/netns"
+)
+
+// version is that of the knowledge in a file. A reader refuses a higher one;
+// fields that it does not know it ignores.
+const version = 1
+
+// Kinds of pcapng.Local blocks. Each holds one JSON object.
+const (
+	kindHeader    = 1
+	kindInterface = 2
+	kindTopology  = 3
+	kindRuleset   = 4
+	kindFlows     = 5
+	kindRing      = 6
+	kindMark      = 7
+	kindComplete  = 8
+	kindLost      = 9
+	kindInterrupt = 10
+)
+
+// header comes first in each file.
+type header struct {
+	Version int
+	// Session tells watches apart: files with the same one continue each
+	// other, in the order of Part.
+	Session string
+	Part    int
+}
+
+// place says which link an interface of the file is.
+type place struct {
+	Interface int
+	Namespace netns.ID
+	Ifindex   int32
+}
+
+// ring says since when a namespace's packets are captured, or until when they
+// were.
+type ring struct {
+	Namespace netns.ID
+	Since     int64 `json:",omitempty"`
+	Until     int64 `json:",omitempty"`
+}
+
+// mark says that the packets before a time were judged, with all that stands
+// before the mark in the file known, and nothing behind it.
+type mark struct{ Through int64 }
+
+// complete says that all packets before a time stand before it in the file.
+type complete struct{ Through int64 }
+
+// lost counts what rings dropped.
+type lost struct{ Packets map[netns.ID]uint64 }
+
+// interrupt says that times before and after can't be compared.
+type interrupt struct{ Reason string }
+
+// again wraps what a later file of a session repeats so that it stands alone. It
+// is no news to who has read the files before.
+type again[T any] struct {
+	Again bool `json:",omitempty"`
+	Value T
+}

@@ -1,0 +1,88 @@
+package record
+
+import (
+	"net"
+	"strconv"
+	"strings"
+
+	"natlens/capture"
+	"natlens/netinfo"
+	"natlens/netinfo/netfilter"
+	"natlens/netinfo/netns"
+)
+
+// knowledge is what a file has to begin with in order to stand alone.
+type knowledge struct {
+	topology *netinfo.Topology
+	rulesets map[netns.ID]*netfilter.Ruleset
+	rings    map[netns.ID]ring
+	flows    flowTable
+}
+
+func newKnowledge() knowledge {
+	return knowledge{rulesets: map[netns.ID]*netfilter.Ruleset{}, rings: map[netns.ID]ring{}, flows: flowTable{}}
+}
+
+// each writes all of it.
+func (k *knowledge) each(write func(kind uint32, value any)) {
+	if k.topology != nil {
+		write(kindTopology, again[*topologyJSON]{Again: true, Value: topologyOf(k.topology)})
+	}
+	for _, r := range k.rings {
+		write(kindRing, again[ring]{Again: true, Value: r})
+	}
+	for _, r := range k.rulesets {
+		write(kindRuleset, again[*netfilter.Ruleset]{Again: true, Value: r})
+	}
+	k.flows.again(func(f flows) { write(kindFlows, f) })
+}
+
+// forget drops a namespace that is not watched any more.
+func (k *knowledge) forget(ns netns.ID) {
+	delete(k.rings, ns)
+	delete(k.rulesets, ns)
+	for key := range k.flows {
+		if key.namespace == ns {
+			delete(k.flows, key)
+		}
+	}
+}
+
+// place names where a packet was seen.
+func (k *knowledge) place(o *capture.Observation) (namespace, link string) {
+	link = "if" + strconv.Itoa(int(o.Ifindex))
+	if l := k.topology.Link(netinfo.LinkKey{Namespace: o.Namespace, Index: o.Ifindex}); l != nil {
+		link = l.Name
+	}
+	return k.topology.NamespaceName(o.Namespace), link
+}
+
+// describe says in words what a link is.
+func (k *knowledge) describe(ns netns.ID, ifindex int32) (words string, mac [6]byte) {
+	l := k.topology.Link(netinfo.LinkKey{Namespace: ns, Index: ifindex})
+	if l == nil {
+		return "", mac
+	}
+	parts := []string{string(l.Role)}
+	if l.Role == netinfo.RoleOther {
+		parts[0] = l.Kind
+	}
+	if l.Peer != nil && l.Peer.Name != "" {
+		parts = append(parts, "other end: "+k.topology.NamespaceName(l.Peer.Key.Namespace)+"/"+l.Peer.Name)
+	}
+	if l.Master != nil {
+		if m := k.topology.Link(*l.Master); m != nil {
+			parts = append(parts, "port of "+m.Name)
+		}
+	}
+	if l.Network != "" {
+		parts = append(parts, "network "+l.Network)
+	}
+	for _, a := range l.Addresses {
+		parts = append(parts, a.String())
+	}
+	if hw, err := net.ParseMAC(l.MAC); err == nil && len(hw) == len(mac) {
+		mac = [6]byte(hw)
+	}
+	return clean(strings.Join(parts, ", ")), mac
+}

@@ -1,0 +1,230 @@
+package record
+
+import (
+	"cmp"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"math"
+	"slices"
+
+	"natlens/capture"
+	"natlens/capture/packet"
+	"natlens/capture/pcapng"
+	"natlens/netinfo"
+	"natlens/netinfo/netfilter"
+	"natlens/trace"
+)
+
+// session plays the files of one watch.
+func (p *player) session(ctx context.Context, files []*opened) error {
+	var errs []error
+	for i, f := range files {
+		continues := i > 0 && f.header.Part == files[i-1].header.Part+1
+		if i > 0 && !continues {
+			p.warn(fmt.Sprintf("between %s and %s files are missing", files[i-1].Name, f.Name))
+		}
+		if err := p.part(ctx, f, continues); err != nil {
+			errs = append(errs, f.wrap(err))
+		}
+		if ctx.Err() != nil {
+			break
+		}
+	}
+	p.drain()
+	p.c.Flush()
+	p.sum()
+	return errors.Join(errs...)
+}
+
+// part plays one file. continues: what it repeats is known already.
+func (p *player) part(ctx context.Context, f *opened, continues bool) error {
+	for ctx.Err() == nil {
+		b, err := f.next()
+		if errors.Is(err, io.EOF) {
+			return nil
+		}
+		if err != nil {
+			return err
+		}
+		switch b := b.(type) {
+		case *pcapng.Interface:
+			f.links = append(f.links, b.LinkType)
+		case *pcapng.Packet:
+			at, ok := f.places[b.Interface]
+			if !ok {
+				continue // added by another program
+			}
+			if link, ok := f.links[b.Interface].Parser(); ok {
+				p.packets = append(p.packets, p.observation(b, at, link))
+			}
+		case *pcapng.Local:
+			if err := p.tell(f, b, continues); err != nil {
+				return fmt.Errorf("block before byte %d: %w", f.reader.Offset(), err)
+			}
+		}
+	}
+	return ctx.Err()
+}
+
+// tell takes in a piece of knowledge.
+func (p *player) tell(f *opened, l *pcapng.Local, continues bool) error {
+	switch l.Kind {
+	case kindInterface:
+		at, err := decode[place](l)
+		f.places[at.Interface] = at
+		return err
+	case kindTopology:
+		v, err := decode[again[json.RawMessage]](l)
+		if err != nil || v.Again && continues {
+			return err
+		}
+		t, err := readTopology(v.Value)
+		if err == nil {
+			p.wait(func(*trace.Correlator) { p.setTopology(t) })
+		}
+		return err
+	case kindRuleset:
+		v, err := decode[again[*netfilter.Ruleset]](l)
+		if err == nil && v.Value != nil && !(v.Again && continues) {
+			p.wait(func(c *trace.Correlator) { c.SetRuleset(v.Value) })
+		}
+		return err
+	case kindFlows:
+		v, err := decode[flows](l)
+		if err != nil || v.Again && continues {
+			return err
+		}
+		b, err := v.batch()
+		if err == nil && b.Namespace != 0 {
+			p.wait(func(c *trace.Correlator) { c.AddFlows(b) })
+		}
+		return err
+	case kindRing:
+		v, err := decode[again[ring]](l)
+		if err == nil && !(v.Again && continues) {
+			p.wait(v.Value.tell)
+		}
+		return err
+	case kindLost:
+		v, err := decode[lost](l)
+		p.wait(func(c *trace.Correlator) { c.Observe(&capture.Batch{Lost: v.Packets, Through: c.Now()}) })
+		return err
+	case kindMark:
+		v, err := decode[mark](l)
+		p.queue = append(p.queue, told{through: v.Through})
+		return err
+	case kindInterrupt:
+		v, err := decode[interrupt](l)
+		p.drain()
+		p.c.Interrupt(v.Reason)
+		return err
+	case kindComplete:
+		v, err := decode[complete](l)
+		p.complete(v.Through)
+		return err
+	}
+	return nil // of a later version
+}
+
+func decode[T any](l *pcapng.Local) (v T, err error) {
+	if err = json.Unmarshal(l.Data, &v); err != nil {
+		err = fmt.Errorf("natlens's block of kind %d: %w", l.Kind, err)
+	}
+	return v, err
+}
+
+func (r ring) tell(c *trace.Correlator) {
+	if r.Until != 0 {
+		c.Forget(r.Namespace, r.Until)
+		return
+	}
+	c.Watch(r.Namespace, r.Since)
+}
+
+// wait queues what must not be told before the packets that precede it.
+func (p *player) wait(tell func(*trace.Correlator)) { p.queue = append(p.queue, told{tell: tell}) }
+
+// complete tells what no packet before that time can precede any more.
+func (p *player) complete(through int64) {
+	slices.SortStableFunc(p.packets, func(a, b capture.Observation) int { return cmp.Compare(a.Time, b.Time) })
+	for len(p.queue) > 0 && p.queue[0].through <= through {
+		next := p.queue[0]
+		p.queue = p.queue[1:]
+		if next.tell != nil {
+			next.tell(p.c)
+			continue
+		}
+		n, _ := slices.BinarySearchFunc(p.packets, next.through, func(o capture.Observation, t int64) int { return cmp.Compare(o.Time, t) })
+		ready := p.packets[:n:n]
+		p.packets = p.packets[n:]
+		p.c.Observe(&capture.Batch{Observations: ready, Through: next.through})
+	}
+}
+
+// drain tells all that was read.
+func (p *player) drain() {
+	p.complete(math.MaxInt64)
+	p.c.Observe(&capture.Batch{Observations: p.packets})
+	p.packets = nil
+}
+
+func (p *player) setTopology(t *netinfo.Topology) {
+	p.c.SetTopology(t)
+	if p.last != nil && p.to.Change != nil {
+		for _, change := range netinfo.Diff(p.last, t) {
+			p.to.Change(change, t.Time)
+		}
+	}
+	p.last = t
+}
+
+// observation makes a packet of a file what a ring would have made of it.
+func (p *player) observation(b *pcapng.Packet, at place, link packet.LinkType) capture.Observation {
+	o := capture.Observation{
+		Time: b.Time, Namespace: at.Namespace, Ifindex: at.Ifindex, Type: packetType(b),
+		LinkType: link, WireLength: b.WireLength, Data: b.Data, Journey: b.ID,
+	}
+	o.Headers.Parse(link, b.Data, b.WireLength)
+	o.Fingerprint = packet.Fingerprint(&o.Headers, b.Data)
+	if p.account.Start == 0 || o.Time < p.account.Start {
+		p.account.Start = o.Time
+	}
+	p.account.End = max(p.account.End, o.Time)
+	return o
+}
+
+func packetType(b *pcapng.Packet) capture.PacketType {
+	if b.Direction == pcapng.Outbound {
+		return capture.Outgoing
+	}
+	for typ, reception := range receptions {
+		if reception == b.Reception {
+			return typ
+		}
+	}
+	return capture.Host
+}
+
+func (p *player) warn(sentence string) {
+	if p.to.Warning != nil {
+		p.to.Warning(sentence)
+	}
+}
+
+// sum adds up what the correlator did.
+func (p *player) sum() {
+	n := p.c.Counters()
+	a := &p.account.Counters
+	a.Observations += n.Observations
+	a.Journeys += n.Journeys
+	a.Hops += n.Hops
+	a.RingDrops += n.RingDrops
+	a.ConntrackLost += n.ConntrackLost
+	a.Evicted += n.Evicted
+	a.Unpaired += n.Unpaired
+	a.Malformed += n.Malformed
+	a.Ignored += n.Ignored
+}

@@ -1,0 +1,265 @@
+package record
+
+import (
+	"encoding/json"
+	"fmt"
+	"io"
+	"time"
+
+	"natlens/capture"
+	"natlens/capture/pcapng"
+	"natlens/netinfo"
+	"natlens/netinfo/netfilter"
+	"natlens/netinfo/netns"
+	"natlens/trace"
+)
+
+// Config says what a Tape writes, and where.
+type Config struct {
+	// Open opens the file with that number, the first is 0. The Tape closes
+	// it.
+	Open func(part int) (io.WriteCloser, error)
+	// Size and Every end a file and begin the next: when it has so many bytes,
+	// or covers so much time. 0 never does.
+	Size  int64
+	Every time.Duration
+	// Snaplen is how many bytes of each packet were captured at most.
+	Snaplen int
+	// Match picks the journeys that are written; nil takes all.
+	Match func(*trace.Journey) bool
+	// Others are written, too: packets that belong to no journey.
+	Others bool
+	// Application and OS are who writes, and on what.
+	Application, OS string
+}
+
+// Tape writes to files what passes on its way to a correlator. What it is given
+// goes to both; Journey and Other must be called from the correlator's Sink. It
+// is not safe for concurrent use. Writing may block: then the rings wait, and
+// count what they lose.
+//
+// The first error is kept, see Err; after it nothing more is written.
+type Tape struct {
+	*trace.Correlator
+	config  Config
+	session string
+	part    int
+	file    io.WriteCloser
+	w       *pcapng.Writer
+	err     error
+
+	known  knowledge
+	points map[point]int // interfaces of this file
+	counts []counter     // of each
+	drops  map[netns.ID]uint64
+	named  map[string]bool // names that this file has
+
+	began     int64 // watermark when the file was begun
+	mark      int64 // watermark that was written last
+	skipped   int64 // watermark that was not written, because nothing depends on it
+	busy      bool  // something depended on the last one
+	observed  uint64
+	completed int64
+	flushed   int64
+}
+
+// point is what makes an interface of a file: a link by one name.
+type point struct {
+	namespace netns.ID
+	ifindex   int32
+	name      string
+	link      pcapng.LinkType
+}
+
+type counter struct {
+	namespace netns.ID
+	received  uint64
+}
+
+// NewTape begins the first file. The correlator is to be told by AttachTo.
+func NewTape(config Config) (*Tape, error) {
+	t := &Tape{
+		config: config, known: newKnowledge(), drops: map[netns.ID]uint64{},
+		session: fmt.Sprintf("%x", time.Now().UnixNano()), part: -1,
+	}
+	t.next()
+	return t, t.err
+}
+
+// AttachTo sets the correlator that is told what the Tape is told, and makes it
+// keep packets. It must be called once, before anything else.
+func (t *Tape) AttachTo(c *trace.Correlator) {
+	t.Correlator = c
+	c.KeepPackets()
+}
+
+// Err returns what kept the Tape from writing; nil when nothing did.
+func (t *Tape) Err() error { return t.err }
+
+// SetTopology notes and hands on a topology.
+func (t *Tape) SetTopology(topology *netinfo.Topology) {
+	t.Correlator.SetTopology(topology)
+	t.known.topology = topology
+	t.note(kindTopology, again[*topologyJSON]{Value: topologyOf(topology)})
+	t.names()
+}
+
+// SetRuleset notes and hands on a namespace's rules.
+func (t *Tape) SetRuleset(r *netfilter.Ruleset) {
+	t.Correlator.SetRuleset(r)
+	t.known.rulesets[r.Namespace] = r
+	t.note(kindRuleset, again[*netfilter.Ruleset]{Value: r})
+}
+
+// Watch notes and hands on that a ring was attached.
+func (t *Tape) Watch(ns netns.ID, since int64) {
+	t.Correlator.Watch(ns, since)
+	t.known.rings[ns] = ring{Namespace: ns, Since: since}
+	t.note(kindRing, again[ring]{Value: t.known.rings[ns]})
+}
+
+// Forget notes and hands on that a ring was detached.
+func (t *Tape) Forget(ns netns.ID, until int64) {
+	t.Correlator.Forget(ns, until)
+	t.known.forget(ns)
+	t.note(kindRing, again[ring]{Value: ring{Namespace: ns, Until: until}})
+}
+
+// AddFlows notes and hands on what connection tracking said.
+func (t *Tape) AddFlows(b *netfilter.Batch) {
+	if b.Namespace == 0 {
+		t.Correlator.AddFlows(b)
+		t.advanced()
+		return
+	}
+	events := t.known.flows.news(b)
+	if len(events) > 0 || b.Lost > 0 || b.Overruns > 0 {
+		t.note(kindFlows, flows{Namespace: b.Namespace, Through: b.Through, Events: events, Lost: b.Lost, Overruns: b.Overruns})
+	}
+	t.Correlator.AddFlows(b)
+}
+
+// Observe hands packets on. They are written when their journeys come back.
+func (t *Tape) Observe(b *capture.Batch) {
+	if len(b.Lost) > 0 {
+		t.note(kindLost, lost{b.Lost})
+		for ns, n := range b.Lost {
+			t.drops[ns] += n
+		}
+	}
+	t.Correlator.Observe(b)
+	t.advanced()
+}
+
+// Interrupt hands on that the clock was set, and notes it.
+func (t *Tape) Interrupt(reason string) {
+	t.Correlator.Interrupt(reason)
+	t.note(kindInterrupt, interrupt{reason})
+	t.mark, t.skipped, t.completed, t.flushed, t.began = 0, 0, 0, 0, 0
+}
+
+// Flush ends the capture: journeys that are open come back, and the last file is
+// closed.
+func (t *Tape) Flush() {
+	t.Correlator.Flush()
+	t.end()
+}
+
+// Journey writes the packets of a journey that were not written yet, and takes
+// them out of it.
+func (t *Tape) Journey(j *trace.Journey) {
+	write := t.config.Match == nil || t.config.Match(j)
+	for i := range j.Hops {
+		h := &j.Hops[i]
+		if h.Packet == nil {
+			continue
+		}
+		id := t.iface(h.Packet, h.Namespace, h.Interface)
+		if t.err != nil {
+			return
+		}
+		t.counts[id].received++
+		if write {
+			t.packet(id, h.Packet, comments(j, i))
+		}
+		h.Packet = nil // what waits to be shown needs no bytes
+	}
+}
+
+// Other writes a packet that belongs to no journey.
+func (t *Tape) Other(o *capture.Observation) {
+	namespace, link := t.known.place(o)
+	id := t.iface(o, namespace, link)
+	if t.err != nil {
+		return
+	}
+	t.counts[id].received++
+	if t.config.Others {
+		t.packet(id, o, nil)
+	}
+}
+
+func (t *Tape) packet(id int, o *capture.Observation, comments []string) {
+	p := pcapng.Packet{
+		Interface: id, Time: o.Time, WireLength: o.WireLength, Data: o.Data, ID: o.Journey, Comments: comments,
+		Direction: pcapng.Inbound, Reception: receptions[o.Type],
+	}
+	if o.Type == capture.Outgoing {
+		p.Direction = pcapng.Outbound
+	}
+	t.keep(t.w.Packet(&p))
+}
+
+// receptions are the kernel's packet types in the file's words.
+var receptions = map[capture.PacketType]pcapng.Reception{
+	capture.Host: pcapng.Unicast, capture.Broadcast: pcapng.Broadcast, capture.Multicast: pcapng.Multicast, capture.OtherHost: pcapng.Promiscuous,
+}
+
+// iface returns the interface of a packet in this file, making it at the first.
+func (t *Tape) iface(o *capture.Observation, namespace, link string) int {
+	p := point{o.Namespace, o.Ifindex, namespace + "/" + link, pcapng.LinkTypeOf(o.LinkType)}
+	id, ok := t.points[p]
+	if ok || t.err != nil {
+		return id
+	}
+	i := pcapng.Interface{
+		LinkType: p.link, Snaplen: uint32(t.config.Snaplen), Name: clean(p.name),
+		Comments: []string{fmt.Sprintf("namespace %v (%s), link %d", o.Namespace, clean(namespace), o.Ifindex)},
+	}
+	i.Description, i.MAC = t.known.describe(o.Namespace, o.Ifindex)
+	id, err := t.w.Interface(i)
+	if t.keep(err); err != nil {
+		return 0
+	}
+	t.points[p] = id
+	t.counts = append(t.counts, counter{namespace: o.Namespace})
+	t.local(kindInterface, place{Interface: id, Namespace: o.Namespace, Ifindex: o.Ifindex})
+	return id
+}
+
+// note writes knowledge; it counts from the mark that stands before it.
+func (t *Tape) note(kind uint32, value any) {
+	if t.skipped != 0 {
+		t.local(kindMark, mark{t.skipped})
+		t.skipped = 0
+	}
+	t.local(kind, value)
+}
+
+func (t *Tape) local(kind uint32, value any) {
+	if t.err != nil {
+		return
+	}
+	data, err := json.Marshal(value)
+	if err == nil {
+		err = t.w.Local(pcapng.Local{Kind: kind, Data: data})
+	}
+	t.keep(err)
+}
+
+// keep remembers the first error.
+func (t *Tape) keep(err error) {
+	if t.err == nil && err != nil {
+		t.err = fmt.Errorf("write capture: %w", err)
+	}
+}

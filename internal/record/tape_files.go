@@ -1,0 +1,144 @@
+package record
+
+import (
+	"slices"
+	"time"
+
+	"natlens/capture/pcapng"
+	"natlens/netinfo/netfilter"
+)
+
+const (
+	// completeEvery is how far apart notes are that say up to when all packets
+	// are in the file.
+	completeEvery = int64(time.Second)
+	// flushEvery is how long what was captured may wait to be written.
+	flushEvery = int64(100 * time.Millisecond)
+)
+
+// advanced follows the correlator's watermark.
+func (t *Tape) advanced() {
+	now := t.Now()
+	if t.err != nil || now == t.mark || now == t.skipped {
+		return
+	}
+	if now < max(t.mark, t.skipped) {
+		t.interrupted()
+		return
+	}
+	observed := t.Counters().Observations
+	busy := t.Open() > 0 || observed != t.observed
+	t.observed = observed
+	if busy || t.busy {
+		t.note(kindMark, mark{now})
+		t.mark = now
+	} else {
+		t.skipped = now
+	}
+	t.busy = busy
+	if t.began == 0 {
+		t.began = now
+	}
+	if now-t.completed >= completeEvery {
+		t.local(kindComplete, complete{t.Oldest()})
+		t.completed = now
+	}
+	if now-t.flushed >= flushEvery && t.err == nil {
+		t.keep(t.w.Flush())
+		t.flushed = now
+	}
+	if t.config.Size > 0 && t.err == nil && t.w.Written() >= t.config.Size || t.config.Every > 0 && now-t.began >= int64(t.config.Every) {
+		t.next()
+	}
+}
+
+// next ends a file and begins another one, that stands alone as well.
+func (t *Tape) next() {
+	if t.file != nil {
+		t.end()
+	}
+	if t.err != nil {
+		return
+	}
+	t.part++
+	file, err := t.config.Open(t.part)
+	if t.keep(err); err != nil {
+		return
+	}
+	t.file = file
+	t.w, err = pcapng.NewWriter(file, pcapng.Section{Application: t.config.Application, OS: t.config.OS})
+	t.keep(err)
+	t.points, t.counts, t.named = map[point]int{}, nil, map[string]bool{}
+	t.began = t.mark
+	t.local(kindHeader, header{Version: version, Session: t.session, Part: t.part})
+	t.known.each(t.local)
+	t.names()
+	if t.mark != 0 {
+		t.local(kindMark, mark{t.mark})
+	}
+	if t.err == nil {
+		t.keep(t.w.Flush())
+	}
+}
+
+// end writes what is known of each interface at last, and closes the file.
+func (t *Tape) end() {
+	if t.file == nil {
+		return
+	}
+	at := max(t.mark, t.skipped)
+	for id, c := range t.counts {
+		if t.err != nil {
+			break
+		}
+		s := pcapng.Statistics{Interface: id, Time: at, Start: t.began, End: at, Received: c.received, HasReceived: true, HasDropped: true}
+		// One ring serves all links of a namespace: what it lost is told once.
+		if slices.IndexFunc(t.counts, func(o counter) bool { return o.namespace == c.namespace }) == id {
+			s.Dropped = t.drops[c.namespace]
+			delete(t.drops, c.namespace)
+			s.Comments = []string{"drops are those of all links of the namespace"}
+		}
+		t.keep(t.w.Statistics(&s))
+	}
+	if t.err == nil {
+		t.keep(t.w.Flush())
+	}
+	t.keep(t.file.Close())
+	t.file = nil
+}
+
+// names writes the names of addresses that the file has not got yet.
+func (t *Tape) names() {
+	if t.err != nil || t.known.topology == nil {
+		return
+	}
+	var n pcapng.Names
+	for _, c := range t.known.topology.Containers {
+		for _, e := range c.Endpoints {
+			for _, p := range e.Addresses {
+				if key := p.Addr().String() + " " + c.Name; p.IsValid() && !t.named[key] {
+					t.named[key] = true
+					n.Entries = append(n.Entries, pcapng.Name{Address: p.Addr().WithZone(""), Names: []string{clean(c.Name)}})
+				}
+			}
+		}
+	}
+	if len(n.Entries) > 0 {
+		t.keep(t.w.Names(n))
+	}
+}
+
+// interrupted notes that the correlator found the clock set back by itself.
+func (t *Tape) interrupted() {
+	t.note(kindInterrupt, interrupt{"the clock was set back meanwhile"})
+	t.mark, t.skipped, t.completed, t.flushed, t.began = t.Now(), 0, 0, 0, 0
+}
+
+// again returns events that tell of a flow anew.
+func (t flowTable) again(yield func(flows)) {
+	for key, e := range t {
+		told := *e
+		told.Kind = netfilter.Known
+		yield(flows{Again: true, Namespace: key.namespace, Through: e.Before, Events: []event{eventOf(&told)}})
+	}
+}

@@ -1,0 +1,296 @@
+package record_test
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"fmt"
+	"io"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+
+	"natlens/capture"
+	"natlens/internal/lab"
+	"natlens/internal/lab/labtest"
+	"natlens/internal/live"
+	"natlens/internal/record"
+	"natlens/internal/view/jsonl"
+	"natlens/netinfo"
+	"natlens/trace"
+)
+
+// recorded is a watch that was written to files, and what it showed.
+type recorded struct {
+	paths    []string
+	journeys []map[string]any // as JSON has them
+	arp      int
+	counters trace.Counters
+}
+
+// watch records what play does on the host of the first scenario.
+func watch(t *testing.T, config record.Config, play func(context.Context, *lab.Host)) recorded {
+	t.Helper()
+	h := labtest.NewHost(t)
+	scenario := lab.Scenarios()[0]
+	must(t, scenario.Build(h))
+	var r recorded
+	dir := t.TempDir()
+	if config.Open == nil {
+		config.Open = func(part int) (io.WriteCloser, error) {
+			r.paths = append(r.paths, filepath.Join(dir, fmt.Sprintf("%05d.pcapng", part)))
+			return os.Create(r.paths[part])
+		}
+	}
+	config.Snaplen, config.Application = capture.MaxSnaplen, "natlens test"
+	tape, err := record.NewTape(config)
+	must(t, err)
+	session, err := live.Open(t.Context(), live.Config{Host: netinfo.Options{NoEngine: true}, Snaplen: capture.MaxSnaplen})
+	must(t, err)
+	session.Record(tape)
+	ctx, stop := context.WithCancel(t.Context())
+	defer stop()
+	records := make(chan live.Record, 1<<14)
+	ended := make(chan error, 1)
+	go func() { ended <- session.Run(ctx, records) }()
+	go func() {
+		play(ctx, h)
+		time.Sleep(200 * time.Millisecond) // the last packets are on their way
+		stop()
+	}()
+	for one := range records {
+		if one.ARP != nil {
+			r.arp++
+		}
+		if one.Journey != nil {
+			r.journeys = append(r.journeys, asJSON(t, one.Journey))
+			for i := range one.Journey.Hops {
+				if one.Journey.Hops[i].Packet != nil {
+					t.Error("a screen is given the bytes of whole packets")
+				}
+			}
+		}
+	}
+	must(t, <-ended)
+	r.counters = session.Summary().Counters
+	return r
+}
+
+func scenario(t *testing.T) func(context.Context, *lab.Host) {
+	return func(ctx context.Context, h *lab.Host) {
+		if err := lab.Scenarios()[0].Play(ctx, h); err != nil {
+			t.Error(err)
+		}
+	}
+}
+
+func asJSON(t *testing.T, j *trace.Journey) (m map[string]any) {
+	t.Helper()
+	line, err := jsonl.Journey(j)
+	must(t, err)
+	must(t, json.Unmarshal(line, &m))
+	return m
+}
+
+// play reads files back.
+func play(t *testing.T, paths ...string) (r recorded) {
+	t.Helper()
+	var files []record.File
+	for _, p := range paths {
+		f, err := os.Open(p)
+		must(t, err)
+		defer f.Close()
+		files = append(files, record.File{Name: filepath.Base(p), In: f})
+	}
+	account, err := record.Play(t.Context(), files, trace.DefaultOpen, record.Listener{
+		Journey: func(j *trace.Journey) { r.journeys = append(r.journeys, asJSON(t, j)) },
+		ARP:     func(trace.ARP) { r.arp++ },
+		Warning: func(s string) { t.Errorf("warning: %s", s) },
+	})
+	must(t, err)
+	r.counters = account.Counters
+	return r
+}
+
+func (r recorded) same(t *testing.T, played recorded) {
+	t.Helper()
+	if diff := cmp.Diff(r.journeys, played.journeys); diff != "" {
+		t.Errorf("-live +read\n%s", diff)
+	}
+	live := r.counters
+	live.QueueDrops = 0
+	if diff := cmp.Diff(live, played.counters); diff != "" {
+		t.Errorf("-live +read\n%s", diff)
+	}
+	if r.arp != played.arp {
+		t.Errorf("%d address resolutions, live %d", played.arp, r.arp)
+	}
+}
+
+func TestReadShowsWhatWatchShowed(t *testing.T) {
+	r := watch(t, record.Config{Others: true}, scenario(t))
+	if len(r.journeys) < 10 || len(r.paths) != 1 {
+		t.Fatalf("%d journeys in %d files", len(r.journeys), len(r.paths))
+	}
+	r.same(t, play(t, r.paths...))
+	rules := 0
+	for _, j := range r.journeys {
+		if translations, ok := j["translations"].([]any); ok {
+			for _, tr := range translations {
+				if tr.(map[string]any)["rule"] != nil {
+					rules++
+				}
+			}
+		}
+	}
+	if rules == 0 {
+		t.Error("no journey names a rule: the test shows less than it should")
+	}
+}
+
+func TestWiresharkReadsARecordedWatch(t *testing.T) {
+	r := watch(t, record.Config{Others: true}, scenario(t))
+	said := tshark(t, "capinfos", r.paths[0])
+	for _, want := range []string{"Name = back/eth0", "Name = host/docker0", "Number of stat entries = 1", "Capture application: natlens test"} {
+		if !strings.Contains(said, want) {
+			t.Errorf("capinfos does not say %q:\n%s", want, said)
+		}
+	}
+	lines := strings.Split(strings.TrimSpace(tshark(t, "tshark", "-r", r.paths[0], "-n", "-Y", "icmp.type==8 && icmp.seq==1", "-T", "fields", "-E", "aggregator=&",
+		"-e", "frame.interface_name", "-e", "frame.packet_id", "-e", "ip.src", "-e", "frame.comment")), "\n")
+	if len(lines) != 4 {
+		t.Fatalf("the first request has %d packets, want 4:\n%s", len(lines), strings.Join(lines, "\n"))
+	}
+	ids := map[string]bool{}
+	for i, line := range lines {
+		f := strings.Split(line, "\t")
+		ids[f[1]] = true
+		if want := fmt.Sprintf("journey %s, hop %d of 4", f[1], i+1); !strings.HasPrefix(f[3], want) {
+			t.Errorf("comment %q, want %q", f[3], want)
+		}
+	}
+	if len(ids) != 1 {
+		t.Errorf("packet ids %v", ids)
+	}
+	if f := strings.Split(lines[2], "\t"); !strings.Contains(f[3], "next: source 172.17.0.2 id 20044 becomes 192.0.2.10 id 20044 (MASQUERADE, conntrack ") ||
+		!strings.Contains(f[3], "&rule: ") {
+		t.Errorf("comment at docker0: %q", f[3])
+	}
+	if f := strings.Split(lines[3], "\t"); !strings.HasSuffix(f[3], "; left by eth0") || f[2] != lab.HostAddress.String() {
+		t.Errorf("last hop: %q", f)
+	}
+	// Each packet stands there once.
+	var read int
+	for _, n := range []uint64{r.counters.Observations} {
+		read = int(n)
+	}
+	if n := strings.Count(tshark(t, "tshark", "-r", r.paths[0], "-n", "-T", "fields", "-e", "frame.number"), "\n"); n != read {
+		t.Errorf("%d packets in the file, %d were seen", n, read)
+	}
+}
+
+func TestFilesOfARotationContinueAndStandAlone(t *testing.T) {
+	r := watch(t, record.Config{Others: true, Size: 12_000}, func(ctx context.Context, h *lab.Host) {
+		scenario(t)(ctx, h)
+		for seq := range uint16(60) {
+			if _, err := lab.Ping(ctx, h.Find("back").Namespace(), lab.ServerAddress, lab.Echo{ID: 9, Seq: seq, Payload: make([]byte, 400)}); err != nil {
+				t.Error(err)
+				return
+			}
+		}
+	})
+	if len(r.paths) < 4 {
+		t.Fatalf("%d files", len(r.paths))
+	}
+	r.same(t, play(t, r.paths...))
+	// In any order, too.
+	shuffled := append([]string{r.paths[2], r.paths[0]}, r.paths[3:]...)
+	r.same(t, play(t, append(shuffled, r.paths[1])...))
+	// What was one journey is whole in its file, and keeps its number.
+	byID := map[any]map[string]any{}
+	for _, j := range r.journeys {
+		byID[j["id"]] = j
+	}
+	alone := 0
+	for _, path := range r.paths {
+		tshark(t, "capinfos", path)
+		for _, j := range play(t, path).journeys {
+			alone++
+			if want := byID[j["id"]]; want == nil || cmp.Diff(want["hops"], j["hops"]) != "" || cmp.Diff(want["translations"], j["translations"]) != "" {
+				t.Errorf("%s: journey %v is not the one that was shown\n%s", filepath.Base(path), j["id"], cmp.Diff(want, j))
+			}
+		}
+	}
+	if alone != len(r.journeys) {
+		t.Errorf("%d journeys in single files, want %d", alone, len(r.journeys))
+	}
+}
+
+func TestOnlyWhatMatchesIsWritten(t *testing.T) {
+	r := watch(t, record.Config{Match: func(j *trace.Journey) bool { return j.Protocol == 1 }}, scenario(t))
+	var want []any
+	for _, j := range r.journeys {
+		if j["protocol"] == "icmp" {
+			want = append(want, j["id"])
+		}
+	}
+	var got []any
+	for _, j := range play(t, r.paths...).journeys {
+		got = append(got, j["id"])
+	}
+	if len(want) != 4 || cmp.Diff(want, got) != "" {
+		t.Errorf("journeys %v, want %v", got, want)
+	}
+}
+
+func TestABrokenTapeIsPlayedToTheBreak(t *testing.T) {
+	r := watch(t, record.Config{Others: true}, scenario(t))
+	whole, err := os.ReadFile(r.paths[0])
+	must(t, err)
+	last := 0
+	for cut := 0; cut < len(whole); cut += 1 + len(whole)/97 {
+		var journeys int
+		_, err := record.Play(t.Context(), []record.File{{Name: "cut", In: bytes.NewReader(whole[:cut])}}, 1024, record.Listener{
+			Journey: func(*trace.Journey) { journeys++ },
+		})
+		if err != nil && !strings.Contains(err.Error(), "cut: broken at byte ") {
+			t.Errorf("cut at %d: %v", cut, err)
+		}
+		if journeys < last {
+			t.Errorf("cut at %d: %d journeys, %d before", cut, journeys, last)
+		}
+		last = journeys
+	}
+	if last < 10 {
+		t.Errorf("%d journeys in the longest part", last)
+	}
+}
+
+// tshark runs one of Wireshark's programs; a warning is a failure.
+func tshark(t *testing.T, program string, args ...string) string {
+	t.Helper()
+	if _, err := exec.LookPath(program); err != nil {
+		t.Skipf("needs %s", program)
+	}
+	var warnings strings.Builder
+	cmd := exec.Command(program, args...)
+	cmd.Stderr = &warnings
+	out, err := cmd.Output()
+	said := strings.TrimSpace(strings.ReplaceAll(warnings.String(), `Running as user "root" and group "root". This could be dangerous.`, ""))
+	if err != nil || said != "" {
+		t.Fatalf("%s: %v: %s", program, err, said)
+	}
+	return string(out)
+}
+
+func must(t *testing.T, err error) {
+	t.Helper()
+	if err != nil {
+		t.Fatal(err)
+	}
+}
