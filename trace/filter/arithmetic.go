@@ -41,9 +41,10 @@ func (p *parser) relation() (node, bool, error) {
 		}
 		return nil, true, p.fail(a.word(start.offset), "%s needs a comparison, such as %s", p.expr[start.offset:a.at], comparison(left))
 	}
+	behind := a.word(a.at)
 	right, err := a.value()
 	if errors.Is(err, errNotArithmetic) {
-		return nil, true, p.fail(a.word(a.at), "a number, len or a header's field such as tcp[13] is expected here")
+		return nil, true, p.fail(behind, "a number, len or a header's field such as tcp[13] is expected here")
 	}
 	if err != nil {
 		return nil, true, err

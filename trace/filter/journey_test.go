@@ -126,7 +126,7 @@ func refusedEarly() *trace.Journey {
 		Protocol: packet.UDP,
 		From:     trace.Endpoint{Name: "host", IP: addr("192.0.2.10"), Port: 5000}, To: trace.Endpoint{IP: addr("10.9.0.1"), Port: 53},
 		Translations: []trace.Translation{{
-			Kind: trace.Masquerade, Between: [2]int{-1, -1},
+			Kind: trace.Masquerade, Between: [2]int{-1, -1}, ConntrackID: 99,
 			Before: packet.NewTuple(packet.UDP, addr("192.0.2.10"), addr("10.9.0.1"), 5000, 53),
 			After:  packet.NewTuple(packet.UDP, addr("192.0.2.11"), addr("10.9.0.1"), 5000, 53),
 		}},
@@ -184,6 +184,7 @@ func TestMatchJourneys(t *testing.T) {
 		{"not verdict delivered", "answer refused"},
 		{"flow 77", "login answer"},
 		{"flow 88", "login"},
+		{"flow 99", "refused"}, // known by its translation
 		{"flow 7", ""},
 
 		{"ether host 02:00:00:00:00:03", "login answer"},
@@ -218,11 +219,15 @@ func TestMatchJourneys(t *testing.T) {
 // A side of a translation that no tap saw has the headers of the hop beside it.
 func TestMatchUnseenSide(t *testing.T) {
 	j := login()
-	j.Hops = j.Hops[:1]
-	j.Translations[0].Between[1] = -1
+	j.Hops = j.Hops[:2]
+	j.Hops[1] = j.Hops[0]
+	j.Hops[1].Headers.TTL = 63
+	j.Translations[0].Between = [2]int{1, -1}
 	for expr, want := range map[string]bool{
 		"dst port 22 and tcp[tcpflags] = tcp-syn": true,
-		"tcp[2:2] = 22": true,
+		"tcp[2:2] = 22":                           true,
+		"tcp[2:2] = 22 and ip[8] = 63":            true,
+		"tcp[2:2] = 22 and ip[8] = 64":            false,
 		"dst port 22 and tcp[tcpflags] = tcp-ack": false,
 		"dst port 22 and link eth0":               false,
 		"dst port 22 and inbound":                 false,

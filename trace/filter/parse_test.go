@@ -295,6 +295,174 @@ func TestSyntaxErrors(t *testing.T) {
 			"        ^^",
 			`10 is not an ip6 address`,
 		}, {
+			"igmp or carp",
+			"        ^^^^",
+			`"carp" is not in this language: it has vrrp's number, say vrrp; for a container of that name say container carp`,
+		}, {
+			"syn",
+			"^^^",
+			`"syn" is not in this language: say tcp[tcpflags] & tcp-syn != 0; for a container of that name say container syn`,
+		}, {
+			"back and dropped",
+			"         ^^^^^^^",
+			`"dropped" is not in this language: say verdict dropped; for a container of that name say container dropped`,
+		}, {
+			"ip protochain 6",
+			"   ^^^^^^^^^^",
+			`"protochain" is not in this language: natlens looks behind extension headers anyhow, say proto; ` +
+				`for a container of that name say container protochain`,
+		}, {
+			"protochain",
+			"^^^^^^^^^^",
+			`"protochain" is not in this language: natlens looks behind extension headers anyhow, say proto; ` +
+				`for a container of that name say container protochain`,
+		}, {
+			"len",
+			"^^^",
+			`len needs a comparison, such as len > 100`,
+		}, {
+			"tcp and tcp-syn",
+			"        ^^^^^^^",
+			`tcp-syn needs a comparison, such as tcp[tcpflags] & tcp-syn != 0`,
+		}, {
+			"(tcp[13] & 2) and udp",
+			" ^^^",
+			`tcp[13] & 2 needs a comparison, such as tcp[13] & 2 != 0`,
+		}, {
+			"tcp[13] = x",
+			"          ^",
+			`a number, len or a header's field such as tcp[13] is expected here`,
+		}, {
+			"tcp[12] & 0xf0 > 0x50",
+			"^^^^^^^",
+			"journeys keep no more of this header than ports tcp[0:2] and tcp[2:2], sequence tcp[4:4], " +
+				"acknowledgement tcp[8:4], flags tcp[tcpflags], window tcp[14:2]",
+		}, {
+			"ip6[40] = 128",
+			"^^^^^^^",
+			"journeys keep no more of this header than payload length ip6[4:2], hop limit ip6[7], addresses from ip6[8]; " +
+				"for the protocol say ip6 proto",
+		}, {
+			"arp[6:2] = 1",
+			"^^^",
+			`journeys keep bytes of ether, ip, ip6, tcp, udp, sctp, icmp, icmp6 only`,
+		}, {
+			"tcp[tcpflags & 2",
+			"                ^",
+			`a ] is missing here`,
+		}, {
+			"tcp[len] = 1",
+			"    ^^^",
+			`a number is expected in [ ], such as tcp[0]`,
+		}, {
+			"tcp[4:3] = 1",
+			"      ^",
+			`a size is 1, 2 or 4 bytes`,
+		}, {
+			"len / 0 = 1",
+			"        ^",
+			`before this something is divided by 0`,
+		}, {
+			"tcp and len > (5 + back)",
+			"              ^",
+			`a number, len or a header's field such as tcp[13] is expected here`,
+		}, {
+			"len << 32 = 1",
+			"          ^",
+			`before this something is shifted by more than the 31 bits that a number can be`,
+		}, {
+			"len + 7 % 4 = 1",
+			"        ^",
+			`put parentheses around what ^ and % are about`,
+		}, {
+			"len % 4 + 1 = 1",
+			"        ^",
+			`put parentheses around what ^ and % are about`,
+		}, {
+			"len > 5:3",
+			"       ^^",
+			`put "and" or "or" before ":3"`,
+		}, {
+			"tcp[13] = 2 udp",
+			"            ^^^",
+			`put "and" or "or" before "udp"`,
+		}, {
+			"less",
+			"    ^",
+			`less needs a length in bytes`,
+		}, {
+			"vlan 4096",
+			"     ^^^^",
+			`vlan needs an id from 0 to 4095, got "4096"`,
+		}, {
+			"vlan 5 and tcp and vlan 6",
+			"                   ^^^^",
+			`of several tags only the outermost is known: say vlan once`,
+		}, {
+			"ip broadcast",
+			"   ^^^^^^^^^",
+			`the networks' masks are not looked at: say broadcast, or dst host ADDRESS`,
+		}, {
+			"ether 02:42:ac:11:00:02",
+			"      ^^^^^^^^^^^^^^^^^",
+			`ether needs host, src, dst, proto, broadcast or multicast, got "02:42:ac:11:00:02"`,
+		}, {
+			"ether host back",
+			"           ^^^^",
+			`ether needs a MAC such as 02:42:ac:11:00:02, got "back"`,
+		}, {
+			"ether proto 0x0806",
+			"            ^^^^^^",
+			`only IP packets make journeys: say ether proto ip or ip6`,
+		}, {
+			"proto 256",
+			"      ^^^",
+			`proto needs a protocol's number or name, got "256"`,
+		}, {
+			"ip6 proto 44",
+			"          ^^",
+			`natlens looks behind fragment headers: say ip6 proto and what follows them`,
+		}, {
+			"src proto 6",
+			"^^^",
+			`proto has neither src nor dst`,
+		}, {
+			"dst nat",
+			"^^^",
+			`nat has neither src nor dst`,
+		}, {
+			"tcp nat",
+			"    ^^^",
+			`put "and" between tcp and nat`,
+		}, {
+			"nat proxy",
+			"    ^^^^^",
+			`nat needs snat, dnat, redirect, masquerade or netmap, got "proxy"`,
+		}, {
+			"masquerade",
+			"^^^^^^^^^^",
+			`"masquerade" is not in this language: say nat masquerade; for a container of that name say container masquerade`,
+		}, {
+			"verdict drop",
+			"        ^^^^",
+			`verdict needs delivered, left, dropped, vanished, flooded, looped or unfinished, got "drop"`,
+		}, {
+			"flow back",
+			"     ^^^^",
+			`flow needs a conntrack id such as 3047873481, got "back"`,
+		}, {
+			"link veth1234@if5",
+			"     ^^^^^^^^^^^^",
+			`what stands behind @ is no part of a link's name: say link veth1234`,
+		}, {
+			"network",
+			"       ^",
+			`network needs a name`,
+		}, {
+			"igmp port 80",
+			"          ^^",
+			`igmp has no ports`,
+		}, {
 			"dst ü and",
 			"         ^",
 			`the expression ends where a host, port, container or protocol is expected`,
