@@ -1,7 +1,6 @@
 package main
 
 import (
-	"fmt"
 	"os"
 	"strings"
 
@@ -14,19 +13,6 @@ const (
 	capNetAdmin = "CAP_NET_ADMIN" // conntrack and nf_tables
 	capSysAdmin = "CAP_SYS_ADMIN" // entering the containers' namespaces
 )
-
-// requireCapabilities returns a *notPermitted unless this process holds all of
-// them in its effective set.
-func (a *app) requireCapabilities(cmd *cobra.Command, names ...string) error {
-	missing, err := missingCapabilities(names)
-	if err != nil {
-		return err
-	}
-	if len(missing) == 0 {
-		return nil
-	}
-	return a.notPermitted(cmd, fmt.Errorf("%s needs %s", cmd.Name(), enumerate(missing)))
-}
 
 // notPermitted makes the error for a command that this user or host does not
 // permit: err in a line, the command to run instead, and what works without.

@@ -4,8 +4,22 @@ import (
 	"fmt"
 	"strings"
 
+	"github.com/spf13/cobra"
 	"kernel.org/pub/linux/libs/security/libcap/cap"
 )
+
+// requireCapabilities returns a *notPermitted unless this process holds all of
+// them in its effective set.
+func (a *app) requireCapabilities(cmd *cobra.Command, names ...string) error {
+	missing, err := missingCapabilities(names)
+	if err != nil {
+		return err
+	}
+	if len(missing) == 0 {
+		return nil
+	}
+	return a.notPermitted(cmd, fmt.Errorf("%s needs %s", cmd.Name(), enumerate(missing)))
+}
 
 // missingCapabilities returns those of the named capabilities that are not in
 // the effective set of this process.

@@ -17,6 +17,7 @@ var commands = []func(*app) *cobra.Command{
 	newListCommand,
 	newExplainCommand,
 	newWatchCommand,
+	newReadCommand,
 	newDoctorCommand,
 	newCompletionCommand,
 	newVersionCommand,

@@ -131,3 +131,9 @@ func (g *gathered) flush(a *app) error {
 	g.pending = g.pending[:0]
 	return err
 }
+
+// silentScreen shows nothing but the account at the end.
+type silentScreen struct{ screen }
+
+func (silentScreen) Journey(*trace.Journey) error { return nil }
+func (silentScreen) Event(live.Record) error      { return nil }

@@ -38,40 +38,63 @@ type Account struct {
 	Start, End int64 // of the packets' times; 0: there were none
 }
 
-// Play plays files: those of a watch, with the parts of each in order, and those
-// of other programs, merged by time. It ends early when ctx does, with its error.
-// A broken file is played up to the break; the error, which matches
-// *pcapng.BreakError, comes when everything was played.
-func Play(ctx context.Context, files []File, open int, to Listener) (Account, error) {
-	var account Account
-	var own, foreign []*opened
-	var errs []error
+// Recording is files that were opened, to be played together.
+type Recording struct {
+	own      []*opened
+	foreign  []*opened
+	errs     []error
+	topology *netinfo.Topology
+}
+
+// Open looks at the beginning of files. What can't be read is told by Play; the
+// error is that none can.
+func Open(files []File) (*Recording, error) {
+	r := &Recording{}
 	for _, f := range files {
 		o, err := openFile(f)
 		switch {
 		case err != nil:
-			errs = append(errs, err)
+			r.errs = append(r.errs, err)
 		case o.header != nil:
-			own = append(own, o)
+			r.own = append(r.own, o)
 		default:
-			foreign = append(foreign, o)
+			r.foreign = append(r.foreign, o)
 		}
 	}
-	slices.SortStableFunc(own, func(a, b *opened) int {
+	if len(r.own)+len(r.foreign) == 0 {
+		return nil, errors.Join(r.errs...)
+	}
+	slices.SortStableFunc(r.own, func(a, b *opened) int {
 		return cmp.Or(cmp.Compare(a.header.Session, b.header.Session), cmp.Compare(a.header.Part, b.header.Part))
 	})
-	for begin := 0; begin < len(own); {
+	if len(r.own) > 0 {
+		r.topology = r.own[0].topology
+	}
+	return r, nil
+}
+
+// Topology is the host as the first watch found it; nil when another program
+// wrote the files.
+func (r *Recording) Topology() *netinfo.Topology { return r.topology }
+
+// Play plays the files: those of a watch one after another, with the parts of
+// each in order, then those of other programs, merged by time. It ends early
+// when ctx does, with its error. A broken file is played up to the break; the
+// error, which matches *pcapng.BreakError, comes when everything was played. A
+// Recording is played once.
+func (r *Recording) Play(ctx context.Context, open int, to Listener) (Account, error) {
+	var account Account
+	errs := r.errs
+	for begin := 0; begin < len(r.own) && ctx.Err() == nil; {
 		end := begin + 1
-		for end < len(own) && own[end].header.Session == own[begin].header.Session {
+		for end < len(r.own) && r.own[end].header.Session == r.own[begin].header.Session {
 			end++
 		}
-		p := newPlayer(open, to, &account)
-		errs = append(errs, p.session(ctx, own[begin:end]))
+		errs = append(errs, newPlayer(open, to, &account).session(ctx, r.own[begin:end]))
 		begin = end
 	}
-	if len(foreign) > 0 {
-		p := newPlayer(open, to, &account)
-		errs = append(errs, p.foreign(ctx, foreign))
+	if len(r.foreign) > 0 && ctx.Err() == nil {
+		errs = append(errs, newPlayer(open, to, &account).foreign(ctx, r.foreign))
 	}
 	return account, errors.Join(errs...)
 }
@@ -80,13 +103,16 @@ func Play(ctx context.Context, files []File, open int, to Listener) (Account, er
 type opened struct {
 	File
 	reader *pcapng.Reader
-	header *header           // nil: another program's
-	ahead  []pcapng.Block    // what was read so far
-	places map[int]place     // by interface
-	links  []pcapng.LinkType // by interface
+	header *header // nil: another program's
+	// topology is that of the host when the file began; nil when the file does
+	// not tell.
+	topology *netinfo.Topology
+	ahead    []pcapng.Block    // what was read so far
+	places   map[int]place     // by interface
+	links    []pcapng.LinkType // by interface
 }
 
-// openFile reads until it is clear whose file it is.
+// openFile reads until it is clear whose file it is, and of which host.
 func openFile(f File) (*opened, error) {
 	o := &opened{File: f, places: map[int]place{}}
 	var err error
@@ -103,19 +129,41 @@ func openFile(f File) (*opened, error) {
 		case *pcapng.Packet:
 			return o, nil
 		case *pcapng.Local:
-			if b.Kind != kindHeader {
-				return o, nil
+			if o.header != nil {
+				return o, o.readAhead(b)
 			}
-			o.header = &header{}
-			if err := json.Unmarshal(b.Data, o.header); err != nil {
+			if o.header, err = readHeader(b); err != nil {
 				return nil, o.wrap(err)
 			}
-			if o.header.Version > version {
-				return nil, o.wrap(fmt.Errorf("written by a newer natlens (format %d, this one reads %d)", o.header.Version, version))
-			}
-			return o, nil
 		}
 	}
+}
+
+// readHeader reads the block that natlens's files begin with.
+func readHeader(l *pcapng.Local) (*header, error) {
+	h, err := decode[header](l)
+	switch {
+	case l.Kind != kindHeader:
+		return nil, errors.New("the beginning of what natlens wrote is missing")
+	case err == nil && h.Version > version:
+		err = fmt.Errorf("written by a newer natlens (format %d, this one reads %d)", h.Version, version)
+	}
+	return &h, err
+}
+
+// readAhead looks at the knowledge that a file begins with.
+func (o *opened) readAhead(l *pcapng.Local) error {
+	if l.Kind != kindTopology {
+		return nil
+	}
+	v, err := decode[again[json.RawMessage]](l)
+	if err == nil {
+		o.topology, err = readTopology(v.Value)
+	}
+	if err != nil {
+		return o.wrap(err)
+	}
+	return nil
 }
 
 func (o *opened) wrap(err error) error { return fmt.Errorf("%s: %w", o.Name, err) }

@@ -27,6 +27,8 @@ type Config struct {
 	Snaplen int
 	// Match picks the journeys that are written; nil takes all.
 	Match func(*trace.Journey) bool
+	// Limit is how many of them are written at most; 0 never ends.
+	Limit int
 	// Others are written, too: packets that belong to no journey.
 	Others bool
 	// Application and OS are who writes, and on what.
@@ -44,6 +46,7 @@ type Tape struct {
 	config  Config
 	session string
 	part    int
+	written int // journeys
 	file    io.WriteCloser
 	w       *pcapng.Writer
 	err     error
@@ -168,7 +171,7 @@ func (t *Tape) Flush() {
 // Journey writes the packets of a journey that were not written yet, and takes
 // them out of it.
 func (t *Tape) Journey(j *trace.Journey) {
-	write := t.config.Match == nil || t.config.Match(j)
+	write := t.picks(j)
 	for i := range j.Hops {
 		h := &j.Hops[i]
 		if h.Packet == nil {
@@ -184,6 +187,20 @@ func (t *Tape) Journey(j *trace.Journey) {
 		}
 		h.Packet = nil // what waits to be shown needs no bytes
 	}
+}
+
+// picks reports whether a journey is to be written.
+func (t *Tape) picks(j *trace.Journey) bool {
+	switch {
+	case t.config.Match != nil && !t.config.Match(j):
+		return false
+	case t.config.Limit == 0 || j.Supersedes != 0:
+		return true
+	case t.written == t.config.Limit:
+		return false
+	}
+	t.written++
+	return true
 }
 
 // Other writes a packet that belongs to no journey.

@@ -107,7 +107,9 @@ func play(t *testing.T, paths ...string) (r recorded) {
 		defer f.Close()
 		files = append(files, record.File{Name: filepath.Base(p), In: f})
 	}
-	account, err := record.Play(t.Context(), files, trace.DefaultOpen, record.Listener{
+	recording, err := record.Open(files)
+	must(t, err)
+	account, err := recording.Play(t.Context(), trace.DefaultOpen, record.Listener{
 		Journey: func(j *trace.Journey) { r.journeys = append(r.journeys, asJSON(t, j)) },
 		ARP:     func(trace.ARP) { r.arp++ },
 		Warning: func(s string) { t.Errorf("warning: %s", s) },
@@ -255,9 +257,10 @@ func TestABrokenTapeIsPlayedToTheBreak(t *testing.T) {
 	last := 0
 	for cut := 0; cut < len(whole); cut += 1 + len(whole)/97 {
 		var journeys int
-		_, err := record.Play(t.Context(), []record.File{{Name: "cut", In: bytes.NewReader(whole[:cut])}}, 1024, record.Listener{
-			Journey: func(*trace.Journey) { journeys++ },
-		})
+		recording, err := record.Open([]record.File{{Name: "cut", In: bytes.NewReader(whole[:cut])}})
+		if err == nil {
+			_, err = recording.Play(t.Context(), 1024, record.Listener{Journey: func(*trace.Journey) { journeys++ }})
+		}
 		if err != nil && !strings.Contains(err.Error(), "cut: broken at byte ") {
 			t.Errorf("cut at %d: %v", cut, err)
 		}

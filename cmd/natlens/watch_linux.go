@@ -11,23 +11,17 @@ import (
 	"github.com/spf13/cobra"
 
 	"natlens/internal/live"
-	"natlens/internal/view/text"
 	"natlens/netinfo"
 )
 
-// watchFlags are the flags of watch. Letters are tcpdump's.
+// watchFlags are the flags of watch.
 type watchFlags struct {
-	links         []string
-	containers    []string
-	noNames       bool
-	detail        text.Detail
+	showFlags
 	snaplen       int
-	count         int
-	json          bool
 	duration      time.Duration
 	allNamespaces bool
 	own           bool
-	events        bool
+	write         writeFlags
 }
 
 func newWatchCommand(a *app) *cobra.Command {
@@ -37,43 +31,39 @@ func newWatchCommand(a *app) *cobra.Command {
 		Short: "Shows packets live, before and after NAT",
 		Long: "Shows each packet once, with all the places where it was seen, what NAT made of\n" +
 			"it there, the conntrack entry behind that, and how it ended. It only reads.\n\n" +
-			"FILTER is as in pcap-filter(7): icmp, tcp, udp, host, net, port, src, dst, and, or,\n" +
-			"not, parentheses; and container NAME. A bare word is a container, else a host.\n" +
-			"It picks a packet when any of its hops matches, so that host 172.17.0.2 also\n" +
-			"shows what that container's packets look like outside.",
+			"FILTER is as in pcap-filter(7): icmp, tcp, host, net, port, src, dst, and, or, not,\n" +
+			"'tcp[tcpflags] & tcp-syn != 0', …; and of journeys: container NAME, network NAME,\n" +
+			"link LINK, nat [KIND], verdict RESULT, flow ID. A bare word is a container, else a\n" +
+			"host. It picks a packet when any of its hops matches, so that host 172.17.0.2 also\n" +
+			"shows what that container's packets look like outside; not X leaves out a packet\n" +
+			"that shows X at any hop. docs/filters.md has all of it.",
 		Example: "  sudo natlens watch icmp\n" +
 			"  sudo natlens watch back and tcp port 8000\n" +
+			"  sudo natlens watch nat masquerade and not port 53\n" +
 			"  sudo natlens watch -j -c 10 | jq .translations",
 		RunE: func(cmd *cobra.Command, args []string) error { return a.watch(cmd, f, strings.Join(args, " ")) },
 	}
 	flags := cmd.Flags()
 	flags.SortFlags = false
-	flags.StringArrayVarP(&f.links, "interface", "i", nil, "only what passed this `LINK` (eth0, back:eth0); repeatable")
-	flags.StringArrayVar(&f.containers, "container", nil, "only what this container (`NAME`) sends or gets; repeatable")
-	flags.BoolVarP(&f.noNames, "numeric", "n", false, "addresses instead of names")
-	flags.BoolVarP(&f.detail.Verbose, "verbose", "v", false, "a full card for each packet")
-	flags.BoolVarP(&f.detail.Quiet, "quiet", "q", false, "a line for each packet")
-	flags.BoolVarP(&f.detail.MACs, "ethernet", "e", false, "MAC addresses")
-	flags.BoolVarP(&f.detail.NoTime, "no-time", "t", false, "no time of day")
-	flags.IntVarP(&f.snaplen, "snaplen", "s", 0, "`BYTES` captured of each packet (default 128)")
+	f.pickFlags(flags)
+	f.viewFlags(cmd)
+	flags.IntVarP(&f.snaplen, "snaplen", "s", 0, "`BYTES` captured of each packet (default 128; with -w all)")
 	flags.IntVarP(&f.count, "count", "c", 0, "end after so many packets (`N`)")
 	flags.BoolVarP(&f.json, "json", "j", false, "JSON Lines on standard output")
 	flags.DurationVar(&f.duration, "duration", 0, "end after this `TIME` (10s, 5m)")
 	flags.BoolVar(&f.allNamespaces, "all-namespaces", false, "watch every network namespace of this host")
 	flags.BoolVar(&f.events, "events", false, "also what comes and goes, and who asks for MAC addresses")
 	flags.BoolVar(&f.own, "own", false, "also your own SSH session and engine connection")
-	cmd.MarkFlagsMutuallyExclusive("verbose", "quiet")
+	f.write.add(flags)
 	return cmd
 }
 
 func (a *app) watch(cmd *cobra.Command, f *watchFlags, expression string) error {
-	for _, n := range []struct {
-		flag  string
-		value int
-	}{{"count", f.count}, {"snaplen", f.snaplen}, {"duration", int(f.duration)}} {
-		if cmd.Flags().Changed(n.flag) && n.value <= 0 {
-			return usagef("--%s takes a number above 0", n.flag)
-		}
+	if err := aboveZero(cmd, map[string]int{"count": f.count, "snaplen": f.snaplen, "duration": int(f.duration)}); err != nil {
+		return err
+	}
+	if err := a.checkWrite(f); err != nil {
+		return err
 	}
 	if err := a.requireCapabilities(cmd, capNetRaw, capNetAdmin, capSysAdmin); err != nil {
 		// A bad filter is said first: it would be wrong as root, too.
@@ -99,11 +89,7 @@ func (a *app) watch(cmd *cobra.Command, f *watchFlags, expression string) error 
 	if err != nil {
 		return beforeWatching(cmd.Context(), err)
 	}
-	names, remarks := selected(session.Topology(), f.containers, f.links)
-	for _, r := range remarks {
-		fmt.Fprintln(a.stderr, a.style().Escape(r))
-	}
-	follow := &live.Follow{Match: pickJourneys(pick, names, f.links), Limit: f.count, Events: f.events}
+	follow := a.follow(&f.showFlags, pick, session.Topology())
 	if !f.own {
 		follow.Own = live.OwnTraffic()
 	}
@@ -112,8 +98,12 @@ func (a *app) watch(cmd *cobra.Command, f *watchFlags, expression string) error 
 		fmt.Fprintf(a.stderr, "nothing matched for %v: %d packets at points seen, %d journeys made of them, %d matched\n",
 			since, n.Observations, n.Journeys, follow.Shown)
 	}
-	follow.Warn = func(sentence string) { fmt.Fprintln(a.stderr, a.style().Escape(sentence)) }
 	screen := a.newScreen(f.json, f.detail, !f.noNames)
+	if f.write.path != "" {
+		if screen, err = a.record(f, session, follow, screen, expression); err != nil {
+			return errors.Join(err, session.Close())
+		}
+	}
 	watching := session.Watching()
 	fmt.Fprint(a.stderr, a.style().Watching(watching.Names, watching.Links, leftOut(watching.LeftOut)))
 	for _, p := range watching.Partly {

@@ -1,0 +1,154 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"natlens/internal/live"
+	"natlens/internal/record"
+	"natlens/netinfo"
+	"natlens/trace"
+)
+
+func newReadCommand(a *app) *cobra.Command {
+	f := &showFlags{}
+	cmd := &cobra.Command{
+		Use:   "read FILE... [FILTER]",
+		Short: "Shows the packets of capture files, before and after NAT",
+		Long: "Shows what natlens watch -w wrote just as it was shown then, with names, rules and\n" +
+			"conntrack entries: all of it is in the file. It needs no privileges.\n\n" +
+			"It reads what tcpdump, dumpcap and tshark write, too, pcap or pcapng: one file of\n" +
+			"all links (tcpdump -i any), or several of different links or hosts, which are\n" +
+			"merged by time. Nothing in such files tells what NAT did; natlens infers it from\n" +
+			"packets that are alike, and says inferred. - is standard input.\n\n" +
+			"FILTER is that of natlens watch. It begins with the first word that is no file, or\n" +
+			"behind --.",
+		Example: "  natlens read incident.pcapng\n" +
+			"  natlens read incident_*.pcapng tcp port 8000\n" +
+			"  ssh host sudo tcpdump -i any -U -w - | natlens read -",
+		Args: func(_ *cobra.Command, args []string) error {
+			if len(args) == 0 {
+				return errors.New("needs a FILE to read; - is standard input")
+			}
+			return nil
+		},
+		RunE: func(cmd *cobra.Command, args []string) error {
+			paths, expression := splitFiles(args, cmd.ArgsLenAtDash())
+			return a.read(cmd, f, paths, expression)
+		},
+	}
+	flags := cmd.Flags()
+	flags.SortFlags = false
+	f.pickFlags(flags)
+	f.viewFlags(cmd)
+	flags.IntVarP(&f.count, "count", "c", 0, "end after so many packets (`N`)")
+	flags.BoolVarP(&f.json, "json", "j", false, "JSON Lines on standard output")
+	flags.BoolVar(&f.events, "events", false, "also what came and went, and who asked for MAC addresses")
+	return cmd
+}
+
+// splitFiles tells files from the filter: what stands before a --, else the first
+// word and those after it that are names of files.
+func splitFiles(args []string, dash int) (paths []string, expression string) {
+	n := 1
+	for n < len(args) && isFile(args[n]) {
+		n++
+	}
+	if dash > 0 {
+		n = dash
+	}
+	return args[:n], strings.Join(args[n:], " ")
+}
+
+func isFile(word string) bool {
+	info, err := os.Stat(word)
+	return err == nil && !info.IsDir()
+}
+
+func (a *app) read(cmd *cobra.Command, f *showFlags, paths []string, expression string) error {
+	if err := aboveZero(cmd, map[string]int{"count": f.count}); err != nil {
+		return err
+	}
+	if _, err := parseFilter(expression, nil); err != nil {
+		return err
+	}
+	files, closeFiles, err := a.openFiles(paths)
+	if err != nil {
+		return err
+	}
+	defer closeFiles()
+	recording, err := record.Open(files)
+	if err != nil {
+		return fmt.Errorf("read %w", err)
+	}
+	pick, err := parseFilter(expression, recording.Topology())
+	if err != nil {
+		return err
+	}
+	return a.play(cmd.Context(), recording, a.follow(f, pick, recording.Topology()), a.newScreen(f.json, f.detail, !f.noNames))
+}
+
+// openFiles opens what paths name; - is standard input.
+func (a *app) openFiles(paths []string) (files []record.File, closeAll func(), err error) {
+	var opened []io.Closer
+	closeAll = func() {
+		for _, f := range opened {
+			_ = f.Close() // it was only read
+		}
+	}
+	for i, path := range paths {
+		if path == "-" {
+			if slices.Contains(paths[:i], "-") {
+				closeAll()
+				return nil, nil, usagef("standard input can be read once only")
+			}
+			files = append(files, record.File{Name: "standard input", In: a.stdin})
+			continue
+		}
+		f, err := os.Open(path)
+		if err != nil {
+			closeAll()
+			return nil, nil, fmt.Errorf("read: %w", err)
+		}
+		opened = append(opened, f)
+		files = append(files, record.File{Name: path, In: f})
+	}
+	return files, closeAll, nil
+}
+
+// play shows what is in a recording, then the summary.
+func (a *app) play(ctx context.Context, recording *record.Recording, follow *live.Follow, screen screen) error {
+	ctx, stop := context.WithCancel(ctx)
+	defer stop()
+	records := make(chan live.Record, 64)
+	var account record.Account
+	ended := make(chan error, 1)
+	go func() {
+		defer close(records)
+		var err error
+		account, err = recording.Play(ctx, trace.DefaultOpen, record.Listener{
+			Journey: func(j *trace.Journey) { records <- live.Record{Journey: j} },
+			ARP:     func(seen trace.ARP) { records <- live.Record{ARP: &seen} },
+			Change:  func(c netinfo.Change, at time.Time) { records <- live.Record{Change: &c, At: at} },
+			Warning: func(sentence string) { records <- live.Record{Warning: sentence} },
+		})
+		ended <- err
+	}()
+	err := follow.Run(records, screen, stop)
+	errRead := <-ended
+	switch {
+	case errors.Is(err, errOutputClosed):
+		return err
+	case errRead != nil && ctx.Err() == nil:
+		err = errors.Join(err, fmt.Errorf("read %w", errRead))
+	}
+	return errors.Join(err, screen.Summary(live.Summary{Counters: account.Counters, Duration: time.Duration(account.End - account.Start)}, follow))
+}

@@ -1,0 +1,64 @@
+package main
+
+import (
+	"fmt"
+
+	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
+
+	"natlens/internal/live"
+	"natlens/internal/view/text"
+	"natlens/netinfo"
+	"natlens/trace/filter"
+)
+
+// showFlags say which journeys are shown, and how: the same live and from files.
+// Letters are tcpdump's.
+type showFlags struct {
+	links      []string
+	containers []string
+	noNames    bool
+	detail     text.Detail
+	count      int
+	json       bool
+	events     bool
+}
+
+// pickFlags adds the flags that pick.
+func (f *showFlags) pickFlags(flags *pflag.FlagSet) {
+	flags.StringArrayVarP(&f.links, "interface", "i", nil, "only what passed this `LINK` (eth0, back:eth0); repeatable")
+	flags.StringArrayVar(&f.containers, "container", nil, "only what this container (`NAME`) sends or gets; repeatable")
+}
+
+// viewFlags adds the flags that say what it looks like.
+func (f *showFlags) viewFlags(cmd *cobra.Command) {
+	flags := cmd.Flags()
+	flags.BoolVarP(&f.noNames, "numeric", "n", false, "addresses instead of names")
+	flags.BoolVarP(&f.detail.Verbose, "verbose", "v", false, "a full card for each packet")
+	flags.BoolVarP(&f.detail.Quiet, "quiet", "q", false, "a line for each packet")
+	flags.BoolVarP(&f.detail.MACs, "ethernet", "e", false, "MAC addresses")
+	flags.BoolVarP(&f.detail.NoTime, "no-time", "t", false, "no time of day")
+	cmd.MarkFlagsMutuallyExclusive("verbose", "quiet")
+}
+
+// follow makes what picks journeys and says what nothing can match.
+func (a *app) follow(f *showFlags, pick *filter.Filter, topology *netinfo.Topology) *live.Follow {
+	names, remarks := selected(topology, f.containers, f.links)
+	for _, r := range remarks {
+		fmt.Fprintln(a.stderr, a.style().Escape(r))
+	}
+	return &live.Follow{
+		Match: pickJourneys(pick, names, f.links), Limit: f.count, Events: f.events,
+		Warn: func(sentence string) { fmt.Fprintln(a.stderr, a.style().Escape(sentence)) },
+	}
+}
+
+// aboveZero refuses numbers that mean nothing.
+func aboveZero(cmd *cobra.Command, values map[string]int) error {
+	for flag, value := range values {
+		if cmd.Flags().Changed(flag) && value <= 0 {
+			return usagef("--%s takes a number above 0", flag)
+		}
+	}
+	return nil
+}
