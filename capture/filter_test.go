@@ -110,27 +110,35 @@ func TestFilter(t *testing.T) {
 	})
 }
 
-// The jumps over a list as long as can be must still reach.
-func TestFilterOfEveryProtocolButOne(t *testing.T) {
-	var all []packet.Protocol
-	for p := range 256 {
-		if p != int(packet.UDP) {
-			all = append(all, packet.Protocol(p))
-		}
-	}
-	program := filterProgram(append(all, all...), 128)
-	if len(program) > 4096 {
-		t.Errorf("%d instructions: the kernel takes 4096 (BPF_MAXINSNS)", len(program))
-	}
-	for _, hatype := range []uint32{arphrdEther, arphrdNone} {
+// However many protocols are wanted, the jumps reach and the program is right.
+// It is longest when half of them are.
+func TestFilterOfManyProtocols(t *testing.T) {
+	for name, wanted := range map[string]func(p int) bool{
+		"every protocol but one": func(p int) bool { return p != int(packet.UDP) },
+		"half of them":           func(p int) bool { return p%2 == 0 },
+		"more than half":         func(p int) bool { return p%2 == 0 || p == int(packet.UDP) },
+		"one":                    func(p int) bool { return p == int(packet.UDP) },
+	} {
+		var list []packet.Protocol
 		for p := range 256 {
-			frame := ipv4UDP(nil)
-			frame[9] = byte(p)
-			if hatype == arphrdEther {
-				frame = withEthernet(0x0800, frame)
+			if wanted(p) {
+				list = append(list, packet.Protocol(p), packet.Protocol(p))
 			}
-			if pass := runFilter(t, program, hatype, 0x0800, frame) > 0; pass != (p != int(packet.UDP)) {
-				t.Errorf("link type %d, protocol %d: passes %v", hatype, p, pass)
+		}
+		program := filterProgram(list, 128)
+		if len(program) > 4096 {
+			t.Errorf("%s: %d instructions: the kernel takes 4096 (BPF_MAXINSNS)", name, len(program))
+		}
+		for _, hatype := range []uint32{arphrdEther, arphrdNone} {
+			for p := range 256 {
+				frame := ipv4UDP(nil)
+				frame[9] = byte(p)
+				if hatype == arphrdEther {
+					frame = withEthernet(0x0800, frame)
+				}
+				if pass := runFilter(t, program, hatype, 0x0800, frame) > 0; pass != wanted(p) {
+					t.Errorf("%s: link type %d, protocol %d: passes %v", name, hatype, p, pass)
+				}
 			}
 		}
 	}

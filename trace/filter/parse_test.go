@@ -84,6 +84,8 @@ func TestParse(t *testing.T) {
 		{"network tcp", "network tcp"},
 		{"ip6 network a", "ip6 and network a"},
 		{"link eth0 or back:eth0", "link eth0 or link back:eth0"},
+		{"link eth0 or 10.0.0.1", "link eth0 or host 10.0.0.1"},
+		{"src network back_net or fd00::1", "src network back_net or src host fd00::1"},
 		{"link net:[4026532001]:eth0", "link net:[4026532001]:eth0"},
 		{"nat", "nat"},
 		{"nat and tcp", "nat and tcp"},

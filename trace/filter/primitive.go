@@ -22,6 +22,9 @@ func (p *parser) primitive(t token, q qualifiers) (node, error) {
 			return nil, err
 		}
 	}
+	if _, err := netip.ParseAddr(t.text); err == nil && !q.given && (q.what == isNetwork || q.what == isLink) {
+		return p.limited(t, q, p.unsaid)
+	}
 	switch q.what {
 	case isPort, isPortRange:
 		return p.ports(t, q)

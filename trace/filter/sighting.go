@@ -21,7 +21,6 @@ type sighting struct {
 	// nil when no hop is known. Where no tap saw the packet they are those of a
 	// hop next to it.
 	headers *packet.Headers
-	tuple   packet.Tuple // of this place
 
 	protocol                    packet.Protocol
 	source, destination         netip.Addr
@@ -79,7 +78,7 @@ func headersNear(j *trace.Journey, hop int) *packet.Headers {
 }
 
 func (s *sighting) set(t packet.Tuple, ports bool) {
-	s.tuple, s.protocol = t, t.Protocol
+	s.protocol = t.Protocol
 	s.source, s.destination = t.Source(), t.Destination()
 	s.ports = ports
 	s.sourcePort, s.destinationPort = t.SourcePort, t.DestinationPort
