@@ -166,7 +166,9 @@ func (a *arithmetic) operand() (value, error) {
 	}
 	name := a.word(a.at)
 	a.at = name.offset + len(name.text)
-	if a.take("[") != "" {
+	_, isHeader := headerNamed(name.text)
+	joined := strings.HasPrefix(a.p.expr[a.at:], "[")
+	if (isHeader || joined) && a.take("[") != "" {
 		return a.field(name)
 	}
 	if n, ok := number(name.text); ok {
