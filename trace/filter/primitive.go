@@ -230,12 +230,6 @@ func (p *parser) mask(t token, of netip.Prefix) (netip.Prefix, error) {
 	return netip.PrefixFrom(of.Addr(), ones), nil
 }
 
-// of returns q with another meaning of the identifier, for a message.
-func (q qualifiers) of(w what) qualifiers {
-	q.what = w
-	return q
-}
-
 // partialAddress reads an address; one of IPv4 may lack parts at its end, which
 // then do not count: 10.1 is 10.1.0.0/16.
 func partialAddress(s string) (netip.Prefix, error) {
