@@ -57,6 +57,9 @@ func (a *app) checkWrite(f *watchFlags) (err error) {
 	case w.path == "-" && a.terminal.interactive:
 		return usagef("-w - writes bytes that are not for a terminal; send them to a file or a program: … | wireshark -k -i -")
 	}
+	if w.path != "" && f.snaplen == 0 {
+		f.snaplen = capture.MaxSnaplen
+	}
 	if w.bytes, err = parseSize(w.size); err != nil {
 		return err
 	}
@@ -104,9 +107,6 @@ func (a *app) record(f *watchFlags, session *live.Session, follow *live.Follow, 
 		Others:      expression == "" && len(f.links) == 0 && len(f.containers) == 0,
 		Match:       func(j *trace.Journey) bool { return !follow.Own.Hides(j) && follow.Match(j) },
 		Application: application(), OS: kernel(),
-	}
-	if config.Snaplen == 0 {
-		config.Snaplen = capture.MaxSnaplen
 	}
 	tape, err := record.NewTape(config)
 	if err != nil {
