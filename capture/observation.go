@@ -17,6 +17,9 @@ const (
 	Multicast PacketType = 2
 	OtherHost PacketType = 3 // to somebody else: a veth's host end always sees this
 	Outgoing  PacketType = 4 // sent by this link
+	// UnknownType is not the kernel's: a file need not tell. Direction is In
+	// then, which means nothing.
+	UnknownType PacketType = 255
 )
 
 // String returns the word that the JSON of natlens uses.

@@ -42,7 +42,7 @@ func (c *Correlator) build(e *entry, early string) *Journey {
 		}
 	}
 	for i := range hops {
-		if f := hops[i].flow.flow; f != nil && !slices.ContainsFunc(j.Flows, func(g netfilter.Flow) bool {
+		if f := hops[i].flow.flow; f != nil && !f.inferred && !slices.ContainsFunc(j.Flows, func(g netfilter.Flow) bool {
 			return g.Namespace == f.Namespace && g.ID == f.ID
 		}) {
 			j.Flows = append(j.Flows, f.Flow)
@@ -57,8 +57,11 @@ func (c *Correlator) build(e *entry, early string) *Journey {
 			j.Notes = append(j.Notes, "container side not watched yet: "+far.name)
 		}
 	}
-	if e.inferred {
+	if e.inferred || main.flow != nil && main.flow.inferred && len(j.Translations) > 0 {
 		j.Notes = append(j.Notes, "no conntrack entry: hops joined because nothing else fits")
+	}
+	if c.foreign && slices.ContainsFunc(j.Hops, func(h Hop) bool { return h.Type == capture.UnknownType }) {
+		j.Notes = append(j.Notes, "the file does not tell which way packets went")
 	}
 	if len(hops) == 1 && (j.Verdict.Result == Vanished || j.Verdict.Result == Unfinished) {
 		c.counters.Unpaired++

@@ -44,6 +44,7 @@ type Correlator struct {
 	slab      slab
 	byPrint   map[uint64]chain
 	parts     parts
+	foreign   bool      // packets are all that is known
 	keep      bool      // packets, not only what is in their headers
 	kept      int       // bytes of packets
 	settling  [3]timers // by state: pending, terminal, shown
@@ -253,6 +254,7 @@ func (c *Correlator) sweep() {
 		}
 	}
 	c.sweepParts()
+	c.sweepInferred()
 	c.lostRing.sweep(c.now)
 	c.lostFlows.sweep(c.now)
 }
@@ -293,6 +295,9 @@ func (c *Correlator) process(o *capture.Observation) {
 		time: o.Time, point: p, typ: o.Type, wire: o.WireLength, h: *h,
 		link: at.link, space: at.space,
 		flow: c.flowOf(p.Namespace, h, o.Time), tuple: h.Tuple, extent: extentOf(h),
+	}
+	if s.flow.flow != nil && s.flow.flow.inferred {
+		s.flow.flow.named = max(s.flow.flow.named, s.time)
 	}
 	if c.keep {
 		s.kept = c.keepPacket(o)

@@ -39,6 +39,7 @@ type trackedFlow struct {
 	// is older than the capture.
 	bornAfter, bornBefore int64
 	died                  int64 // 0 while it lives
+	inferred              bool  // made of two packets that are alike; the kernel told nothing
 	named                 int64 // when an event last named it
 
 	forms [2]forms // by direction: original, reply
@@ -332,6 +333,9 @@ func (x *flowIndex) find(tuple packet.Tuple, at int64) flowRef {
 // flowOf returns the flow that a packet belongs to: by its own tuple, or, for an
 // ICMP error, by the tuple it quotes.
 func (c *Correlator) flowOf(ns netns.ID, h *packet.Headers, at int64) flowRef {
+	if c.foreign {
+		ns = 0 // whose packets these are nobody tells
+	}
 	x := c.flows[ns]
 	if x == nil {
 		return flowRef{}

@@ -49,6 +49,9 @@ func (c *Correlator) find(fingerprint uint64, s *sighting) (best int32, found *e
 			return 0, nil, duplicate
 		}
 		found.inferred = true
+		if c.foreign {
+			c.inferFlow(found, s)
+		}
 	}
 	return best, found, duplicate
 }
@@ -59,10 +62,12 @@ func (c *Correlator) fits(e *entry, s *sighting) (best fit, used bool) {
 	for k := range e.hops {
 		h := &e.hops[k]
 		if h.point == s.point {
-			if h.extent.meets(s.extent) {
+			if !h.extent.meets(s.extent) {
+				continue
+			}
+			if !c.anonymous(h, s) {
 				return fitNone, true
 			}
-			continue
 		}
 		best = max(best, c.either(h, s))
 	}
@@ -85,6 +90,9 @@ func (c *Correlator) either(a, b *sighting) fit {
 func (c *Correlator) follows(a, b *sighting) fit {
 	if !a.extent.meets(b.extent) {
 		return fitNone
+	}
+	if c.foreign {
+		return c.mayFollow(a, b)
 	}
 	equal := a.tuple == b.tuple && a.h.Quoted == b.h.Quoted
 	if a.point.Namespace != b.point.Namespace {

@@ -29,7 +29,7 @@ func (c *Correlator) translate(j *Journey, hops []sighting, from []int) {
 			continue
 		}
 		a, b := &hops[from[i]], &hops[i]
-		if a.point.Namespace != b.point.Namespace || a.tuple == b.tuple {
+		if a.point.Namespace != b.point.Namespace && !c.foreign || a.tuple == b.tuple {
 			continue
 		}
 		if p := j.Hops[i].Part; p != nil && p.Index > 0 {
@@ -80,7 +80,7 @@ func (c *Correlator) addTranslation(j *Journey, hops []sighting, between [2]int,
 	if translated == sourceSide {
 		t.Kind = SNAT
 	}
-	if r.flow != nil {
+	if r.flow != nil && !r.flow.inferred {
 		t.Evidence, t.ConntrackID = ByConntrack, r.flow.ID
 		c.findRule(r, translated, between, hops, near)
 		if rule := r.flow.rules[translated]; rule != nil {

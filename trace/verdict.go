@@ -18,7 +18,7 @@ func (c *Correlator) terminal(s *sighting) bool {
 // end says how a journey ends at this sighting, or "" when the packet must
 // still go somewhere that is watched.
 func (c *Correlator) end(s *sighting) (Result, Evidence) {
-	if s.link == nil {
+	if s.link == nil || c.foreign {
 		return "", ""
 	}
 	if s.point.Direction == capture.Out {
@@ -98,6 +98,9 @@ func (c *Correlator) verdict(e *entry, hops []sighting, from []int, early string
 
 // missing explains a journey, under way since then, whose end no tap saw.
 func (c *Correlator) missing(since int64, s *sighting, at int, early string) Verdict {
+	if c.foreign {
+		return foreignEnd(s, at)
+	}
 	v := Verdict{Result: Vanished, Hop: at, Evidence: ByTap}
 	x := c.flows[s.point.Namespace]
 	lost, lostFlows := c.lostRing.since(since), c.lostFlows.since(since)

@@ -1,5 +1,175 @@
 package record
 
-import "context"
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
 
-func (p *player) foreign(ctx context.Context, files []*opened) error { return nil }
+	"natlens/capture"
+	"natlens/capture/pcapng"
+	"natlens/netinfo"
+	"natlens/netinfo/netns"
+)
+
+// lane is one file of another program on its way.
+type lane struct {
+	*opened
+	namespace *netinfo.Namespace // made up: each file is a place of its own
+	names     []string           // of its interfaces
+	last      int64              // time of the last packet that was read
+	done      bool
+	err       error
+	unknown   map[pcapng.LinkType]bool // said already
+}
+
+const (
+	// disorder is how far packets of a file can be out of order: each processor
+	// hands on its own.
+	disorder = int64(time.Second)
+	// foreignBatch is how many packets are told at once.
+	foreignBatch = 256
+	// firstMadeUp is the index of a link that has none in the file, above those
+	// that a kernel gives.
+	firstMadeUp = 1 << 24
+	// maxNamed is how many interfaces of a file have names.
+	maxNamed = 1 << 10
+)
+
+// foreign plays files of other programs, merged by time.
+func (p *player) foreign(ctx context.Context, files []*opened) error {
+	p.c.ReadForeign()
+	p.last = (&netinfo.Topology{}).Seal()
+	var lanes []*lane
+	for i, f := range files {
+		l := &lane{opened: f, unknown: map[pcapng.LinkType]bool{}}
+		l.namespace = &netinfo.Namespace{ID: netns.ID(i + 1), Name: p.uniqueName(f.Name), NameFrom: "file"}
+		lanes = append(lanes, l)
+		p.announce(l.namespace, nil)
+	}
+	var through int64
+	for ctx.Err() == nil {
+		l := earliest(lanes)
+		if l == nil {
+			break
+		}
+		p.nextPacket(l)
+		if len(p.packets) < foreignBatch {
+			continue
+		}
+		if l = earliest(lanes); l != nil {
+			// Where times go back by more, packets come late; that is theirs.
+			through = max(through, l.last-disorder)
+		}
+		p.c.Observe(&capture.Batch{Observations: p.packets, Through: through})
+		p.packets = nil
+	}
+	p.drain()
+	p.c.Flush()
+	p.sum()
+	var errs []error
+	for _, l := range lanes {
+		if l.err != nil {
+			errs = append(errs, l.wrap(l.err))
+		}
+	}
+	return errors.Join(append(errs, ctx.Err())...)
+}
+
+// earliest returns the lane that is the furthest behind; nil when all have ended.
+func earliest(lanes []*lane) (first *lane) {
+	for _, l := range lanes {
+		if !l.done && (first == nil || l.last < first.last) {
+			first = l
+		}
+	}
+	return first
+}
+
+// nextPacket reads up to a lane's next packet.
+func (p *player) nextPacket(l *lane) {
+	for {
+		b, err := l.next()
+		if err != nil {
+			l.done = true
+			if !errors.Is(err, io.EOF) {
+				l.err = err
+			}
+			return
+		}
+		switch b := b.(type) {
+		case *pcapng.Interface:
+			l.links = append(l.links, b.LinkType)
+			l.names = append(l.names, b.Name)
+		case *pcapng.Packet:
+			l.last = b.Time
+			if link, ok := l.links[b.Interface].Parser(); ok {
+				p.packets = append(p.packets, p.observation(b, p.place(l, b), link))
+			} else if kind := l.links[b.Interface]; !l.unknown[kind] {
+				l.unknown[kind] = true
+				p.warn(fmt.Sprintf("%s: packets of link type %v are left out", l.Name, kind))
+			}
+			return
+		}
+	}
+}
+
+// place says which link a packet was on, and announces the link at its first.
+func (p *player) place(l *lane, b *pcapng.Packet) place {
+	at := place{Namespace: l.namespace.ID, Ifindex: b.Ifindex}
+	if b.Ifindex != 0 {
+		return at // it has no name in the file
+	}
+	name := l.names[b.Interface]
+	switch {
+	case l.links[b.Interface] == pcapng.LinkSLL:
+		name = "any" // the links are not told apart
+	default:
+		at.Ifindex = int32(firstMadeUp + b.Interface)
+		if name == "" {
+			name = "link"
+		}
+	}
+	key := netinfo.LinkKey{Namespace: at.Namespace, Index: at.Ifindex}
+	if p.last.Link(key) == nil && b.Interface < maxNamed {
+		p.announce(l.namespace, &netinfo.Link{Key: key, Name: name, Role: netinfo.RoleOther})
+	}
+	return at
+}
+
+// announce adds a namespace or one of its links to what the correlator knows.
+// It is never told of anything else.
+func (p *player) announce(n *netinfo.Namespace, link *netinfo.Link) {
+	grown := *n
+	if link != nil {
+		if known := p.last.Namespace(n.ID); known != nil {
+			grown.Links = known.Links
+		}
+		grown.Links = append(slices.Clone(grown.Links), link)
+	}
+	t := &netinfo.Topology{Number: p.last.Number + 1}
+	for _, old := range p.last.Namespaces {
+		if old.ID != n.ID {
+			kept := *old // what was announced must not change any more
+			t.Namespaces = append(t.Namespaces, &kept)
+		}
+	}
+	t.Namespaces = append(t.Namespaces, &grown)
+	p.last = t.Seal()
+	p.c.SetTopology(p.last)
+}
+
+// uniqueName names the place that a file stands for.
+func (p *player) uniqueName(file string) string {
+	base := filepath.Base(file)
+	name := strings.TrimSuffix(base, filepath.Ext(base))
+	for n := 2; slices.ContainsFunc(p.last.Namespaces, func(o *netinfo.Namespace) bool { return o.Name == name }); n++ {
+		name = strings.TrimSuffix(base, filepath.Ext(base)) + "-" + strconv.Itoa(n)
+	}
+	return name
+}

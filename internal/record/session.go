@@ -197,8 +197,11 @@ func (p *player) observation(b *pcapng.Packet, at place, link packet.LinkType) c
 }
 
 func packetType(b *pcapng.Packet) capture.PacketType {
-	if b.Direction == pcapng.Outbound {
+	switch {
+	case b.Direction == pcapng.Outbound:
 		return capture.Outgoing
+	case b.Direction == pcapng.UnknownDirection && b.Reception == pcapng.UnknownReception:
+		return capture.UnknownType
 	}
 	for typ, reception := range receptions {
 		if reception == b.Reception {

@@ -244,6 +244,22 @@ func TestMatchUnseenSide(t *testing.T) {
 	}
 }
 
+// The pieces of a datagram are hops of one journey; only the first has ports.
+func TestMatchPieces(t *testing.T) {
+	first := hop(packet.UDP, "10.0.0.1:5000", "10.0.0.2:53")
+	first.Headers.Layers |= packet.LayerFragment
+	later := hop(packet.UDP, "10.0.0.1:0", "10.0.0.2:0")
+	later.Headers.Layers = packet.LayerIPv4 | packet.LayerFragment
+	j := &trace.Journey{Protocol: packet.UDP, Hops: []trace.Hop{first, later}}
+	for expr, want := range map[string]bool{
+		"port 53": true, "not port 53": false, "udp and not port 54": true, "port 0": false,
+	} {
+		if got := mustParse(t, expr).Match(j); got != want {
+			t.Errorf("%q: %v, want %v", expr, got, want)
+		}
+	}
+}
+
 // However often negations are nested, each is judged once a journey; this test
 // would not end otherwise.
 func TestNestedNegations(t *testing.T) {

@@ -1,0 +1,127 @@
+package trace
+
+import (
+	"natlens/capture"
+	"natlens/capture/packet"
+	"natlens/netinfo/netfilter"
+)
+
+// Files of other programs have packets and nothing else: no topology, no
+// connection tracking, in many cases no direction. What remains is order, and
+// that a packet stays like itself.
+
+// ReadForeign says that packets are all that is known. Places are taken to be
+// connected in any way; what changes an address is inferred from packets that
+// are alike, and what it says is remembered as a flow, so that later packets and
+// answers need no guess. Call it before the first Observe.
+func (c *Correlator) ReadForeign() { c.foreign = true }
+
+const (
+	// keepInferred is how long an inferred flow is remembered after its last
+	// packet.
+	keepInferred = 300e9
+	// anonymousTime is how long a packet can take from one link to another that
+	// the file does not tell apart. One that comes later is another packet.
+	anonymousTime = 100e6
+)
+
+// anonymous reports whether two sightings at what looks like one point can be at
+// different links: a capture of all links need not tell which (LINKTYPE_LINUX_SLL).
+func (c *Correlator) anonymous(a, b *sighting) bool {
+	return c.foreign && a.point.Ifindex == 0 && max(a.time-b.time, b.time-a.time) < anonymousTime
+}
+
+// mayFollow is the fit of two sightings of which nothing is known but what is in
+// the packets.
+func (c *Correlator) mayFollow(a, b *sighting) fit {
+	if b.h.TTL > a.h.TTL || a.h.Tuple.Protocol != b.h.Tuple.Protocol {
+		return fitNone // whoever hands a packet on never raises it
+	}
+	wire := a.point.Direction == capture.Out && b.point.Direction == capture.In
+	known := a.flow
+	if known.flow == nil {
+		known = c.flowOf(0, &a.h, a.time) // it may be known since
+	}
+	switch {
+	case a.tuple == b.tuple && a.h.Quoted == b.h.Quoted:
+		return fitSpace
+	case known.same(b.flow):
+		return fitLoose
+	case b.flow.flow == nil && !wire && keepsOneSide(a, b):
+		return fitGuess
+	}
+	return fitNone
+}
+
+// inferFlow remembers what a guess says about the flow of a packet.
+func (c *Correlator) inferFlow(e *entry, s *sighting) {
+	if s.h.Layers.Has(packet.LayerQuoted) || s.extent.kind == extentFragment && s.extent.begin > 0 {
+		return
+	}
+	var near *sighting
+	for i := range e.hops {
+		if h := &e.hops[i]; h.tuple != s.tuple && c.either(h, s) == fitGuess {
+			near = h
+		}
+	}
+	if near == nil {
+		return
+	}
+	before, after := near, s
+	if s.time < near.time {
+		before, after = s, near
+	}
+	f := netfilter.Flow{Original: before.tuple, Reply: after.tuple.Inverse()}
+	if answers(&before.h) {
+		f = netfilter.Flow{Original: after.tuple.Inverse(), Reply: before.tuple}
+	}
+	x := c.flows[0]
+	if x == nil {
+		x = newFlowIndex()
+		c.flows[0] = x
+	}
+	if old := x.byID[keyOf(&f)]; old != nil {
+		x.bury(old, before.time) // its port was given to another
+	}
+	made := x.add(f, 0, 0)
+	made.inferred, made.named = true, s.time
+	for i := range e.hops {
+		e.hops[i].flow = x.find(e.hops[i].tuple, e.hops[i].time)
+	}
+	s.flow = x.find(s.tuple, s.time)
+}
+
+// answers reports whether a packet looks like an answer. Without a handshake or
+// a type that says so, the ports do: who asks has a high one.
+func answers(h *packet.Headers) bool {
+	const firstEphemeral = 32768 // net.ipv4.ip_local_port_range
+	switch {
+	case h.Layers.Has(packet.LayerICMP):
+		return h.ICMPType == 0 || h.ICMPType == 14 || h.ICMPType == 18 || h.ICMPType == 129
+	case h.Layers.Has(packet.LayerTCP) && h.TCPFlags&packet.SYN != 0:
+		return h.TCPFlags&packet.ACK != 0
+	}
+	return h.Tuple.SourcePort < firstEphemeral && h.Tuple.DestinationPort >= firstEphemeral
+}
+
+// foreignEnd says what is known of a journey's end.
+func foreignEnd(s *sighting, at int) Verdict {
+	if s.point.Direction == capture.Out {
+		return Verdict{Result: Left, Hop: at, Evidence: ByTap}
+	}
+	return Verdict{Result: Unfinished, Hop: at, Evidence: ByTap,
+		Reason: "last seen here; packets alone don't tell what came next"}
+}
+
+// sweepInferred forgets inferred flows that have no packets any more.
+func (c *Correlator) sweepInferred() {
+	x := c.flows[0]
+	if !c.foreign || x == nil {
+		return
+	}
+	for _, t := range x.byID {
+		if t.named < c.now-keepInferred {
+			x.bury(t, c.now)
+		}
+	}
+}
