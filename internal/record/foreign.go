@@ -1,6 +1,7 @@
 package record
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -126,14 +127,11 @@ func (p *player) place(l *lane, b *pcapng.Packet) place {
 		return at // it has no name in the file
 	}
 	name := l.names[b.Interface]
-	switch {
-	case l.links[b.Interface] == pcapng.LinkSLL:
+	if l.links[b.Interface] == pcapng.LinkSLL {
 		name = "any" // the links are not told apart
-	default:
+	} else {
 		at.Ifindex = int32(firstMadeUp + b.Interface)
-		if name == "" {
-			name = "link"
-		}
+		name = cmp.Or(name, "link")
 	}
 	key := netinfo.LinkKey{Namespace: at.Namespace, Index: at.Ifindex}
 	if p.last.Link(key) == nil && b.Interface < maxNamed {

@@ -1,7 +1,6 @@
 package record_test
 
 import (
-	"flag"
 	"io"
 	"net/netip"
 	"os/exec"
@@ -14,9 +13,6 @@ import (
 	"natlens/internal/lab"
 	"natlens/internal/lab/labtest"
 )
-
-// update makes the captures in testdata anew, by tcpdump on a host of the lab.
-var update = flag.Bool("update", false, "capture testdata/*.pcap anew")
 
 const dnsPort = 5300
 

@@ -4,10 +4,10 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -20,18 +20,9 @@ import (
 	"natlens/internal/lab/labtest"
 	"natlens/internal/live"
 	"natlens/internal/record"
-	"natlens/internal/view/jsonl"
 	"natlens/netinfo"
 	"natlens/trace"
 )
-
-// recorded is a watch that was written to files, and what it showed.
-type recorded struct {
-	paths    []string
-	journeys []map[string]any // as JSON has them
-	arp      int
-	counters trace.Counters
-}
 
 // watch records what play does on the host of the first scenario.
 func watch(t *testing.T, config record.Config, play func(context.Context, *lab.Host)) recorded {
@@ -89,51 +80,6 @@ func scenario(t *testing.T) func(context.Context, *lab.Host) {
 	}
 }
 
-func asJSON(t *testing.T, j *trace.Journey) (m map[string]any) {
-	t.Helper()
-	line, err := jsonl.Journey(j)
-	must(t, err)
-	must(t, json.Unmarshal(line, &m))
-	return m
-}
-
-// play reads files back.
-func play(t *testing.T, paths ...string) (r recorded) {
-	t.Helper()
-	var files []record.File
-	for _, p := range paths {
-		f, err := os.Open(p)
-		must(t, err)
-		defer f.Close()
-		files = append(files, record.File{Name: filepath.Base(p), In: f})
-	}
-	recording, err := record.Open(files)
-	must(t, err)
-	account, err := recording.Play(t.Context(), trace.DefaultOpen, record.Listener{
-		Journey: func(j *trace.Journey) { r.journeys = append(r.journeys, asJSON(t, j)) },
-		ARP:     func(trace.ARP) { r.arp++ },
-		Warning: func(s string) { t.Errorf("warning: %s", s) },
-	})
-	must(t, err)
-	r.counters = account.Counters
-	return r
-}
-
-func (r recorded) same(t *testing.T, played recorded) {
-	t.Helper()
-	if diff := cmp.Diff(r.journeys, played.journeys); diff != "" {
-		t.Errorf("-live +read\n%s", diff)
-	}
-	live := r.counters
-	live.QueueDrops = 0
-	if diff := cmp.Diff(live, played.counters); diff != "" {
-		t.Errorf("-live +read\n%s", diff)
-	}
-	if r.arp != played.arp {
-		t.Errorf("%d address resolutions, live %d", played.arp, r.arp)
-	}
-}
-
 func TestReadShowsWhatWatchShowed(t *testing.T) {
 	r := watch(t, record.Config{Others: true}, scenario(t))
 	if len(r.journeys) < 10 || len(r.paths) != 1 {
@@ -152,6 +98,13 @@ func TestReadShowsWhatWatchShowed(t *testing.T) {
 	}
 	if rules == 0 {
 		t.Error("no journey names a rule: the test shows less than it should")
+	}
+	if *update {
+		tape, err := os.ReadFile(r.paths[0])
+		must(t, err)
+		shown, err := json.MarshalIndent(r.journeys, "", " ")
+		must(t, err)
+		must(t, errors.Join(os.WriteFile(keptTape, tape, 0o644), os.WriteFile(keptShown, shown, 0o644)))
 	}
 }
 
@@ -271,29 +224,5 @@ func TestABrokenTapeIsPlayedToTheBreak(t *testing.T) {
 	}
 	if last < 10 {
 		t.Errorf("%d journeys in the longest part", last)
-	}
-}
-
-// tshark runs one of Wireshark's programs; a warning is a failure.
-func tshark(t *testing.T, program string, args ...string) string {
-	t.Helper()
-	if _, err := exec.LookPath(program); err != nil {
-		t.Skipf("needs %s", program)
-	}
-	var warnings strings.Builder
-	cmd := exec.Command(program, args...)
-	cmd.Stderr = &warnings
-	out, err := cmd.Output()
-	said := strings.TrimSpace(strings.ReplaceAll(warnings.String(), `Running as user "root" and group "root". This could be dangerous.`, ""))
-	if err != nil || said != "" {
-		t.Fatalf("%s: %v: %s", program, err, said)
-	}
-	return string(out)
-}
-
-func must(t *testing.T, err error) {
-	t.Helper()
-	if err != nil {
-		t.Fatal(err)
 	}
 }

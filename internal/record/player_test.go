@@ -1,0 +1,134 @@
+package record_test
+
+import (
+	"bytes"
+	"context"
+	"encoding/binary"
+	"encoding/json"
+	"errors"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+
+	"natlens/capture/pcapng"
+	"natlens/internal/record"
+	"natlens/trace"
+)
+
+func TestFilesOfEarlierVersionsAreRead(t *testing.T) {
+	shown, err := os.ReadFile(keptShown)
+	must(t, err)
+	var want recorded
+	must(t, json.Unmarshal(shown, &want.journeys))
+	if diff := cmp.Diff(want.journeys, play(t, keptTape).journeys); diff != "" {
+		t.Errorf("-shown then +read now\n%s", diff)
+	}
+}
+
+func TestFilesThatCantBeRead(t *testing.T) {
+	newer := local(t, 1, `{"Version":2}`)
+	headless := local(t, 3, `{"Value":{}}`)
+	garbled := local(t, 1, `{"Version":"one"}`)
+	tape, err := os.ReadFile(keptTape)
+	must(t, err)
+	for name, test := range map[string]struct {
+		files [][]byte
+		says  string
+	}{
+		"newer":    {[][]byte{newer}, "0: written by a newer natlens (format 2, this one reads 1)"},
+		"headless": {[][]byte{headless}, "0: the beginning of what natlens wrote is missing"},
+		"garbled":  {[][]byte{garbled}, "0: natlens's block of kind 1: "},
+		"text":     {[][]byte{[]byte("hello, hello")}, "0: broken at byte 0: neither pcap nor pcapng"},
+		"one bad":  {[][]byte{tape, newer}, "1: written by a newer"},
+		"cut":      {[][]byte{tape[:len(tape)-5]}, "0: broken at byte "},
+	} {
+		t.Run(name, func(t *testing.T) {
+			journeys, err := playBytes(t.Context(), test.files...)
+			if err == nil || !strings.HasPrefix(err.Error(), test.says) {
+				t.Errorf("error %v, want %s…", err, test.says)
+			}
+			if good := bytes.HasPrefix(test.files[0], tape[:100]); good != (journeys > 10) {
+				t.Errorf("%d journeys", journeys)
+			}
+		})
+	}
+}
+
+func TestPlayEndsWithItsContext(t *testing.T) {
+	for _, path := range []string{keptTape, "testdata/any.pcap"} {
+		file, err := os.ReadFile(path)
+		must(t, err)
+		ctx, stop := context.WithCancel(t.Context())
+		stop()
+		if _, err := playBytes(ctx, file); err != nil && !errors.Is(err, context.Canceled) {
+			t.Errorf("%s: %v", path, err)
+		}
+	}
+}
+
+// local is a file with one block of natlens's.
+func local(t testing.TB, kind uint32, data string) []byte {
+	t.Helper()
+	var file bytes.Buffer
+	w, err := pcapng.NewWriter(&file, pcapng.Section{})
+	if err == nil {
+		err = errors.Join(w.Local(pcapng.Local{Kind: kind, Data: []byte(data)}), w.Flush())
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	return file.Bytes()
+}
+
+func playBytes(ctx context.Context, contents ...[]byte) (journeys int, err error) {
+	var files []record.File
+	for i, c := range contents {
+		files = append(files, record.File{Name: string(rune('0' + i)), In: bytes.NewReader(c)})
+	}
+	recording, err := record.Open(files)
+	if err != nil {
+		return 0, err
+	}
+	_, err = recording.Play(ctx, 1024, record.Listener{Journey: func(*trace.Journey) { journeys++ }, ARP: func(trace.ARP) {}})
+	return journeys, err
+}
+
+// Whatever stands in a file, reading it ends, and ends well.
+func FuzzPlay(f *testing.F) {
+	paths, err := filepath.Glob("testdata/*.pcap*")
+	if err != nil || len(paths) < 5 {
+		f.Fatal(paths, err)
+	}
+	for _, path := range paths {
+		file, err := os.ReadFile(path)
+		if err != nil {
+			f.Fatal(err)
+		}
+		f.Add(file)
+	}
+	header := local(f, 1, `{"Version":1,"Session":"s"}`)
+	for kind, data := range []string{
+		2: `{"Interface":0,"Namespace":1,"Ifindex":2}`,
+		3: `{"Value":{"Number":1,"Self":1,"Namespaces":[{"ID":1,"Name":"host","Links":[{"Key":{"Namespace":1,"Index":2},"Name":"eth0"}],"Containers":[0]}],"Containers":[{"Name":"back"}]}}`,
+		4: `{"Value":{"Namespace":1,"Tables":[{"Family":"ip","Name":"nat","Chains":[{"Name":"POSTROUTING","Base":true,"NAT":true,"Hook":"postrouting"}]}],"Base":[[0,0]]}}`,
+		5: `{"Namespace":1,"Through":9,"Events":[{"Kind":"NEW","After":1,"Before":2,"Flow":{"ID":3,"Original":{"Protocol":17,"Source":"192.0.2.1","Destination":"192.0.2.2"},"Reply":{"Protocol":17,"Source":"192.0.2.2","Destination":"192.0.2.1"}}}]}`,
+		6: `{"Value":{"Namespace":1,"Since":1}}`,
+		7: `{"Through":1790000000000000000}`,
+		8: `{"Through":1790000000000000000}`,
+		9: `{"Packets":{"1":7}}`, 10: `{"Reason":"the clock was set"}`,
+	} {
+		if data != "" {
+			alone := local(f, uint32(kind), data)
+			section := binary.LittleEndian.Uint32(alone[4:])
+			f.Add(append(header[:len(header):len(header)], alone[section:]...))
+		}
+	}
+	f.Fuzz(func(t *testing.T, file []byte) {
+		_, err := playBytes(t.Context(), file)
+		_ = err // broken is what it mostly is
+		_, _ = playBytes(t.Context(), file, file)
+	})
+}
