@@ -288,7 +288,7 @@ func TestCoursePublishedPortWithoutProxy(t *testing.T) {
 		}},
 	}.check(t, "SYN to localhost", syn, rules)
 	answer := only(t, "answer", segments(all, 32010, "SYN ACK"))
-	same(t, "answer's end", answer.end(), "delivered at host:docker0 in")
+	same(t, "answer's end", answer.End(), "delivered at host:docker0 in")
 	same(t, "answer's begin", answer.From.Name, "back")
 }
 
@@ -311,10 +311,10 @@ func TestCourseListensOnLoopback(t *testing.T) {
 	}
 	w.awaitJourneys(2)
 	all, _ := w.journeys()
-	same(t, "question", only(t, "SYN", segments(all, 32020, "SYN")).end(), "delivered at lonely:eth0 in")
+	same(t, "question", only(t, "SYN", segments(all, 32020, "SYN")).End(), "delivered at lonely:eth0 in")
 	answer := only(t, "RST", segments(all, 32020, "RST ACK"))
 	same(t, "answer's begin", answer.From.Name, "lonely")
-	same(t, "answer's end", answer.end(), "left at host:eth0 out")
+	same(t, "answer's end", answer.End(), "left at host:eth0 out")
 }
 
 func TestCourseCustomNetworkAndNames(t *testing.T) {

@@ -43,25 +43,6 @@ func list(t *testing.T, e *engine.Engine) *listing {
 	return &l
 }
 
-// path is how a journey is written down in these tests: a line for each hop.
-func (j *journey) path() string {
-	var lines []string
-	for _, h := range j.Hops {
-		lines = append(lines, fmt.Sprintf("%s:%s %s %s > %s", h.Namespace, h.Interface, h.Direction, h.Source.IP, h.Destination.IP))
-	}
-	return strings.Join(lines, "\n")
-}
-
-// end is how it ended and how that is known.
-func (j *journey) end() string {
-	s := j.Verdict.Result
-	if at, ok := j.Verdict.At.(float64); ok && int(at) < len(j.Hops) {
-		h := j.Hops[int(at)]
-		s += " at " + h.Namespace + ":" + h.Interface + " " + h.Direction
-	}
-	return s
-}
-
 // with returns those that ok picks.
 func with(all []journey, ok func(*journey) bool) []*journey {
 	var found []*journey
@@ -122,10 +103,10 @@ func (s story) check(t *testing.T, what string, j *journey, rules natRules) {
 	t.Helper()
 	same(t, what+": from", j.From.Name, s.from)
 	same(t, what+": to", j.To.Name, s.to)
-	if want := strings.Join(s.hops, "\n"); j.path() != want {
-		t.Errorf("%s: hops\n%s\nwant\n%s", what, j.path(), want)
+	if want := strings.Join(s.hops, "\n"); j.Path() != want {
+		t.Errorf("%s: hops\n%s\nwant\n%s", what, j.Path(), want)
 	}
-	same(t, what+": end", j.end(), s.end)
+	same(t, what+": end", j.End(), s.end)
 	if len(j.Translations) != len(s.translations) {
 		t.Errorf("%s: %d translations, want %d: %+v", what, len(j.Translations), len(s.translations), j.Translations)
 		return

@@ -2,490 +2,187 @@ package e2e
 
 import (
 	"context"
-	"fmt"
+	"encoding/json"
+	"flag"
 	"net/netip"
 	"os/exec"
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
-	"natlens/internal/lab"
+	"natlens/internal/e2e/oracletest"
 	"natlens/internal/lab/engine"
 	"natlens/netinfo/netns"
 )
 
+// scripts/exactness sets these; see there.
 var (
-	hostAddress = netip.MustParseAddr("192.0.2.10")
-	internet    = netip.MustParseAddr("198.51.100.7")
+	exactFor   = flag.Duration("exactness.duration", 0, "how long the load lasts; 0 is one round")
+	exactRate  = flag.Int("exactness.rate", 0, "observations a second, in addition to the cases")
+	exactCases = flag.String("exactness.cases", "", "names of cases, with commas; all by default")
 )
 
-// truth is what the oracle says of one packet: its sightings in the order of
-// their time, and its conntrack entry.
-type truth struct {
-	sightings []sighting
-	entry     *entry
-	reply     bool
+// cast is who takes part in the load.
+type cast struct {
+	*load
+	spaces map[string]*netns.Handle
+	ip     map[string]netip.Addr
+	echoID atomic.Uint32
 }
 
-// oracle knows all packets that passed.
-type oracle struct {
-	entries []entry
-	packets map[string]*truth
-	byPoint map[point][]*truth
+var containers = []string{"back", "database", "front"}
+
+func newCast(t *testing.T, e *engine.Engine) *cast {
+	e.Network("back_net")
+	e.Run("--name", "back", "-p", "8000:8000", "-p", "8002:8002", "-p", "5000:5000/udp", "box", "sleep", "1000")
+	e.Run("--name", "database", "box", "sleep", "1000")
+	e.Run("--name", "front", "--network", "back_net", "-p", "8001:8000", "box", "sleep", "1000")
+	c := &cast{load: &load{t: t, e: e}, spaces: map[string]*netns.Handle{}, ip: map[string]netip.Addr{}}
+	c.echoID.Store(1000)
+	for _, name := range containers {
+		c.spaces[name] = e.Namespace(name)
+		c.ip[name] = netip.MustParseAddr(e.Docker("inspect", "-f", "{{range .NetworkSettings.Networks}}{{.IPAddress}}{{end}}", name))
+		c.answerUDP(c.spaces[name], netip.AddrPortFrom(c.ip[name], 5000))
+		c.answerTCP(c.spaces[name], 8000)
+		c.swallow(c.spaces[name], 8002)
+	}
+	// A datagram socket on all addresses would answer from another one.
+	c.answerUDP(e.Internet(), netip.AddrPortFrom(internet, 5000))
+	c.answerTCP(e.Internet(), 8000)
+	c.answerTCP(e.Internet(), 8003)
+	c.swallow(e.Internet(), 8010)
+	// What the uplink sends is cut to its size, as on a network card without
+	// offloads; and errors are not rationed.
+	succeed(t, e.Command("ethtool", "-K", "eth0", "tso", "off", "gso", "off"))
+	succeed(t, e.Command("sysctl", "-q", "-w", "net.ipv4.icmp_ratelimit=0"))
+	succeed(t, e.CommandOutside("sysctl", "-q", "-w", "net.ipv4.icmp_ratelimit=0"))
+	// Some segments are lost behind the first tap, and sent again.
+	succeed(t, e.Command("iptables", "-I", "DOCKER-USER", "-p", "tcp", "--dport", "8003",
+		"-m", "statistic", "--mode", "nth", "--every", "9", "--packet", "4", "-j", "DROP"))
+	return c
 }
 
-// tupleKey is a tuple as far as conntrack distinguishes it.
-type tupleKey struct {
-	protocol     int
-	source, dest address
-	icmpID       int
+// restore takes back what newCast changed on the engine that all tests share.
+func (c *cast) restore() {
+	succeed(c.t, c.e.Command("iptables", "-D", "DOCKER-USER", "1"))
+	succeed(c.t, c.e.Command("ethtool", "-K", "eth0", "tso", "on", "gso", "on"))
 }
 
-// newOracle groups sightings into packets. What makes two sightings one packet:
-// the same flow and direction by conntrack's word (or, where nothing is
-// tracked, the same addresses), the same numbers and the same payload; and when
-// that fits several, the same place in the order at each point.
-func newOracle(t *testing.T, host uint64, entries []entry, sightings []sighting, since int64) *oracle {
+func succeed(t *testing.T, cmd *exec.Cmd) {
 	t.Helper()
-	o := &oracle{entries: entries, packets: map[string]*truth{}, byPoint: map[point][]*truth{}}
-	type direction struct {
-		entry *entry
-		reply bool
-	}
-	numbers := map[string]int{"icmp": 1, "tcp": 6, "udp": 17}
-	flows := map[tupleKey]direction{}
-	for i := range entries {
-		e := &entries[i]
-		p := numbers[e.protocol]
-		for _, k := range []tupleKey{{p, e.original[0], e.original[1], e.icmp[0]}, {p, e.reply[1], e.reply[0], e.icmp[1]}} {
-			flows[k] = direction{e, false}
-		}
-		for _, k := range []tupleKey{{p, e.reply[0], e.reply[1], e.icmp[1]}, {p, e.original[1], e.original[0], e.icmp[0]}} {
-			flows[k] = direction{e, true}
-		}
-	}
-	slices.SortStableFunc(sightings, func(a, b sighting) int { return int(a.time - b.time) })
-	type place struct {
-		space   uint64
-		ifindex int
-		out     bool
-	}
-	turns := map[string]map[place]int{}
-	for _, s := range sightings {
-		d := flows[tupleKey{s.protocol, s.source, s.dest, s.icmpID}]
-		flow := fmt.Sprintf("%v %v", s.source, s.dest)
-		if d.entry != nil {
-			flow = fmt.Sprintf("flow %d reply %v", d.entry.id, d.reply)
-		}
-		id := fmt.Sprintf("%d %s id %d len %d icmp %d/%d tcp %d/%d/%x %q", s.protocol, flow, s.ipID, s.length,
-			s.icmpType, s.icmpSeq, s.tcpSeq, s.tcpAck, s.tcpFlags, s.payload)
-		if turns[id] == nil {
-			turns[id] = map[place]int{}
-		}
-		at := place{s.space, s.ifindex, s.out}
-		key := fmt.Sprintf("%s #%d", id, turns[id][at])
-		turns[id][at]++
-		p := o.packets[key]
-		if p == nil {
-			p = &truth{entry: d.entry, reply: d.reply}
-			o.packets[key] = p
-		}
-		p.sightings = append(p.sightings, s)
-	}
-	for key, p := range o.packets {
-		if p.sightings[0].time < since {
-			delete(o.packets, key)
-			continue
-		}
-		for i := range p.sightings {
-			at := p.sightings[i].point()
-			o.byPoint[at] = append(o.byPoint[at], p)
-		}
-	}
-	return o
-}
-
-// find returns the packet that a hop is a sighting of: where several look the
-// same at that point, the one with its stamp.
-func (o *oracle) find(h *hop) *truth {
-	at := h.point()
-	var best *truth
-	var bestApart time.Duration
-	for _, p := range o.byPoint[at] {
-		for i := range p.sightings {
-			if s := &p.sightings[i]; s.point() == at {
-				if d := apart(h, s); best == nil || d < bestApart {
-					best, bestApart = p, d
-				}
-			}
-		}
-	}
-	return best
-}
-
-// check holds one journey against the truth and returns what is wrong with it.
-func (o *oracle) check(j *journey, names map[uint64]string) (p *truth, wrong []string) {
-	bad := func(format string, args ...any) { wrong = append(wrong, fmt.Sprintf(format, args...)) }
-	p = o.find(&j.Hops[0])
-	if p == nil {
-		return nil, []string{"tcpdump saw no such packet"}
-	}
-	if len(j.Hops) != len(p.sightings) {
-		bad("%d hops, tcpdump saw it at %d points", len(j.Hops), len(p.sightings))
-	}
-	var before *sighting
-	left := slices.Clone(p.sightings)
-	type change struct {
-		i, j          int
-		before, after [2]address
-	}
-	var changes []change
-	for i := range j.Hops {
-		h := &j.Hops[i]
-		n := slices.IndexFunc(left, func(s sighting) bool { return s.point() == h.point() })
-		if n < 0 {
-			bad("hop %d, %s/%s %s: wrongly joined", i, h.Namespace, h.Interface, h.Direction)
-			continue
-		}
-		s := left[n]
-		left = slices.Delete(left, n, n+1)
-		if d := apart(h, &s); d > time.Millisecond {
-			bad("hop %d: %v from tcpdump's stamp", i, d)
-		}
-		if before != nil {
-			tolerance := int64(0)
-			if before.space != s.space {
-				tolerance = int64(50 * time.Microsecond)
-			}
-			if s.time < before.time-tolerance {
-				bad("hop %d is earlier than hop %d", i, i-1)
-			}
-			if s.source != before.source || s.dest != before.dest {
-				changes = append(changes, change{i - 1, i, [2]address{before.source, before.dest}, [2]address{s.source, s.dest}})
-			}
-		}
-		before = &s
-	}
-	for _, s := range left {
-		bad("not in the journey: %+v", s)
-	}
-
-	wantDirection := "none"
-	if p.entry != nil {
-		wantDirection = map[bool]string{false: "original", true: "reply"}[p.reply]
-	}
-	if j.Direction != wantDirection {
-		bad("direction %s, want %s", j.Direction, wantDirection)
-	}
-	// The first hop's container is the one that conntrack's original tuple names.
-	first := p.sightings[0]
-	if p.entry != nil && !p.reply && names[first.space] != "" && first.source != p.entry.original[0] {
-		bad("starts at %v, conntrack says %v", first.source, p.entry.original[0])
-	}
-
-	shown := j.Translations
-	for _, c := range changes {
-		var kinds []string
-		if c.before[0] != c.after[0] {
-			kinds = append(kinds, map[bool]string{false: "masquerade", true: "dnat"}[p.reply])
-		}
-		if c.before[1] != c.after[1] {
-			kinds = append(kinds, map[bool]string{false: "dnat", true: "masquerade"}[p.reply])
-		}
-		slices.Sort(kinds)
-		var got []string
-		var last translation
-		start := true
-		for _, tr := range shown {
-			if tr.Between[0] == nil || tr.Between[1] == nil || *tr.Between[0] != c.i || *tr.Between[1] != c.j {
-				continue
-			}
-			got = append(got, tr.Kind)
-			if start && (tr.Before.Source != c.before[0] || tr.Before.Destination != c.before[1]) {
-				bad("translation from %+v, want %+v", tr.Before, c.before)
-			}
-			start, last = false, tr
-			if p.entry == nil || tr.ConntrackID != p.entry.id || tr.Evidence != "conntrack" {
-				bad("translation by %s %d, conntrack says %+v", tr.Evidence, tr.ConntrackID, p.entry)
-			}
-		}
-		slices.Sort(got)
-		if !slices.Equal(got, kinds) {
-			bad("between hops %d and %d: %v, want %v", c.i, c.j, got, kinds)
-		}
-		if !start && (last.After.Source != c.after[0] || last.After.Destination != c.after[1]) {
-			bad("translation to %+v, want %+v", last.After, c.after)
-		}
-	}
-	count := 0
-	for _, tr := range shown {
-		if tr.Between[0] != nil && tr.Between[1] != nil && !slices.ContainsFunc(changes, func(c change) bool { return c.i == *tr.Between[0] && c.j == *tr.Between[1] }) {
-			count++
-		}
-	}
-	if count > 0 {
-		bad("%d translations where tcpdump saw none", count)
-	}
-
-	end := p.sightings[len(p.sightings)-1]
-	result := "delivered"
-	if end.out {
-		result = "left"
-	}
-	if j.Verdict.Result != result {
-		bad("verdict %s (%s), want %s", j.Verdict.Result, j.Verdict.Reason, result)
-	}
-	return p, wrong
-}
-
-// load is traffic on the engine.
-type load struct {
-	t *testing.T
-	e *engine.Engine
-	n int
-	sync.Mutex
-}
-
-// words makes a payload that no other packet has.
-func (l *load) words(size int) []byte {
-	l.Lock()
-	defer l.Unlock()
-	l.n++
-	w := fmt.Appendf(nil, "natlens %06d ", l.n)
-	for len(w) < size {
-		w = append(w, byte('a'+(l.n+len(w))%26))
-	}
-	return w
-}
-
-func (l *load) must(err error) {
-	l.t.Helper()
-	if err != nil {
-		l.t.Error(err)
+	if out, err := cmd.CombinedOutput(); err != nil {
+		t.Fatalf("%v: %v\n%s", cmd.Args, err, out)
 	}
 }
 
-// answerUDP answers datagrams with other words than they brought.
-func (l *load) answerUDP(in *netns.Handle, at netip.AddrPort) {
-	l.t.Helper()
-	c, err := lab.ListenUDP(in, at)
-	if err != nil {
-		l.t.Fatal(err)
-	}
-	l.t.Cleanup(func() { c.Close() })
-	go func() {
-		b := make([]byte, 2048)
-		for {
-			n, from, err := c.ReadFromUDPAddrPort(b)
-			if err != nil {
-				return
-			}
-			if _, err := c.WriteToUDPAddrPort(append([]byte("re: "), b[:n]...), from); err != nil {
-				return
+// host is whose addresses are where, as ip(8) tells.
+func (c *cast) host() *oracletest.Host {
+	h := &oracletest.Host{Addresses: map[uint64]map[string]bool{}, Containers: map[uint64]string{}}
+	add := func(space uint64, cmd *exec.Cmd) {
+		out, err := cmd.Output()
+		c.must(err)
+		var links []struct {
+			Info []struct{ Local string } `json:"addr_info"`
+		}
+		c.must(json.Unmarshal(out, &links))
+		h.Addresses[space] = map[string]bool{}
+		for _, l := range links {
+			for _, a := range l.Info {
+				h.Addresses[space][a.Local] = true
 			}
 		}
-	}()
+	}
+	add(uint64(c.e.Host().ID()), c.e.Command("ip", "-j", "addr"))
+	for _, name := range containers {
+		space := uint64(c.spaces[name].ID())
+		h.Containers[space] = name
+		add(space, c.e.CommandIn(name, "ip", "-j", "addr"))
+	}
+	return h
 }
 
-// answerTCP does the same for connections.
-func (l *load) answerTCP(in *netns.Handle, port uint16) {
-	l.t.Helper()
-	ln, err := lab.ListenTCP(in, netip.AddrPortFrom(netip.IPv4Unspecified(), port))
-	if err != nil {
-		l.t.Fatal(err)
-	}
-	l.t.Cleanup(func() { ln.Close() })
-	go func() {
-		for {
-			c, err := ln.Accept()
-			if err != nil {
-				return
+// caseOf names the case of a packet by whose traffic it is.
+func (l *load) caseOf(p *oracletest.Packet) string {
+	for i := range p.Sightings {
+		s := &p.Sightings[i]
+		protocol, ends := s.Conversation()
+		for _, end := range ends {
+			if name := l.cases[party{protocol, end.IP, int(end.Port)}]; name != "" {
+				return name
 			}
-			go func() {
-				defer c.Close()
-				b := make([]byte, 2048)
-				for {
-					n, err := c.Read(b)
-					if err != nil {
-						return
-					}
-					if _, err := c.Write(append([]byte("re: "), b[:n]...)); err != nil {
-						return
-					}
-				}
-			}()
 		}
-	}()
-}
-
-func (l *load) pings(from *netns.Handle, to netip.Addr, id uint16, n int) {
-	for i := range n {
-		_, err := lab.Ping(context.Background(), from, to, lab.Echo{ID: id, Seq: uint16(i + 1), Payload: l.words(24 + i*50)})
-		l.must(err)
 	}
-}
-
-func (l *load) datagrams(from *netns.Handle, to netip.AddrPort, n int) {
-	c, err := lab.DialUDP(from, netip.AddrPort{}, to)
-	l.must(err)
-	if err != nil {
-		return
-	}
-	defer c.Close()
-	for i := range n {
-		_, err := lab.Exchange(context.Background(), c, l.words(20+i*10))
-		l.must(err)
-	}
-}
-
-// connect opens a connection, exchanges words and closes it. sourcePort 0 is any.
-func (l *load) connect(from *netns.Handle, sourcePort uint16, to netip.AddrPort, n int) {
-	var local netip.AddrPort
-	if sourcePort != 0 {
-		local = netip.AddrPortFrom(netip.IPv4Unspecified(), sourcePort)
-	}
-	c, err := lab.DialTCP(context.Background(), from, local, to)
-	l.must(err)
-	if err != nil {
-		return
-	}
-	defer c.Close()
-	for i := range n {
-		_, err := lab.Exchange(context.Background(), c, l.words(20+i*10))
-		l.must(err)
-	}
+	return "other"
 }
 
 func TestEveryJourneyIsWhatTcpdumpSaw(t *testing.T) {
-	e := engine.Shared(t)
-	e.Network("back_net")
-	e.Run("--name", "back", "-p", "8000:8000", "-p", "5000:5000/udp", "box", "sleep", "1000")
-	e.Run("--name", "database", "box", "sleep", "1000")
-	e.Run("--name", "front", "--network", "back_net", "-p", "8001:8000", "box", "sleep", "1000")
-	spaces := map[string]*netns.Handle{}
-	names := map[uint64]string{}
-	ip := map[string]netip.Addr{}
-	for _, c := range []string{"back", "database", "front"} {
-		spaces[c] = e.Namespace(c)
-		names[uint64(spaces[c].ID())] = c
-		ip[c] = netip.MustParseAddr(e.Docker("inspect", "-f", "{{range .NetworkSettings.Networks}}{{.IPAddress}}{{end}}", c))
+	c := newCast(t, engine.Shared(t))
+	defer c.restore()
+	host := c.host()
+	inside := func(name string) func(string, ...string) *exec.Cmd {
+		return func(program string, args ...string) *exec.Cmd { return c.e.CommandIn(name, program, args...) }
 	}
-	l := &load{t: t, e: e}
-	for c, in := range spaces {
-		l.answerUDP(in, netip.AddrPortFrom(ip[c], 5000))
-		l.answerTCP(in, 8000)
+	recorders := []*oracletest.Recorder{oracletest.Record(t, uint64(c.e.Host().ID()), c.e.Command)}
+	for _, name := range containers {
+		recorders = append(recorders, oracletest.Record(t, uint64(c.spaces[name].ID()), inside(name)))
 	}
-	// A datagram socket on all addresses would answer from another one.
-	l.answerUDP(e.Internet(), netip.AddrPortFrom(internet, 5000))
-	l.answerTCP(e.Internet(), 8000)
+	tracked := oracletest.Track(t, c.e.Command)
+	inFront := oracletest.Track(t, inside("front")) // a network of its own brings DNS, by rules that make it track
+	w := startWatch(t, c.e, "--json")
 
-	recorders := []*recorder{record(t, uint64(e.Host().ID()), e.Command)}
-	for _, c := range []string{"back", "database", "front"} {
-		recorders = append(recorders, record(t, uint64(spaces[c].ID()), func(name string, args ...string) *exec.Cmd { return e.CommandIn(c, name, args...) }))
-	}
-	tracked := startConntrack(t, e)
-	w := startWatch(t, e, "--json")
-	since := time.Now().UnixNano()
+	since := time.Now()
+	c.play(*exactFor, *exactRate)
+	took := time.Since(since)
 
-	var group sync.WaitGroup
-	for i, c := range []string{"back", "database", "front"} {
-		group.Go(func() {
-			from := spaces[c]
-			l.pings(from, internet, uint16(1000+i), 25)
-			l.datagrams(from, netip.AddrPortFrom(internet, 5000), 20)
-			l.connect(from, 0, netip.AddrPortFrom(internet, 8000), 8)
-		})
-	}
-	group.Go(func() { // in through published ports
-		l.datagrams(e.Internet(), netip.AddrPortFrom(hostAddress, 5000), 20)
-		for range 3 {
-			l.connect(e.Internet(), 0, netip.AddrPortFrom(hostAddress, 8000), 4)
-			l.connect(e.Internet(), 0, netip.AddrPortFrom(hostAddress, 8001), 4)
-		}
-	})
-	group.Go(func() { // container to container, host to container
-		l.pings(spaces["back"], ip["database"], 2000, 20)
-		l.datagrams(spaces["database"], netip.AddrPortFrom(ip["back"], 5000), 15)
-		l.connect(spaces["back"], 0, netip.AddrPortFrom(ip["database"], 8000), 5)
-		l.pings(e.Host(), ip["front"], 2001, 10)
-		l.datagrams(e.Host(), netip.AddrPortFrom(ip["back"], 5000), 15)
-		l.connect(e.Host(), 0, netip.AddrPortFrom(ip["front"], 8000), 5)
-		l.pings(spaces["back"], hostAddress, 2002, 5) // to the host itself
-	})
-	group.Wait()
-
-	// The same bytes at once: id, sequence number and payload of a ping, ports
-	// of a connection, a question to the letter.
-	same := l.words(40)
-	for seq := range uint16(20) {
-		for _, c := range []string{"back", "database", "front"} {
-			group.Go(func() {
-				_, err := lab.Ping(context.Background(), spaces[c], internet, lab.Echo{ID: 77, Seq: seq, Payload: same})
-				l.must(err)
-			})
-		}
-		group.Wait()
-	}
-	for _, c := range []string{"back", "database", "front"} {
-		group.Go(func() { l.connect(spaces[c], 40000, netip.AddrPortFrom(internet, 8000), 3) })
-		group.Go(func() {
-			u, err := lab.DialUDP(spaces[c], netip.AddrPortFrom(netip.IPv4Unspecified(), 40001), netip.AddrPortFrom(internet, 5000))
-			l.must(err)
-			if err != nil {
-				return
-			}
-			defer u.Close()
-			for range 10 {
-				_, err := lab.Exchange(context.Background(), u, []byte("\x12\x34\x01\x00\x00\x01\x00\x00\x00\x00\x00\x00\x04back\x00\x00\x01\x00\x01"))
-				l.must(err)
-			}
-		})
-	}
-	group.Wait()
-
-	time.Sleep(1500 * time.Millisecond) // closing packets, and libpcap's last block
+	time.Sleep(4 * time.Second) // a drop is said when no next hop can come any more
 	journeys, sum := w.journeys()
-	entries := tracked.stop(t)
-	var sightings []sighting
+	entries, entriesInFront := tracked.Stop(t), inFront.Stop(t)
+	var sightings []oracletest.Sighting
 	for _, r := range recorders {
-		sightings = append(sightings, r.stop(t)...)
+		sightings = append(sightings, r.Stop(t)...)
 	}
 	if sum.RingDrops+sum.ConntrackLost+sum.QueueDrops+sum.Evicted+sum.Malformed > 0 {
 		t.Errorf("lost something: %+v", sum)
 	}
-	o := newOracle(t, uint64(e.Host().ID()), entries, sightings, since)
-	found := map[*truth]bool{}
-	right, wrong := 0, 0
-	for i := range journeys {
-		j := &journeys[i]
-		if len(j.Hops) == 0 || strings.Contains(j.Hops[0].Source.IP, ":") || j.Hops[0].Time.UnixNano() < since {
-			continue
-		}
-		p, mistakes := o.check(j, names)
-		if p != nil && found[p] {
-			mistakes = append(mistakes, "a second journey of one packet")
-		}
-		found[p] = true
-		if len(mistakes) == 0 {
-			right++
-			continue
-		}
-		if wrong++; wrong <= 10 {
-			t.Errorf("journey %d, %s %s, %v to %v:\n  %s", j.ID, j.Protocol, j.Info, j.From, j.To, strings.Join(mistakes, "\n  "))
-		}
+	oracle := oracletest.NewOracle(entries, entriesInFront, sightings, since.UnixNano())
+	table := oracle.Judge(journeys, host, since.UnixNano(), c.caseOf)
+	t.Logf("%d observations in %.1f s, %.0f a second, of which tcpdump lost none\n%s", len(sightings), took.Seconds(),
+		float64(len(sightings))/took.Seconds(), table)
+	if !table.Perfect() {
+		t.Errorf("not exact:\n%s", strings.Join(table.Examples, "\n"))
 	}
-	missing := 0
-	for key, p := range o.packets {
-		if !found[p] {
-			if missing++; missing <= 10 {
-				t.Errorf("no journey for %s: %+v", key, p.sightings)
+	if *exactCases != "" {
+		return
+	}
+	if n := table.Total().Packets; n < 1000 {
+		t.Errorf("%d packets compared, want at least 1000", n)
+	}
+}
+
+// play plays a round of each case every second for that long, at least one, and
+// beside them a steady load of so many observations a second.
+func (c *cast) play(atLeast time.Duration, rate int) {
+	ctx, cancel := context.WithTimeout(context.Background(), atLeast)
+	defer cancel()
+	var group sync.WaitGroup
+	for name, round := range c.rounds() {
+		if *exactCases != "" && !slices.Contains(strings.Split(*exactCases, ","), name) {
+			continue
+		}
+		group.Go(func() {
+			for next := time.Now(); ; time.Sleep(time.Until(next)) {
+				round(name)
+				if next = next.Add(time.Second); ctx.Err() != nil {
+					return
+				}
 			}
-		}
+		})
 	}
-	t.Logf("%d packets, %d observations; journeys: %d exactly right, %d wrong, %d missing", len(o.packets), len(sightings), right, wrong, missing)
-	if right < 300 {
-		t.Errorf("%d packets compared, want at least 300", right)
+	if rate > 0 {
+		c.steady(ctx, "steady", rate)
 	}
+	group.Wait()
 }

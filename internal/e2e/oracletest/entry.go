@@ -1,0 +1,125 @@
+package oracletest
+
+import (
+	"os"
+	"os/exec"
+	"regexp"
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+)
+
+// Entry is a conntrack entry as conntrack(8) printed it.
+type Entry struct {
+	ID              uint64
+	Time            int64 // when conntrack read it, ns
+	Protocol        string
+	Original, Reply [2]Address // source, destination
+	ICMP            [2]int     // echo id, original and reply
+}
+
+// Tracker is a running conntrack -E.
+type Tracker struct {
+	cmd  *exec.Cmd
+	out  *Buffer
+	said *Buffer
+}
+
+// Track starts conntrack -E by prepare, which runs a program in the namespace
+// that tracks, and returns when it listens.
+func Track(t testing.TB, prepare func(name string, args ...string) *exec.Cmd) *Tracker {
+	t.Helper()
+	c := &Tracker{out: &Buffer{}, said: &Buffer{}}
+	c.cmd = prepare("conntrack", "-E", "-e", "NEW", "-o", "id,timestamp", "-b", "8388608")
+	c.cmd.Stdout, c.cmd.Stderr = c.out, c.said
+	if err := c.cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = c.cmd.Process.Kill() }) // it may have ended
+	// It says nothing when it is ready, so a flow is made until it shows.
+	Await(t, 10*time.Second, "conntrack -E", func() bool {
+		_ = prepare("ping", "-c1", "-W1", "127.0.0.1").Run()
+		return c.out.String() != ""
+	})
+	return c
+}
+
+var (
+	field    = regexp.MustCompile(`(\w+)=(\S+)`)
+	entryIDs = regexp.MustCompile(`\bid=(\d+)`)
+	stamp    = regexp.MustCompile(`^\[(\d+)\.(\d+)\s*\]`)
+)
+
+// Stop ends it and returns the entries, in the order in which they were made.
+func (c *Tracker) Stop(t testing.TB) []Entry {
+	t.Helper()
+	if err := c.cmd.Process.Signal(os.Interrupt); err != nil {
+		t.Fatal(err)
+	}
+	_ = c.cmd.Wait() // it has no good status to end with
+	if said := c.said.String(); strings.Contains(said, "ENOBUFS") {
+		t.Fatalf("the oracle lost events: %s", said)
+	}
+	var all []Entry
+	for line := range strings.Lines(c.out.String()) {
+		m := stamp.FindStringSubmatch(line)
+		if m == nil {
+			continue
+		}
+		all = append(all, parseEntry(t, m, strings.TrimSpace(line[len(m[0]):])))
+	}
+	return all
+}
+
+func parseEntry(t testing.TB, stamp []string, line string) Entry {
+	t.Helper()
+	seconds, _ := strconv.ParseInt(stamp[1], 10, 64)
+	micros, _ := strconv.ParseInt(stamp[2], 10, 64)
+	e := Entry{Time: seconds*int64(time.Second) + micros*int64(time.Microsecond)}
+	words := strings.Fields(line) // [NEW] icmp 1 30 src=…
+	if len(words) < 3 {
+		t.Fatalf("conntrack printed %q", line)
+	}
+	e.Protocol = words[1]
+	side := -1
+	for _, m := range field.FindAllStringSubmatch(line, -1) {
+		key, value := m[1], m[2]
+		if key == "src" {
+			side++
+		}
+		if side > 1 {
+			break
+		}
+		pair := &e.Original
+		if side == 1 {
+			pair = &e.Reply
+		}
+		n, _ := strconv.ParseUint(value, 10, 64)
+		switch key {
+		case "src":
+			pair[0].IP = value
+		case "dst":
+			pair[1].IP = value
+		case "sport":
+			pair[0].Port = uint16(n)
+		case "dport":
+			pair[1].Port = uint16(n)
+		}
+	}
+	// An echo has an id in each tuple; the entry's own comes last.
+	ids := entryIDs.FindAllStringSubmatch(line, -1)
+	if len(ids) == 0 {
+		t.Fatalf("conntrack printed %q", line)
+	}
+	for i, m := range ids {
+		n, err := strconv.ParseUint(m[1], 10, 64)
+		if err != nil {
+			t.Fatalf("conntrack printed %q", line)
+		}
+		if e.ID = n; i < len(ids)-1 {
+			e.ICMP[i] = int(n)
+		}
+	}
+	return e
+}
