@@ -27,10 +27,20 @@ func TestMain(m *testing.M) {
 // fails if a line of the last standard output is wider than 80 columns; and
 // lines, which wants at most so many of them, standard error's included; and
 // one condition, root.
+//
+// $CAPTURES is a folder of capture files.
 func TestScripts(t *testing.T) {
+	captures, err := filepath.Abs(filepath.Join("testdata", "captures"))
+	if err != nil {
+		t.Fatal(err)
+	}
 	testscript.Run(t, testscript.Params{
 		Dir:                 filepath.Join("testdata", "script"),
 		RequireExplicitExec: true,
+		Setup: func(env *testscript.Env) error {
+			env.Setenv("CAPTURES", captures)
+			return nil
+		},
 		Condition: func(name string) (bool, error) {
 			if name == "root" {
 				return os.Geteuid() == 0, nil

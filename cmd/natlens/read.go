@@ -70,7 +70,7 @@ func splitFiles(args []string, dash int) (paths []string, expression string) {
 
 func isFile(word string) bool {
 	info, err := os.Stat(word)
-	return err == nil && !info.IsDir()
+	return word == "-" || err == nil && !info.IsDir()
 }
 
 func (a *app) read(cmd *cobra.Command, f *showFlags, paths []string, expression string) error {

@@ -16,6 +16,9 @@ import (
 	"natlens/trace"
 )
 
+// dnsPort is where a server echoes datagrams while testdata is recorded.
+const dnsPort = 5300
+
 // update makes the files in testdata anew, on a host of the lab.
 var update = flag.Bool("update", false, "record testdata anew")
 
