@@ -16,7 +16,7 @@ const maxPIDs = 16
 // matters: containers are proven by links, names come from containers, roles
 // need both.
 func assemble(f *hostFacts, now time.Time) *Topology {
-	t := &Topology{Time: now, Self: f.self, Notes: f.notes}
+	t := &Topology{Time: now, Self: f.self, Proxies: f.proxies, Notes: f.notes}
 	for _, nf := range f.namespaces {
 		t.Namespaces = append(t.Namespaces, newNamespace(nf))
 	}

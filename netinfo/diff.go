@@ -245,7 +245,7 @@ func sameHost(a, b *Topology) bool {
 		}
 	}
 	return reflect.DeepEqual(a.Containers, b.Containers) && reflect.DeepEqual(a.Networks, b.Networks) &&
-		reflect.DeepEqual(a.Engine, b.Engine) && slices.Equal(a.Notes, b.Notes)
+		reflect.DeepEqual(a.Engine, b.Engine) && slices.Equal(a.Proxies, b.Proxies) && slices.Equal(a.Notes, b.Notes)
 }
 
 func firstPath(n *Namespace) string {

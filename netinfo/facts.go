@@ -23,8 +23,9 @@ type hostFacts struct {
 	// its namespace when another one wants it.
 	names map[netns.ID]string
 	// blind says that namespaces exist which this user may not look into.
-	blind bool
-	notes []Note
+	blind   bool
+	proxies []Proxy
+	notes   []Note
 }
 
 // processFact is a process and the namespace it was found in.

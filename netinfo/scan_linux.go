@@ -72,7 +72,8 @@ type scanner struct {
 	// known are the namespaces that were open before.
 	known map[netns.ID]bool
 	// texts are the cgroup and the command of each namespace's first process.
-	texts map[netns.ID]processTexts
+	texts   map[netns.ID]processTexts
+	proxies proxyScan
 }
 
 // nsidKey is a namespace id as seen from a namespace.
@@ -97,6 +98,7 @@ func newScanner() (*scanner, error) {
 		unresolved: map[nsidKey]bool{},
 		known:      map[netns.ID]bool{},
 		texts:      map[netns.ID]processTexts{},
+		proxies:    newProxyScan(),
 	}, nil
 }
 
@@ -184,6 +186,7 @@ func (s *scanner) discover() error {
 	s.openNew()
 	s.readTexts()
 	s.proveByCgroup()
+	s.proxies.look(d, time.Now())
 	return nil
 }
 
@@ -351,6 +354,7 @@ func (s *scanner) facts() *hostFacts {
 		}
 		return 1
 	})
+	f.proxies = s.proxies.list()
 	f.notes = s.notes()
 	return f
 }

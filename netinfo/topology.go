@@ -21,6 +21,7 @@ type Topology struct {
 	Containers []*Container // by name
 	Networks   []*Network   // by name
 	Engine     *Engine      // nil: no engine was found
+	Proxies    []Proxy      // by process
 	Notes      []Note       // what could not be seen, and what to do about it
 	// index: see lookup.go
 	byNamespace map[netns.ID]*Namespace

@@ -52,6 +52,7 @@ func (c *Correlator) build(e *entry, early string) *Journey {
 	c.translate(j, hops, from)
 	c.endpoints(j, hops)
 	c.relate(j, e, main, first)
+	c.proxied(j, e)
 	if first.point.Direction == capture.In {
 		if far := c.hosts.farSide(first.link); far != nil && len(far.containers) > 0 && !far.watched(first.time) {
 			j.Notes = append(j.Notes, "container side not watched yet: "+far.name)

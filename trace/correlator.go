@@ -44,7 +44,8 @@ type Correlator struct {
 	slab      slab
 	byPrint   map[uint64]chain
 	parts     parts
-	foreign   bool      // packets are all that is known
+	foreign   bool // packets are all that is known
+	proxies   proxies
 	keep      bool      // packets, not only what is in their headers
 	kept      int       // bytes of packets
 	settling  [3]timers // by state: pending, terminal, shown
@@ -94,6 +95,7 @@ func New(open int, sink Sink) *Correlator {
 		slab:     slab{limit: open},
 		byPrint:  map[uint64]chain{},
 		parts:    newParts(),
+		proxies:  newProxies(),
 
 		forgotten: map[netns.ID]int64{},
 	}
@@ -102,6 +104,7 @@ func New(open int, sink Sink) *Correlator {
 // SetTopology replaces what is known of the host.
 func (c *Correlator) SetTopology(t *netinfo.Topology) {
 	c.hosts.set(t)
+	c.proxies.set(t)
 	c.recognise()
 }
 
@@ -189,6 +192,7 @@ func (c *Correlator) Interrupt(reason string) {
 		x.forgetTimes()
 	}
 	c.hosts.forgetTimes()
+	c.proxies.forgetTimes()
 }
 
 func (c *Correlator) settleAll(reason string) {
@@ -255,6 +259,7 @@ func (c *Correlator) sweep() {
 	}
 	c.sweepParts()
 	c.sweepInferred()
+	c.proxies.sweep(c.now)
 	c.lostRing.sweep(c.now)
 	c.lostFlows.sweep(c.now)
 }
@@ -321,6 +326,9 @@ func (c *Correlator) process(o *capture.Observation) {
 			c.refuse(e, &s)
 		}
 		c.remember(handle{i, e.generation}, &s)
+	}
+	if c.proxies.concern(&s.h.Tuple) {
+		c.proxies.follow(e, &s, o.Data)
 	}
 	c.join(handle{i, e.generation}, e, &s)
 }

@@ -163,11 +163,23 @@ type flowIndex struct {
 	byID    map[flowKey]*trackedFlow
 	byTuple map[packet.Tuple][]flowRef // halves, then whole forms, newest last
 	dead    []*trackedFlow             // in the order of their death
-	active  bool                       // something was tracked here
+	tracked [2]bool                    // something was: IPv4, IPv6
 }
 
 func newFlowIndex() *flowIndex {
 	return &flowIndex{byID: map[flowKey]*trackedFlow{}, byTuple: map[packet.Tuple][]flowRef{}}
+}
+
+// tracks reports whether connections of the tuple's family are tracked here. The
+// kernel begins to with the first rule that needs it, for each family by itself
+// (nf_ct_netns_get).
+func (x *flowIndex) tracks(t packet.Tuple) bool { return x != nil && x.tracked[family(t)] }
+
+func family(t packet.Tuple) int {
+	if t.Is4() {
+		return 0
+	}
+	return 1
 }
 
 // keepDead is how long the flow of a packet can still be asked for after the
@@ -176,7 +188,7 @@ const keepDead = 5e9
 
 // apply takes in one event.
 func (x *flowIndex) apply(e *netfilter.Event) {
-	x.active = true
+	x.tracked[family(e.Flow.Original)] = true
 	key := keyOf(&e.Flow)
 	old := x.byID[key]
 	if old != nil && old.Reply != e.Flow.Reply {

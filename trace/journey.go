@@ -114,7 +114,10 @@ type Translation struct {
 	Namespace string
 	// Between holds the hops before and after; -1 on a side that no tap saw.
 	Between [2]int
-	Hook    netfilter.Hook // where it was done; empty when unknown
+	// PeerJourney is that of the packet which a process took and of which it
+	// made this one; 0 unless Kind is Proxy. Then Between means nothing.
+	PeerJourney uint64
+	Hook        netfilter.Hook // where it was done; empty when unknown
 	// Undo: this is the reverse of the flow's translation, on an answer.
 	Undo          bool
 	Before, After packet.Tuple

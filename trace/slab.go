@@ -41,6 +41,7 @@ type entry struct {
 	errorAbout  uint64    // the journey that this ICMP error is about
 	refusal     *sighting // the ICMP error that said why this journey ended
 	refusedBy   uint64    // its journey
+	proxied     *proxied  // what it is to a docker-proxy; nil for most
 	linkType    packet.LinkType
 	data        []byte
 }

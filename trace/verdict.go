@@ -45,7 +45,7 @@ func (c *Correlator) end(s *sighting) (Result, Evidence) {
 	if s.flow.flow != nil {
 		return Delivered, ByConntrack
 	}
-	if x := c.flows[s.point.Namespace]; x != nil && x.active {
+	if c.flows[s.point.Namespace].tracks(s.tuple) {
 		return "", ""
 	}
 	return Delivered, ByTap
@@ -102,7 +102,6 @@ func (c *Correlator) missing(since int64, s *sighting, at int, early string) Ver
 		return foreignEnd(s, at)
 	}
 	v := Verdict{Result: Vanished, Hop: at, Evidence: ByTap}
-	x := c.flows[s.point.Namespace]
 	lost, lostFlows := c.lostRing.since(since), c.lostFlows.since(since)
 	switch {
 	case lost > 0:
@@ -116,7 +115,7 @@ func (c *Correlator) missing(since int64, s *sighting, at int, early string) Ver
 		}
 	case s.typ == capture.OtherHost && s.link != nil && s.link.master == (netinfo.LinkKey{}):
 		v.Reason = "its MAC address is another's: not accepted here"
-	case x == nil || !x.active:
+	case !c.flows[s.point.Namespace].tracks(s.tuple):
 		v.Reason = "not seen again: no route, or dropped by a rule; nothing here tracks connections"
 	case s.flow.flow != nil:
 		v.Reason = "the rules let its flow pass, yet it was not seen again: no answer from the next hop's address resolution, or a drop behind the NAT"

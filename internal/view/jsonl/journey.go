@@ -32,16 +32,17 @@ type endpoint struct {
 }
 
 type translation struct {
-	Kind        string   `json:"kind"`
-	Namespace   string   `json:"namespace,omitempty"`
-	Between     [2]index `json:"between"`
-	Hook        string   `json:"hook,omitempty"`
-	Undo        bool     `json:"undo"`
-	Before      ends     `json:"before"`
-	After       ends     `json:"after"`
-	Evidence    string   `json:"evidence"`
-	ConntrackID uint32   `json:"conntrack_id,omitempty"`
-	Rule        *rule    `json:"rule,omitempty"`
+	Kind        string  `json:"kind"`
+	Namespace   string  `json:"namespace,omitempty"`
+	Between     []index `json:"between,omitempty"`
+	PeerJourney uint64  `json:"peer_journey,omitempty"`
+	Hook        string  `json:"hook,omitempty"`
+	Undo        bool    `json:"undo"`
+	Before      ends    `json:"before"`
+	After       ends    `json:"after"`
+	Evidence    string  `json:"evidence"`
+	ConntrackID uint32  `json:"conntrack_id,omitempty"`
+	Rule        *rule   `json:"rule,omitempty"`
 }
 
 type rule struct {
@@ -109,9 +110,14 @@ func newEndpoint(e trace.Endpoint) endpoint {
 
 func newTranslation(t *trace.Translation) translation {
 	x := translation{
-		Kind: t.Kind, Namespace: t.Namespace, Between: [2]index{index(t.Between[0]), index(t.Between[1])},
+		Kind: t.Kind, Namespace: t.Namespace,
 		Hook: string(t.Hook), Undo: t.Undo, Before: newEnds(t.Before), After: newEnds(t.After),
 		Evidence: string(t.Evidence), ConntrackID: t.ConntrackID,
+	}
+	if t.PeerJourney != 0 {
+		x.PeerJourney = t.PeerJourney
+	} else {
+		x.Between = []index{index(t.Between[0]), index(t.Between[1])}
 	}
 	if t.Rule != nil {
 		r := newRule(t.Rule)

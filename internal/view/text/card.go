@@ -187,7 +187,9 @@ func (c *card) translationsAt(i int) {
 		switch before, after := c.sides(t); {
 		case i == -1 && before == -1 && after == -1:
 			where := "on no tap"
-			if len(c.j.Hops) == 0 {
+			if t.PeerJourney != 0 {
+				where = "of #" + strconv.FormatUint(t.PeerJourney, 10)
+			} else if len(c.j.Hops) == 0 {
 				where = ""
 			}
 			c.translation(t, where)

@@ -144,6 +144,9 @@ func kindWord(t *trace.Translation) string {
 
 // relation returns words for a Relation.
 func relation(r trace.Relation) string {
+	if r.Why == "proxied_as" {
+		return "the proxy's for #" + strconv.FormatUint(r.ID, 10) // which is the earlier one
+	}
 	return strings.ReplaceAll(r.Why, "_", " ") + " #" + strconv.FormatUint(r.ID, 10)
 }
 

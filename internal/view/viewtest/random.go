@@ -45,6 +45,9 @@ func Random(r *rand.Rand) *trace.Journey {
 			Namespace: word(r), Between: [2]int{r.IntN(8) - 1, r.IntN(8) - 1}, Hook: hook(r), Undo: r.IntN(2) == 0,
 			Before: tuple(r), After: tuple(r), Evidence: evidence(r), ConntrackID: pick(r, 0, r.Uint32()),
 		}
+		if t.Kind == trace.Proxy {
+			t.Between, t.PeerJourney = [2]int{-1, -1}, 1+uint64(r.Uint32())
+		}
 		if r.IntN(2) == 0 {
 			x := rule(r)
 			t.Rule = &x

@@ -1,0 +1,67 @@
+package netinfo
+
+import (
+	"net/netip"
+	"strings"
+	"testing"
+)
+
+func TestParseProxy(t *testing.T) {
+	for line, want := range map[string]Proxy{
+		"/usr/sbin/docker-proxy -proto tcp -host-ip 0.0.0.0 -host-port 8080 -container-ip 172.17.0.2 -container-port 80": {
+			Protocol: "tcp", Listen: netip.MustParseAddrPort("0.0.0.0:8080"), Backend: netip.MustParseAddrPort("172.17.0.2:80")},
+		// IPv6 outside, IPv4 inside.
+		"/usr/bin/docker-proxy -proto udp -host-ip :: -host-port 53 -container-ip 172.17.0.2 -container-port 5353": {
+			Protocol: "udp", Listen: netip.MustParseAddrPort("[::]:53"), Backend: netip.MustParseAddrPort("172.17.0.2:5353")},
+		// Newer engines hand the socket over, and write flags otherwise.
+		"docker-proxy --host-ip=127.0.0.1 --host-port=1 --container-ip=fd00::2 --container-port=2 -use-listen-fd": {
+			Protocol: "tcp", Listen: netip.MustParseAddrPort("127.0.0.1:1"), Backend: netip.MustParseAddrPort("[fd00::2]:2")},
+		"docker-proxy -use-listen-fd -proto sctp -host-ip 10.0.0.1 -host-port 9 -container-ip 10.1.0.2 -container-port 9": {
+			Protocol: "sctp", Listen: netip.MustParseAddrPort("10.0.0.1:9"), Backend: netip.MustParseAddrPort("10.1.0.2:9")},
+	} {
+		if got, ok := parseProxy([]byte(strings.ReplaceAll(line, " ", "\x00") + "\x00")); !ok || got != want {
+			t.Errorf("%s\n got %+v %v\nwant %+v", line, got, ok, want)
+		}
+	}
+	for _, line := range []string{
+		"", "docker-proxy", "dockerd -host-ip 0.0.0.0 -host-port 80 -container-ip 172.17.0.2 -container-port 80",
+		"docker-proxy -proto tcp -host-ip 0.0.0.0 -host-port 80 -container-ip 172.17.0.2",
+		"docker-proxy -host-ip x -host-port 80 -container-ip 172.17.0.2 -container-port 80",
+		"docker-proxy -host-ip 0.0.0.0 -host-port 80 -container-ip 172.17.0.2 -container-port 65536",
+		"docker-proxy -host-ip 0.0.0.0 -host-port 80 -container-ip 172.17.0.2 -container-port",
+	} {
+		if got, ok := parseProxy([]byte(strings.ReplaceAll(line, " ", "\x00"))); ok {
+			t.Errorf("%q is taken for %+v", line, got)
+		}
+	}
+}
+
+func TestProxyAccepts(t *testing.T) {
+	for _, c := range []struct {
+		listen, to string
+		port       uint16
+		want       bool
+	}{
+		{"0.0.0.0:80", "192.0.2.10", 80, true},
+		{"0.0.0.0:80", "192.0.2.10", 81, false},
+		{"0.0.0.0:80", "::1", 80, false},
+		{"[::]:80", "::1", 80, true},
+		{"[::]:80", "127.0.0.1", 80, false},
+		{"127.0.0.1:80", "127.0.0.1", 80, true},
+		{"127.0.0.1:80", "192.0.2.10", 80, false},
+	} {
+		p := Proxy{Listen: netip.MustParseAddrPort(c.listen)}
+		if got := p.Accepts(netip.MustParseAddr(c.to), c.port); got != c.want {
+			t.Errorf("a proxy at %s accepts for %s port %d: %v, want %v", c.listen, c.to, c.port, got, c.want)
+		}
+	}
+}
+
+func FuzzParseProxy(f *testing.F) {
+	f.Add([]byte("docker-proxy\x00-proto\x00tcp\x00-host-ip\x000.0.0.0\x00-host-port\x0080\x00-container-ip\x00172.17.0.2\x00-container-port\x0080\x00"))
+	f.Fuzz(func(t *testing.T, line []byte) {
+		if p, ok := parseProxy(line); ok && (p.Listen.Port() == 0 || p.Backend.Port() == 0 || !p.Backend.IsValid()) {
+			t.Errorf("%q gives %+v", line, p)
+		}
+	})
+}

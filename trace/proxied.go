@@ -1,0 +1,128 @@
+package trace
+
+import (
+	"bytes"
+	"fmt"
+	"slices"
+
+	"natlens/capture/packet"
+)
+
+// maxPeers is how many packets of one connection a packet of the other is said
+// to carry the data of.
+const maxPeers = 4
+
+// proxied says of a packet between a client, a docker-proxy and a container what
+// the other connection has to do with it. The later packet of two names the
+// earlier one.
+func (c *Correlator) proxied(j *Journey, e *entry) {
+	p := e.proxied
+	if p == nil {
+		return
+	}
+	conn := p.conn
+	if p.opens && !conn.inner && j.Verdict.Result == Delivered {
+		j.Notes = append(j.Notes, fmt.Sprintf(
+			"docker-proxy listens at %v here: it answers by itself, and makes a connection of its own to %v", conn.proxy.Listen, conn.proxy.Backend))
+	}
+	mate, rivals := conn.partner()
+	if mate == nil {
+		if p.opens && conn.inner && rivals > 1 {
+			j.Notes = append(j.Notes, fmt.Sprintf(
+				"ambiguous: docker-proxy may have made this connection for any of %d clients, whose packets do not tell which", rivals))
+		}
+		return
+	}
+	if p.peers == nil {
+		p.peers = mate.peersOf(p)
+	}
+	for _, id := range p.peers {
+		j.Related = append(j.Related, Relation{ID: id, Why: "proxied_as"})
+	}
+	if len(p.peers) == 0 {
+		return
+	}
+	t := Translation{
+		Kind: Proxy, PeerJourney: p.peers[0], Between: [2]int{-1, -1},
+		Before: mate.tuple, After: conn.tuple, Evidence: conn.evidence(),
+	}
+	if p.reply {
+		t.Before, t.After = mate.tuple.Inverse(), conn.tuple.Inverse()
+	}
+	t.Namespace = c.hosts.space(conn.pool.namespace).name
+	j.Translations = append(j.Translations, t)
+	if p.opens {
+		j.Notes = append(j.Notes, fmt.Sprintf(
+			"why %v and not %v: docker-proxy, a process on this host, took the client's connection (#%d) and made this one itself; this is no NAT",
+			conn.tuple.Source(), mate.tuple.Source(), p.peers[0]))
+	}
+}
+
+// peersOf returns the journeys of c's packets whose data p carries on, or, for
+// the first packet of a connection, the one that caused it.
+func (c *proxyConn) peersOf(p *proxied) (ids []uint64) {
+	if p.reply == p.conn.inner {
+		return nil // the proxy's other side is yet to come
+	}
+	if p.opens {
+		ids = append(ids, c.opener)
+	}
+	d, half := &p.data, &c.half[0]
+	if p.reply {
+		half = &c.half[1]
+	}
+	if d.journey == 0 {
+		return ids
+	}
+	datagram := c.tuple.Protocol == packet.UDP
+	for i := max(0, half.next-len(half.recent)); i < half.next && len(ids) < maxPeers; i++ {
+		s := &half.recent[i%len(half.recent)]
+		if s.time > d.time+stampSlack || slices.Contains(ids, s.journey) || !s.carries(d, datagram) {
+			continue
+		}
+		if datagram {
+			if s.taken || p.opens && i > 0 {
+				continue
+			}
+			// Equal ones are passed on in their order.
+			s.taken = true
+			if !p.opens {
+				ids = append(ids, s.journey)
+			}
+			break
+		}
+		ids = append(ids, s.journey)
+	}
+	return ids
+}
+
+// carries reports whether the data of two packets are the same: for datagrams
+// all of it, else where they overlap, and as far as it was captured.
+func (s *carried) carries(d *carried, datagram bool) bool {
+	if datagram {
+		n := min(len(s.bytes), len(d.bytes))
+		return s.end == d.end && bytes.Equal(s.bytes[:n], d.bytes[:n])
+	}
+	if !before(s.begin, d.end) || !before(d.begin, s.end) {
+		return false
+	}
+	a, b := s.bytes, d.bytes
+	if skip := int32(d.begin - s.begin); skip >= 0 {
+		a = a[min(int(skip), len(a)):]
+	} else {
+		b = b[min(int(-skip), len(b)):]
+	}
+	n := min(len(a), len(b))
+	return bytes.Equal(a[:n], b[:n])
+}
+
+// evidence is what the pairing of a connection rests on.
+func (c *proxyConn) evidence() Evidence {
+	switch {
+	case c.owned:
+		return BySocket
+	case c.equal:
+		return ByTap
+	}
+	return ByInference
+}
