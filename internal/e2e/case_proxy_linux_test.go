@@ -8,6 +8,7 @@ import (
 	"testing"
 	"time"
 
+	"natlens/internal/e2e/oracletest"
 	"natlens/internal/lab/engine"
 )
 
@@ -113,7 +114,7 @@ func TestProxyKeepsClientsApart(t *testing.T) {
 	e := proxiedHost(t, port)
 	web := e.Docker("inspect", "-f", "{{.NetworkSettings.IPAddress}}", "web")
 	w := startWatch(t, e, "--json", "tcp")
-	tcpdump := record(t, uint64(e.Host().ID()), e.Command)
+	tcpdump := oracletest.Record(t, uint64(e.Host().ID()), e.Command)
 	var group sync.WaitGroup
 	for i := range clients {
 		group.Go(func() {
@@ -121,27 +122,35 @@ func TestProxyKeepsClientsApart(t *testing.T) {
 		})
 	}
 	group.Wait()
+	time.Sleep(time.Second) // libpcap's last block comes late
 	all, _ := w.journeys()
 	words := map[address]string{} // by the end that asked
-	for _, s := range tcpdump.stop(t) {
-		if _, after, ok := strings.Cut(s.payload, "GET /test?"); ok {
-			words[s.source], _, _ = strings.Cut(after, " ")
+	for _, s := range tcpdump.Stop(t) {
+		if _, after, ok := strings.Cut(s.Payload(), "GET /test?"); ok {
+			words[s.Source], _, _ = strings.Cut(after, " ")
 		}
 	}
-	inner, told := opening(all, web, 80), 0
-	if len(inner) != clients {
-		t.Errorf("%d connections to the container, want %d", len(inner), clients)
+	if n := len(opening(all, web, 80)); n != clients {
+		t.Errorf("%d connections to the container, want %d", n, clients)
 	}
-	for _, j := range inner {
+	told := map[string]bool{}
+	for _, j := range all {
 		for _, x := range j.Translations {
 			if x.Kind != "proxy" {
 				continue
 			}
-			told++
-			if before, after := words[x.Before.Source], words[x.After.Source]; before == "" || before != after {
-				t.Errorf("#%d: %v said %q, and %v said %q", j.ID, x.Before.Source, before, x.After.Source, after)
+			before, after := words[x.Before.Source], words[x.After.Source]
+			if j.From.IP == web || x.Before.Source.IP == web {
+				before, after = words[x.Before.Destination], words[x.After.Destination]
 			}
+			if before == "" || before != after {
+				t.Errorf("#%d: %v said %q, and %v said %q", j.ID, x.Before, before, x.After, after)
+			}
+			told[before] = true
 		}
 	}
-	t.Logf("%d of %d connections are tied to their client's", told, clients)
+	t.Logf("%d of %d connections are tied to their client's", len(told), clients)
+	if len(told) < clients/2 {
+		t.Errorf("only %d of %d connections are tied to their client's, though each said another word", len(told), clients)
+	}
 }

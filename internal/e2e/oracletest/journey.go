@@ -77,6 +77,7 @@ type Translation struct {
 	Kind          string
 	Namespace     string
 	Between       [2]*int
+	PeerJourney   uint64 `json:"peer_journey"`
 	Hook          string
 	Undo          bool
 	Before, After struct{ Source, Destination Address }

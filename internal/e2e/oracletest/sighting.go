@@ -47,6 +47,9 @@ type tuple struct {
 	icmpID       int
 }
 
+// Payload is the data behind the last header, as much of it as was captured.
+func (s *Sighting) Payload() string { return s.payload }
+
 // snap is how much of each packet is recorded: all headers and the payload's
 // beginning, which differs in all packets of a load.
 const snap = 256
