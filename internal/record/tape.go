@@ -51,11 +51,12 @@ type Tape struct {
 	w       *pcapng.Writer
 	err     error
 
-	known  knowledge
-	points map[point]int // interfaces of this file
-	counts []counter     // of each
-	drops  map[netns.ID]uint64
-	named  map[string]bool // names that this file has
+	known   knowledge
+	content [32]byte      // of the last topology that was written
+	points  map[point]int // interfaces of this file
+	counts  []counter     // of each
+	drops   map[netns.ID]uint64
+	named   map[string]bool // names that this file has
 
 	began     int64 // watermark when the file was begun
 	mark      int64 // watermark that was written last
@@ -103,8 +104,12 @@ func (t *Tape) Err() error { return t.err }
 func (t *Tape) SetTopology(topology *netinfo.Topology) {
 	t.Correlator.SetTopology(topology)
 	t.known.topology = topology
-	t.note(kindTopology, again[*topologyJSON]{Value: topologyOf(topology)})
-	t.names()
+	written := topologyOf(topology)
+	if content := written.content(); content != t.content {
+		t.content = content
+		t.note(kindTopology, again[*topologyJSON]{Value: written})
+		t.names()
+	}
 }
 
 // SetRuleset notes and hands on a namespace's rules.

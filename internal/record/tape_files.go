@@ -69,7 +69,7 @@ func (t *Tape) next() {
 	t.w, err = pcapng.NewWriter(file, pcapng.Section{Application: t.config.Application, OS: t.config.OS})
 	t.keep(err)
 	t.points, t.counts, t.named = map[point]int{}, nil, map[string]bool{}
-	t.began = t.mark
+	t.began = max(t.mark, t.skipped)
 	t.local(kindHeader, header{Version: version, Session: t.session, Part: t.part})
 	t.known.each(t.local)
 	t.names()

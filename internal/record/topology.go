@@ -1,9 +1,11 @@
 package record
 
 import (
+	"crypto/sha256"
 	"encoding/json"
 	"errors"
 	"slices"
+	"time"
 
 	"natlens/netinfo"
 )
@@ -31,6 +33,18 @@ type network struct {
 type member struct {
 	netinfo.Member
 	Container int
+}
+
+// content tells whether two topologies say the same: on a busy host processes come
+// and go all the time, which changes nothing that is in the file.
+func (t *topologyJSON) content() [sha256.Size]byte {
+	same := *t
+	same.Number, same.Time = 0, time.Time{}
+	b, err := json.Marshal(&same)
+	if err != nil {
+		return [sha256.Size]byte{} // writing it will fail, and say so
+	}
+	return sha256.Sum256(b)
 }
 
 func topologyOf(t *netinfo.Topology) *topologyJSON {
