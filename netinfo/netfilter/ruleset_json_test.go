@@ -3,10 +3,13 @@ package netfilter
 import (
 	"encoding/json"
 	"errors"
+	"net/netip"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
 	"github.com/google/go-cmp/cmp/cmpopts"
+
+	"natlens/capture/packet"
 )
 
 // checkJSON holds a Ruleset against itself after it was JSON. The tests that read
@@ -75,4 +78,31 @@ func TestJSONThatIsNoRuleset(t *testing.T) {
 	if m := r.NAT(Postrouting, Packet{}); m.Certainty == Covered {
 		t.Errorf("%+v", m)
 	}
+}
+
+// A file need not come from natlens: whatever its rules are, asking them ends.
+func FuzzRulesetJSON(f *testing.F) {
+	f.Add([]byte(`{"Tables":[{"Family":"ip","Name":"nat","Chains":[{"Name":"P","Base":true,"NAT":true,"Hook":"postrouting","Rules":[` +
+		`{"Expressions":[{"n":"payload","r":[0,1],"h":[false,true],"p":[1,12,4]},{"n":"cmp","r":[1,0],"h":[true,false],"d":"rBEAAg=="},{"n":"masq"}]},` +
+		`{"Expressions":[{"n":"meta","k":7,"r":[0,8],"h":[false,true]},{"n":"lookup","r":[8,0],"h":[true,false],"s":"s"},{"n":"immediate","v":{"Code":-3,"Chain":"P"}}]},` +
+		`{"Expressions":[{"n":"bitwise","r":[1,1],"h":[true,true],"p":[0,0,4],"d":"AAAA","d2":"AA=="},{"n":"match","x":"addrtype","d":"AAAAAAAAAAAAAAAA","xr":1},{"n":"target","x":"DNAT","d":"AAAA","xr":2}]}` +
+		`]}],"Sets":[{"Name":"s","Flags":4,"KeyBytes":4,"Fields":[4],"Elements":[{"k":"rBEAAg==","e":"rBEAAw==","v":{"Code":-4,"Chain":"P"}}]}]}],"Base":[[0,0]]}`))
+	tuples := []packet.Tuple{
+		packet.NewTuple(packet.TCP, netip.MustParseAddr("172.17.0.2"), netip.MustParseAddr("198.51.100.7"), 4711, 80),
+		packet.NewTuple(packet.ICMPv6, netip.MustParseAddr("fd00::2"), netip.MustParseAddr("2001:db8::7"), 7, 128<<8),
+		{},
+	}
+	f.Fuzz(func(t *testing.T, b []byte) {
+		var r Ruleset
+		if json.Unmarshal(b, &r) != nil {
+			return
+		}
+		for _, hook := range []Hook{Prerouting, Input, Output, Postrouting} {
+			for _, tuple := range tuples {
+				r.NAT(hook, Packet{Tuple: tuple, InLink: "eth0", OutLink: "docker0", LocalAddress: func(netip.Addr) bool { return true }})
+			}
+		}
+		r.Rules()
+		r.SetsMarks()
+	})
 }
