@@ -15,6 +15,7 @@ import (
 // Sink takes what a Correlator finds. Its functions are called on the
 // goroutine that feeds the Correlator and must not block or call back.
 type Sink struct {
+	// Journey may be nil: then journeys are counted, and no record is built.
 	Journey func(*Journey)
 	ARP     func(ARP) // may be nil
 	// Other takes each packet that belongs to no journey, address resolution
@@ -490,14 +491,19 @@ func (c *Correlator) expire() {
 // settle emits a journey and keeps it for hops that come late. early says why
 // it had to be settled before its time; empty when it was not.
 func (c *Correlator) settle(i int32, e *entry, early string) {
-	j := c.build(e, early)
-	e.state, e.shownAs = stateShown, j.ID
-	e.deadline = c.now + keepShown
+	var j *Journey
+	if c.sink.Journey != nil {
+		j = c.build(e, early)
+		e.shownAs = j.ID
+	}
+	e.state, e.deadline = stateShown, c.now+keepShown
 	c.settling[stateShown-1].push(timer{i, e.generation, e.deadline})
 	c.counters.Journeys++
-	c.counters.Hops += uint64(len(j.Hops))
+	c.counters.Hops += uint64(len(e.hops))
 	c.told(e)
-	c.sink.Journey(j)
+	if j != nil {
+		c.sink.Journey(j)
+	}
 }
 
 // drop forgets an entry.

@@ -45,6 +45,11 @@ type hosts struct {
 	spaces   map[netns.ID]*space
 	// places remembers what a point is, until the next topology.
 	places map[capture.Point]place
+	// near are the last of them, which saves most lookups.
+	near [64]struct {
+		point capture.Point
+		place place
+	}
 }
 
 // place is the link and the namespace of a point.
@@ -67,6 +72,7 @@ const keepGone = 30e9
 func (h *hosts) set(t *netinfo.Topology) {
 	h.topology = t
 	clear(h.places)
+	clear(h.near[:])
 	now := t.Time.UnixNano()
 	for _, l := range h.links {
 		l.over = false
@@ -146,11 +152,16 @@ func (h *hosts) link(p capture.Point) *link {
 
 // at returns what a point is.
 func (h *hosts) at(p capture.Point) place {
+	slot := &h.near[(uint(p.Ifindex)<<1^uint(p.Direction)^uint(p.Namespace)<<3)%uint(len(h.near))]
+	if slot.point == p && slot.place.space != nil {
+		return slot.place
+	}
 	found, known := h.places[p]
 	if !known {
 		found = place{h.link(p), h.space(p.Namespace)}
 		h.places[p] = found
 	}
+	slot.point, slot.place = p, found
 	return found
 }
 

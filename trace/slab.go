@@ -90,7 +90,10 @@ func (s *slab) take() (int32, *entry, bool) {
 func (s *slab) release(i int32) {
 	e := s.at(i)
 	e.state = stateFree
-	clear(e.hops) // drop the pointers into flows and links
+	for k := range e.hops { // drop the pointers, which would keep flows and links
+		h := &e.hops[k]
+		h.link, h.space, h.flow.flow, h.kept = nil, nil, nil, nil
+	}
 	s.free = append(s.free, i)
 	s.used--
 }

@@ -61,6 +61,9 @@ func (c *Correlator) goesOn(s *sighting) bool {
 	if c.hosts.farSide(l).watched(s.time) {
 		return true
 	}
+	if l.parent == (netinfo.LinkKey{}) {
+		return false
+	}
 	under := c.hosts.links[l.parent]
 	return under != nil && under.ns.watched(s.time)
 }
