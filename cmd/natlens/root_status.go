@@ -71,7 +71,7 @@ func (a *app) report(cmd *cobra.Command, err error) int {
 			fmt.Fprintln(a.stderr, line)
 		}
 		return statusNotPermitted
-	case errors.Is(err, os.ErrPermission):
+	case errors.Is(err, os.ErrPermission), errors.Is(err, errors.ErrUnsupported):
 		fmt.Fprintf(a.stderr, "natlens: %v\n", err)
 		return statusNotPermitted
 	}

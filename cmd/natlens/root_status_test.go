@@ -24,6 +24,8 @@ func TestReport(t *testing.T) {
 		{"usage", usagef("no container %q", "x"), nil, statusUsage, "natlens: no container \"x\"\n  see: natlens help sub\n"},
 		{"usage inside", fmt.Errorf("filter: %w", usagef("x")), nil, statusUsage, "natlens: filter: x\n  see: natlens help sub\n"},
 		{"not permitted", &notPermitted{errors.New("no"), []string{"Run", "  this"}}, nil, statusNotPermitted, "natlens: no\nRun\n  this\n"},
+		{"another system", fmt.Errorf("scan host: this needs Linux: %w", errors.ErrUnsupported), nil, statusNotPermitted,
+			"natlens: scan host: this needs Linux: unsupported operation\n"},
 		{"the kernel says no", fmt.Errorf("open ring: %w", os.ErrPermission), nil, statusNotPermitted, "natlens: open ring: permission denied\n"},
 		{"all said", exitStatus(statusNotPermitted), nil, statusNotPermitted, ""},
 		{"closed", errOutputClosed, errOutputClosed, statusDone, ""},

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net/netip"
 	"os"
 	"path/filepath"
 	"strings"
@@ -225,4 +226,48 @@ func TestABrokenTapeIsPlayedToTheBreak(t *testing.T) {
 	if last < 10 {
 		t.Errorf("%d journeys in the longest part", last)
 	}
+}
+
+// Pieces, segments that are split, refusals, answers that never come, and what is
+// older than the watch must come back as they were, too.
+func TestHarderTrafficReadsTheSame(t *testing.T) {
+	r := watch(t, record.Config{Others: true}, func(ctx context.Context, h *lab.Host) {
+		back, database := h.Find("back"), h.Find("database")
+		echo, err := lab.EchoUDP(h.Internet(), netip.AddrPortFrom(lab.ServerAddress, dnsPort))
+		if err != nil {
+			t.Error(err)
+			return
+		}
+		defer echo.Close()
+		web, err := lab.ServeHTTP(h.Internet(), netip.AddrPortFrom(lab.ServerAddress, 80), strings.Repeat("many segments ", 40_000))
+		if err != nil {
+			t.Error(err)
+			return
+		}
+		defer web.Close()
+		c, err := lab.DialUDP(back.Namespace(), netip.AddrPort{}, netip.AddrPortFrom(lab.ServerAddress, dnsPort))
+		if err != nil {
+			t.Error(err)
+			return
+		}
+		defer c.Close()
+		unanswered, stop := context.WithTimeout(ctx, 100*time.Millisecond)
+		defer stop()
+		_, _ = lab.Ping(unanswered, back.Namespace(), netip.MustParseAddr("172.17.0.99"), lab.Echo{ID: 3, Seq: 1})
+		for n := range 20 {
+			_, errBig := lab.Exchange(ctx, c, bytes.Repeat([]byte{byte(n)}, 5000))
+			_, errSmall := lab.Exchange(ctx, c, []byte("the same again"))
+			_, errGet := lab.Get(ctx, back.Namespace(), netip.AddrPortFrom(lab.ServerAddress, 80))
+			_, _ = lab.Get(ctx, database.Namespace(), netip.AddrPortFrom(lab.HostAddress, 8000)) // nobody listens: refused
+			_, errPing := lab.Ping(ctx, database.Namespace(), lab.ServerAddress, lab.Echo{ID: 5, Seq: uint16(n), Payload: make([]byte, 3000)})
+			if err := errors.Join(errBig, errSmall, errGet, errPing); err != nil {
+				t.Error(err)
+				return
+			}
+		}
+	})
+	if len(r.journeys) < 300 {
+		t.Fatalf("%d journeys", len(r.journeys))
+	}
+	r.same(t, play(t, r.paths...))
 }
