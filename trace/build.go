@@ -49,6 +49,9 @@ func (c *Correlator) build(e *entry, early string) *Journey {
 		}
 	}
 	j.Verdict = c.verdict(e, hops, from, early)
+	if c.leak(&j.Verdict, hops) {
+		j.Notes = append(j.Notes, leakFix)
+	}
 	c.translate(j, hops, from)
 	c.endpoints(j, hops)
 	c.relate(j, e, main, first)

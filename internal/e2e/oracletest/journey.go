@@ -27,6 +27,7 @@ type Journey struct {
 	Verdict struct {
 		Result, Reason, Evidence, Hook string
 		At                             any
+		Leak                           bool
 	}
 	Related []struct {
 		ID  uint64

@@ -67,12 +67,12 @@ func (st Style) verdict(j *trace.Journey) (string, Tone) {
 	if v.By != "" {
 		words += " by " + st.Escape(v.By)
 	}
-	if v.Reason != "" {
-		words += ": " + st.Escape(v.Reason)
-	}
 	if v.Leak {
 		words += ", LEAK: a container's address left un-NATed"
 		tone = Bad
+	}
+	if v.Reason != "" {
+		words += ": " + st.Escape(v.Reason)
 	}
 	// That it was seen, or that conntrack knows its flow, is how most end.
 	if v.Evidence != "" && v.Evidence != trace.ByTap && v.Evidence != trace.ByConntrack {
