@@ -115,7 +115,8 @@ func (c *Correlator) findDatagram(s *sighting) (best int32, found *entry) {
 				return
 			}
 		}
-		if f, used := c.fits(e, s); !used && f > bestFit {
+		// Of equal ones the oldest, whatever order they are tried in.
+		if f, used := c.fits(e, s); !used && (f > bestFit || f == bestFit && found != nil && e.id < found.id) {
 			bestFit, best, found = f, h.index, e
 		}
 	}
@@ -123,6 +124,9 @@ func (c *Correlator) findDatagram(s *sighting) (best int32, found *entry) {
 	case fragment:
 		for _, h := range c.parts.datagrams[pieceKey{s.h.Tuple.Protocol, s.h.FragmentID}] {
 			try(h)
+		}
+		if found == nil && s.h.Layers.Has(packet.LayerIPv6) && s.h.FragmentOffset == 0 {
+			return c.findRefragmented(s)
 		}
 	case s.h.Layers.Has(packet.LayerIPv4):
 		for _, h := range c.parts.datagrams[pieceKey{s.h.Tuple.Protocol, uint32(s.h.IPID)}] {
@@ -137,6 +141,33 @@ func (c *Correlator) findDatagram(s *sighting) (best int32, found *entry) {
 					try(h)
 				}
 			}
+		}
+	}
+	return best, found
+}
+
+// findRefragmented returns the journey of a datagram's first piece that somebody
+// made who had reassembled it: IPv6 fragments get a new identification then
+// (net/ipv6/ip6_output.c, ip6_fragment) and may be cut at other places, so that
+// only the flow is left to go by. Where two datagrams of it are under way, which
+// it is can't be told.
+func (c *Correlator) findRefragmented(s *sighting) (best int32, found *entry) {
+	for key, handles := range c.parts.datagrams {
+		if key.protocol != s.h.Tuple.Protocol {
+			continue
+		}
+		for _, h := range handles {
+			e := c.live(h)
+			if e == nil || e == found || e.hops[0].h.ICMPSeq != s.h.ICMPSeq {
+				continue
+			}
+			if f, used := c.fits(e, s); used || f <= fitGuess {
+				continue
+			}
+			if found != nil {
+				return 0, nil
+			}
+			best, found = h.index, e
 		}
 	}
 	return best, found
