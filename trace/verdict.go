@@ -129,6 +129,7 @@ func (c *Correlator) missing(since int64, s *sighting, at int, early string) Ver
 		v.Reason = "connection tracking never confirmed it: a rule dropped it, or there is no route"
 		if s.space.has(s.h.Tuple.Destination()) {
 			v.Hook = netfilter.Input
+			v.Reason = "connection tracking never confirmed it: a rule dropped it before a program of " + s.space.name + " could get it"
 		}
 	}
 	return v
