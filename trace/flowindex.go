@@ -163,11 +163,14 @@ type flowIndex struct {
 	byID    map[flowKey]*trackedFlow
 	byTuple map[packet.Tuple][]flowRef // halves, then whole forms, newest last
 	dead    []*trackedFlow             // in the order of their death
-	tracked [2]bool                    // something was: IPv4, IPv6
+	// asked has the translated UDP flows that live, by what their answers look
+	// like apart from the address they come from: see askedKey.
+	asked   map[packet.Tuple]*trackedFlow
+	tracked [2]bool // something was: IPv4, IPv6
 }
 
 func newFlowIndex() *flowIndex {
-	return &flowIndex{byID: map[flowKey]*trackedFlow{}, byTuple: map[packet.Tuple][]flowRef{}}
+	return &flowIndex{byID: map[flowKey]*trackedFlow{}, byTuple: map[packet.Tuple][]flowRef{}, asked: map[packet.Tuple]*trackedFlow{}}
 }
 
 // tracks reports whether connections of the tuple's family are tracked here. The
@@ -220,6 +223,9 @@ func (x *flowIndex) add(f netfilter.Flow, after, before int64) *trackedFlow {
 	t := newTrackedFlow(f)
 	t.bornAfter, t.bornBefore = after, before
 	x.byID[keyOf(&f)] = t
+	if f.Reply.Protocol == packet.UDP && t.translated() {
+		x.asked[askedKey(f.Reply)] = t
+	}
 	t.eachForm(func(tuple packet.Tuple, r flowRef) {
 		refs := append(x.byTuple[tuple], r)
 		if r.form == formHalf {
@@ -265,6 +271,11 @@ func (x *flowIndex) bury(t *trackedFlow, at int64) {
 	t.died = max(at, 1)
 	if key := keyOf(&t.Flow); x.byID[key] == t {
 		delete(x.byID, key)
+	}
+	if t.Reply.Protocol == packet.UDP {
+		if key := askedKey(t.Reply); x.asked[key] == t {
+			delete(x.asked, key)
+		}
 	}
 	x.dead = append(x.dead, t)
 }
