@@ -49,6 +49,9 @@ func (c *Correlator) build(e *entry, early string) *Journey {
 		}
 	}
 	j.Verdict = c.verdict(e, hops, from, early)
+	if why := bridged(j, hops); why != "" {
+		j.Notes = append(j.Notes, why)
+	}
 	if why := c.stray(&hops[len(hops)-1]); why != "" {
 		j.Notes = append(j.Notes, why)
 	}

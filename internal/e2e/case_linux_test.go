@@ -66,3 +66,15 @@ func shape(j *journey) string {
 	}
 	return strings.Join(words, ", ")
 }
+
+// tune sets a sysctl of the host's namespace until the subtest ends; e belongs to
+// the test around it.
+func tune(t *testing.T, e *engine.Engine, key, value string) {
+	t.Helper()
+	was, err := e.Command("sysctl", "-n", key).Output()
+	if err != nil {
+		t.Fatalf("sysctl %s: %v", key, err)
+	}
+	must(t, e.Command("sysctl", "-q", "-w", key+"="+value))
+	t.Cleanup(func() { must(t, e.Command("sysctl", "-q", "-w", key+"="+strings.TrimSpace(string(was)))) })
+}

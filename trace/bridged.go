@@ -1,0 +1,36 @@
+package trace
+
+import (
+	"fmt"
+	"net/netip"
+
+	"natlens/capture"
+	"natlens/netinfo"
+)
+
+// bridged explains an answer of a translated flow that a bridge carried straight
+// to the asker, with the answerer's own address: bridged packets meet NAT only
+// while net.bridge.bridge-nf-call-iptables is on (bridge netfilter). Empty when it
+// is not that.
+func bridged(j *Journey, hops []sighting) string {
+	if j.Verdict.Result != Delivered || j.Verdict.Hop < 0 {
+		return ""
+	}
+	end := &hops[j.Verdict.Hop]
+	for i := range hops {
+		s := &hops[i]
+		r := s.flow
+		if r.flow == nil || !r.reply || r.about || s.point.Direction != capture.Out ||
+			s.link == nil || s.link.master == (netinfo.LinkKey{}) || end.link == nil || s.link.peer != end.link.key {
+			continue
+		}
+		f := r.flow.direction(true)
+		if f.before == f.after || s.tuple != f.before || end.tuple != f.before || f.before.Destination() != f.after.Destination() {
+			continue
+		}
+		is, should := netip.AddrPortFrom(f.before.Source(), f.before.SourcePort), netip.AddrPortFrom(f.after.Source(), f.after.SourcePort)
+		return fmt.Sprintf("came over the bridge un-NATed: from %v where %v was asked, so the asker knows no such connection and refuses it (RST). "+
+			"Bridged packets pass NAT only with net.bridge.bridge-nf-call-iptables = 1", is, should)
+	}
+	return ""
+}
