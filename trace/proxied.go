@@ -118,10 +118,7 @@ func (s *carried) carries(d *carried, datagram bool) bool {
 
 // evidence is what the pairing of a connection rests on.
 func (c *proxyConn) evidence() Evidence {
-	switch {
-	case c.owned:
-		return BySocket
-	case c.equal:
+	if c.equal {
 		return ByTap
 	}
 	return ByInference

@@ -94,7 +94,6 @@ type proxyConn struct {
 	half     [2]halfConn // by direction: from the client, to the client
 	mate     *proxyConn
 	equal    bool // bytes of both were compared
-	owned    bool // the proxy was seen to hold its socket
 }
 
 // halfConn is one direction.

@@ -3,6 +3,7 @@ package e2e
 import (
 	"fmt"
 	"os/exec"
+	"path/filepath"
 	"strings"
 	"sync"
 	"testing"
@@ -65,7 +66,8 @@ func TestProxyTakesLocalhostAndHairpin(t *testing.T) {
 	const port = 18080
 	e := proxiedHost(t, port)
 	bridge := e.Docker("inspect", "-f", "{{.NetworkSettings.Gateway}}", "web")
-	w := startWatch(t, e, "--json", "tcp")
+	file := filepath.Join(t.TempDir(), "proxy.pcapng")
+	w := startWatch(t, e, "--json", "-w", file, "tcp")
 	clients := []struct {
 		name, from, to string
 		cmd            *exec.Cmd
@@ -104,6 +106,10 @@ func TestProxyTakesLocalhostAndHairpin(t *testing.T) {
 			toClient && j.Translations[0].Before.Source.IP != web {
 			t.Errorf("#%d: %+v", j.ID, j.Translations)
 		}
+	}
+	// A file knows the proxies as well.
+	if live, read := strings.Count(w.stdout.String(), "proxied_as"), strings.Count(tell(t, e, "read", "--json", file), "proxied_as"); live != read {
+		t.Errorf("%d packets were passed on by the proxy, %d when read from the file", live, read)
 	}
 }
 
