@@ -246,12 +246,17 @@ func TestCoursePublishedPort(t *testing.T) {
 		hops: []string{"host:lo out 127.0.0.1 > 127.0.0.1", "host:lo in 127.0.0.1 > 127.0.0.1"},
 	}.check(t, "SYN to localhost", only(t, "SYN to localhost", segments(all, 32002, "SYN")), rules)
 	in = "172.17.0.1 > " + back.String()
+	own := only(t, "docker-proxy's SYN", with(all, func(j *journey) bool {
+		return j.Hops[0].TCP.Flags == "SYN" && j.Hops[0].Source.IP == "172.17.0.1"
+	}))
+	if tr := own.Translations; len(tr) != 1 || tr[0].Kind != "proxy" || tr[0].Before.Source != (address{IP: "127.0.0.1", Port: 32002}) {
+		t.Errorf("docker-proxy's SYN does not say whose it is: %+v", tr)
+	}
+	own.Translations = nil
 	story{
 		from: "host", to: "back", end: "delivered at back:eth0 in",
 		hops: []string{"host:docker0 out " + in, "host:" + b + " out " + in, "back:eth0 in " + in},
-	}.check(t, "docker-proxy's SYN", only(t, "docker-proxy's SYN", with(all, func(j *journey) bool {
-		return j.Hops[0].TCP.Flags == "SYN" && j.Hops[0].Source.IP == "172.17.0.1"
-	})), rules)
+	}.check(t, "docker-proxy's SYN", own, rules)
 }
 
 // Without docker-proxy localhost is translated, too, both ends of it.
