@@ -129,7 +129,10 @@ func TestProxyKeepsClientsApart(t *testing.T) {
 	}
 	group.Wait()
 	time.Sleep(time.Second) // libpcap's last block comes late
-	all, _ := w.journeys()
+	all, sum := w.journeys()
+	if sum.RingDrops+sum.QueueDrops+sum.Evicted > 0 {
+		t.Errorf("lost something: %+v", sum)
+	}
 	words := map[address]string{} // by the end that asked
 	for _, s := range tcpdump.Stop(t) {
 		if _, after, ok := strings.Cut(s.Payload(), "GET /test?"); ok {
