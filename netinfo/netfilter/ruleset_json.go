@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"maps"
 	"slices"
 
@@ -196,7 +197,11 @@ func (r *Ruleset) UnmarshalJSON(b []byte) error {
 		for i := range t.Sets {
 			table.sets[t.Sets[i].Name] = t.Sets[i].set()
 		}
-		r.tables[tableKey{t.Family, t.Name}] = table
+		key := tableKey{t.Family, t.Name}
+		if r.tables[key] != nil {
+			return fmt.Errorf("table %s %s is there twice", t.Family, t.Name)
+		}
+		r.tables[key] = table
 	}
 	for _, at := range in.Base {
 		if at[0] < 0 || at[0] >= len(in.Tables) || at[1] < 0 || at[1] >= len(in.Tables[at[0]].Chains) {
