@@ -18,14 +18,17 @@ type geometry struct {
 func (g geometry) size() int { return g.blockSize * g.blocks }
 
 const (
-	smallestBlock = 64 << 10
+	smallestBlock = 16 << 10
 	largestBlock  = 1 << 20
+	smallestRing  = 128 << 10
 	// fewestBlocks lets the kernel fill one block while the reader empties the
 	// other.
 	fewestBlocks = 2
 	// comfortableBlocks is the number of blocks from which on larger blocks
-	// serve better than more of them: fewer wakeups under load.
-	comfortableBlocks = 8
+	// serve better than more of them. Every RetireTimeout closes a block,
+	// however little is in it: on a busy host that keeps the reader waiting for
+	// a processor, 64 blocks last for 640 ms, whatever their size.
+	comfortableBlocks = 64
 )
 
 // minimalGeometry returns the smallest ring for a snap length. A block must
@@ -35,6 +38,7 @@ func minimalGeometry(snaplen int) geometry {
 	for g.blockSize < 2*snaplen {
 		g.blockSize *= 2
 	}
+	g.blocks = max(fewestBlocks, smallestRing/g.blockSize)
 	return g
 }
 
@@ -67,7 +71,7 @@ func (b *budget) take(snaplen int) (geometry, error) {
 	if fit := share / comfortableBlocks; fit > g.blockSize {
 		g.blockSize = min(largestBlock, 1<<(bits.Len(uint(fit))-1))
 	}
-	g.blocks = max(fewestBlocks, share/g.blockSize)
+	g.blocks = max(least.blocks, share/g.blockSize)
 	if g.size() > b.left {
 		return geometry{}, ErrNoRoom
 	}

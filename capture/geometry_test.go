@@ -48,7 +48,7 @@ func TestFirstRingIsTheLargest(t *testing.T) {
 		if err != nil {
 			t.Fatalf("ring %d: %v", i, err)
 		}
-		if i == 0 && g != (geometry{blockSize: 1 << 20, blocks: 16}) {
+		if i == 0 && g != (geometry{blockSize: 256 << 10, blocks: 64}) {
 			t.Errorf("the first ring is %+v, want 16 MiB", g)
 		}
 		if i > 0 && g.size() > last {
