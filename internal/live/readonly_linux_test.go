@@ -42,6 +42,11 @@ func settings(t *testing.T, ns *netns.Handle) map[string]string {
 			if err != nil || d.IsDir() {
 				return err
 			}
+			// This one is no setting: a bridge's own search for multicast
+			// listeners is tracked like any other traffic.
+			if d.Name() == "nf_conntrack_count" {
+				return nil
+			}
 			// Some can't be read (write-only, or not set yet): that they
 			// can't is their value.
 			b, err := os.ReadFile(path)
