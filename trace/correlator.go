@@ -199,16 +199,7 @@ func (c *Correlator) Interrupt(reason string) {
 func (c *Correlator) settleAll(reason string) {
 	c.release(math.MaxInt64)
 	for _, st := range []state{stateTerminal, statePending, stateShown} {
-		q := &c.settling[st-1]
-		for {
-			t, ok := q.pop(math.MaxInt64)
-			if !ok {
-				break
-			}
-			e := c.slab.at(t.index)
-			if e.generation != t.generation || e.state != st {
-				continue
-			}
+		for t, e := c.due(st, math.MaxInt64); e != nil; t, e = c.due(st, math.MaxInt64) {
 			if st == stateShown {
 				c.drop(t.index, e)
 				continue
@@ -405,16 +396,7 @@ func (c *Correlator) evictOpen() bool { return c.evictOf(stateTerminal, statePen
 
 func (c *Correlator) evictOf(states ...state) bool {
 	for _, st := range states {
-		q := &c.settling[st-1]
-		for {
-			t, ok := q.pop(math.MaxInt64)
-			if !ok {
-				break
-			}
-			e := c.slab.at(t.index)
-			if e.generation != t.generation || e.state != st {
-				continue
-			}
+		if t, e := c.due(st, math.MaxInt64); e != nil {
 			c.letGo(t.index, e)
 			return true
 		}
@@ -462,21 +444,26 @@ func (c *Correlator) recognise() {
 	}
 }
 
+// due takes the next entry in that state whose turn has come; nil when there is
+// none. Turns of entries that have moved on since are passed over.
+func (c *Correlator) due(st state, now int64) (timer, *entry) {
+	for {
+		t, ok := c.settling[st-1].pop(now)
+		if !ok {
+			return timer{}, nil
+		}
+		if e := c.slab.at(t.index); e.generation == t.generation && e.state == st {
+			return t, e
+		}
+	}
+}
+
 // expire settles what is due, and lets go of what was shown long enough.
 func (c *Correlator) expire() {
 	for _, st := range []state{stateTerminal, statePending, stateShown} {
-		q := &c.settling[st-1]
-		for {
-			t, ok := q.pop(c.now)
-			if !ok {
-				break
-			}
-			e := c.slab.at(t.index)
-			if e.generation != t.generation || e.state != st {
-				continue
-			}
+		for t, e := c.due(st, c.now); e != nil; t, e = c.due(st, c.now) {
 			if e.deadline > c.now {
-				q.push(timer{t.index, t.generation, e.deadline})
+				c.settling[st-1].push(timer{t.index, t.generation, e.deadline})
 				continue
 			}
 			if st == stateShown {
