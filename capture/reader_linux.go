@@ -15,7 +15,7 @@ const (
 	fullBatch = 16_384
 	// patience is how long a receiver may take for the last Batches after the
 	// context has ended.
-	patience = time.Second
+	patience = 5 * time.Second
 )
 
 // Run reads the rings and sends what they held to out, until ctx ends; it may be
@@ -25,7 +25,7 @@ const (
 //
 // When ctx ends, Run delivers what was captured until then, closes all rings and
 // returns nil. The receiver must go on receiving until Run has returned; one
-// that does not for a second is given up with an error. Run does not close out.
+// that does not for some seconds is given up with an error. Run does not close out.
 func (s *Rings) Run(ctx context.Context, out chan<- Batch) error {
 	s.mu.Lock()
 	state := s.state
