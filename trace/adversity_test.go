@@ -64,6 +64,24 @@ func TestConntrackLossMakesDroppedUnknown(t *testing.T) {
 	}
 }
 
+// A message that can't be read may have told of any flow.
+func TestUnreadableConntrackMessageMakesDroppedUnknown(t *testing.T) {
+	s := newStage(t)
+	s.flow(netfilter.New, netfilter.Flow{ID: 1, Original: echoTuple(baseIP, internetIP, 1, false), Reply: echoTuple(internetIP, hostIP, 1, true)})
+	p := udp(t, port(backIP, 1), nowhere, 1, "x")
+	s.see(backOut, p)
+	s.see(vethIn, p)
+	s.see(bridgeIn, p)
+	s.c.AddFlows(&netfilter.Batch{Namespace: hostNS, Through: s.now, Malformed: 2})
+	s.pass(5 * time.Second)
+	if got, want := s.verdicts(), "unfinished: unknown: not seen again, and connection tracking lost 2 of its events"; got != want {
+		t.Errorf("%s\nwant %s", got, want)
+	}
+	if n := s.c.Counters(); n.Undecoded != 2 || n.ConntrackLost != 0 {
+		t.Errorf("%d not understood, want 2; %d lost, want none", n.Undecoded, n.ConntrackLost)
+	}
+}
+
 func TestLossesInALongFlood(t *testing.T) {
 	var l losses
 	const step = 10e6

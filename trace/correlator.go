@@ -139,7 +139,9 @@ func (c *Correlator) AddFlows(b *netfilter.Batch) {
 	for i := range b.Events {
 		x.apply(&b.Events[i])
 	}
-	if lost := max(b.Lost, b.Overruns); lost > 0 {
+	// What can't be read is as good as lost.
+	c.counters.Undecoded += b.Malformed
+	if lost := max(b.Lost, b.Overruns) + b.Malformed; lost > 0 {
 		c.lostFlows.add(b.Through, lost)
 	}
 	if b.Synced {
@@ -212,7 +214,7 @@ func (c *Correlator) settleAll(reason string) {
 // Counters returns what was done so far.
 func (c *Correlator) Counters() Counters {
 	n := c.counters
-	n.RingDrops, n.ConntrackLost = c.lostRing.total, c.lostFlows.total
+	n.RingDrops, n.ConntrackLost = c.lostRing.total, c.lostFlows.total-n.Undecoded
 	return n
 }
 

@@ -183,7 +183,9 @@ type Counters struct {
 	Evicted       uint64 // journeys let go before they were complete
 	Unpaired      uint64 // observations that are a journey by themselves though more were expected
 	Malformed     uint64
-	Ignored       uint64 // packets that are neither IP nor address resolution
+	// Undecoded counts messages of connection tracking that could not be read.
+	Undecoded uint64
+	Ignored   uint64 // packets that are neither IP nor address resolution
 }
 
 // HostID returns the namespace natlens runs in.

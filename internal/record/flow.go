@@ -16,6 +16,7 @@ type flows struct {
 	Through        int64
 	Events         []event `json:",omitempty"`
 	Overruns, Lost uint64  `json:",omitempty"`
+	Malformed      uint64  `json:",omitempty"`
 }
 
 type event struct {
@@ -62,7 +63,7 @@ var eventKinds = map[string]netfilter.EventKind{
 
 // batch is the reverse of what a Tape writes.
 func (f *flows) batch() (*netfilter.Batch, error) {
-	b := &netfilter.Batch{Namespace: f.Namespace, Through: f.Through, Overruns: f.Overruns, Lost: f.Lost}
+	b := &netfilter.Batch{Namespace: f.Namespace, Through: f.Through, Overruns: f.Overruns, Lost: f.Lost, Malformed: f.Malformed}
 	for i := range f.Events {
 		e := &f.Events[i]
 		kind, ok := eventKinds[e.Kind]

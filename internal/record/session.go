@@ -229,5 +229,6 @@ func (p *player) sum() {
 	a.Evicted += n.Evicted
 	a.Unpaired += n.Unpaired
 	a.Malformed += n.Malformed
+	a.Undecoded += n.Undecoded
 	a.Ignored += n.Ignored
 }

@@ -17,6 +17,7 @@ type summary struct {
 	Evicted       uint64  `json:"evicted"`
 	Unpaired      uint64  `json:"unpaired"`
 	Malformed     uint64  `json:"malformed"`
+	Undecoded     uint64  `json:"conntrack_malformed"`
 	Ignored       uint64  `json:"ignored"`
 	Hidden        uint64  `json:"hidden"`
 	Duration      float64 `json:"duration"`
@@ -29,6 +30,6 @@ func Summary(c trace.Counters, hidden uint64, d time.Duration) ([]byte, error) {
 	return line(summary{
 		header: kind("summary"), Observations: c.Observations, Journeys: c.Journeys, Hops: c.Hops,
 		RingDrops: c.RingDrops, ConntrackLost: c.ConntrackLost, QueueDrops: c.QueueDrops, Evicted: c.Evicted,
-		Unpaired: c.Unpaired, Malformed: c.Malformed, Ignored: c.Ignored, Hidden: hidden, Duration: d.Seconds(),
+		Unpaired: c.Unpaired, Malformed: c.Malformed, Undecoded: c.Undecoded, Ignored: c.Ignored, Hidden: hidden, Duration: d.Seconds(),
 	})
 }

@@ -43,6 +43,10 @@ func TestSummary(t *testing.T) {
 			trace.Counters{Journeys: 1, Observations: 1, RingDrops: 7, ConntrackLost: 1, QueueDrops: 2, Unpaired: 3, Evicted: 4, Malformed: 5, Ignored: 6}, 8,
 			"1 journey, 1 observation; lost: ring 7, conntrack 1, queue 2; unpaired 3;\n  hidden 8; evicted 4; malformed 5; ignored 6\n",
 		},
+		{
+			trace.Counters{Journeys: 2, Observations: 8, Undecoded: 1}, 0,
+			"2 journeys, 8 observations; lost: ring 0, conntrack 0, queue 0; unpaired 0;\n  conntrack messages not understood 1\n",
+		},
 	} {
 		if got := (Style{}).Summary(c.counters, c.hidden); got != c.want {
 			t.Errorf("Summary:\n%s, want\n%s", got, c.want)
