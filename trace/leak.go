@@ -54,11 +54,15 @@ func (c *Correlator) leak(v *Verdict, hops []sighting) (leaked bool) {
 	return false
 }
 
+// relearn is how long after a loss of events an entry may still be unknown: a dump
+// follows at once, and takes about a second where there are a million entries.
+const relearn = 5e9
+
 // uncovered reports whether connection tracking is known to have no entry for a
 // packet that belongs to no flow.
 func (c *Correlator) uncovered(s *sighting) bool {
 	laterPiece := s.h.Layers.Has(packet.LayerFragment) && s.h.FragmentOffset > 0
-	return c.flows[s.point.Namespace].tracks(s.tuple) && !laterPiece && c.lostFlows.total == 0
+	return c.flows[s.point.Namespace].tracks(s.tuple) && !laterPiece && c.lostFlows.since(s.time-relearn) == 0
 }
 
 // wouldTranslate reports whether the namespace's rules translate the source of

@@ -2,6 +2,7 @@ package trace
 
 import (
 	"encoding/json"
+	"slices"
 	"testing"
 	"time"
 
@@ -90,5 +91,36 @@ func TestNoLeakWithoutARule(t *testing.T) {
 	s.pass(50 * time.Millisecond)
 	if len(s.journeys) != 1 || s.journeys[0].Verdict.Leak {
 		t.Errorf("%d journeys: %s", len(s.journeys), s.verdicts())
+	}
+}
+
+// An overrun of conntrack's events leaves doubt for a while only.
+func TestLeakAfterAnOverrun(t *testing.T) {
+	s := newStage(t)
+	s.c.SetRuleset(masquerades(t))
+	s.masqueraded(1)
+	s.flow(netfilter.New, netfilter.Flow{ID: 1, Original: echoTuple(baseIP, internetIP, 1, false), Reply: echoTuple(internetIP, hostIP, 1, true)})
+	s.pass(50 * time.Millisecond)
+	late := func(id uint16) {
+		p := frame(t, backIP, internetIP, id, 64, &layers.TCP{SrcPort: 4000, DstPort: 80, Seq: 1, FIN: true, ACK: true})
+		for _, where := range []at{backOut, vethIn, bridgeIn, uplinkOut} {
+			s.see(where, p)
+		}
+		s.pass(50 * time.Millisecond)
+	}
+	late(7)
+	s.c.AddFlows(&netfilter.Batch{Namespace: hostNS, Through: s.now, Overruns: 1, Lost: 7})
+	late(8) // its entry may be among what was lost
+	s.pass(10 * time.Second)
+	late(9)
+	s.pass(50 * time.Millisecond)
+	var leaks []uint16
+	for _, j := range s.journeys {
+		if j.Verdict.Leak {
+			leaks = append(leaks, j.Hops[0].Headers.IPID)
+		}
+	}
+	if !slices.Equal(leaks, []uint16{7, 9}) {
+		t.Errorf("packets %d leak, want 7 and 9: %s", leaks, s.verdicts())
 	}
 }
