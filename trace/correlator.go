@@ -330,6 +330,9 @@ func (c *Correlator) process(o *capture.Observation) {
 // join adds a sighting to a journey.
 func (c *Correlator) join(h handle, e *entry, s *sighting) {
 	e.hops = append(e.hops, *s)
+	if r := s.flow; r.flow != nil && s.time <= r.flow.bornBefore && !r.reply && !r.about {
+		r.flow.begin(e.id, &s.h)
+	}
 	if s.kept != nil && s.kept.packet.Journey == 0 {
 		s.kept.packet.Journey = e.id
 	}

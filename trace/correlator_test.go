@@ -229,7 +229,7 @@ func TestLocalhostTranslatedBeforeTheFirstTap(t *testing.T) {
 		changes: "dnat[-1 0] udp 127.0.0.1:4000 > 127.0.0.1:8000 => udp 127.0.0.1:4000 > 172.17.0.2:80 [conntrack 8]; " +
 			"snat[-1 0] udp 127.0.0.1:4000 > 172.17.0.2:80 => udp 172.17.0.1:4000 > 172.17.0.2:80 [conntrack 8]",
 	}, want{
-		path: "back/eth0:out host/vethback:in host/docker0:in", from: "back", to: "host", direction: Reply, verdict: "delivered by conntrack",
+		path: "back/eth0:out host/vethback:in host/docker0:in", from: "back", to: "host", direction: Reply, verdict: "delivered by tap",
 		changes: "undo snat[1 2] udp 172.17.0.2:80 > 172.17.0.1:4000 => udp 172.17.0.2:80 > 127.0.0.1:4000 [conntrack 8]; " +
 			"undo dnat[2 -1] udp 172.17.0.2:80 > 127.0.0.1:4000 => udp 127.0.0.1:8000 > 127.0.0.1:4000 [conntrack 8]",
 	})

@@ -40,7 +40,11 @@ type trackedFlow struct {
 	bornAfter, bornBefore int64
 	died                  int64 // 0 while it lives
 	inferred              bool  // made of two packets that are alike; the kernel told nothing
-	named                 int64 // when an event last named it
+	// opener is the journey whose packet made the kernel confirm the flow. Where
+	// several came before that was told, it can be any: crowded.
+	opener  uint64
+	crowded bool
+	named   int64 // when an event last named it
 
 	forms [2]forms // by direction: original, reply
 
@@ -58,6 +62,25 @@ type trackedFlow struct {
 	// was more than one, which is answered can't be told any more: crossed.
 	unanswered int
 	crossed    bool
+}
+
+// begin notes a packet that was under way before the flow was confirmed. Where a
+// connection begins with a handshake, none but a SYN can be the first.
+func (t *trackedFlow) begin(journey uint64, h *packet.Headers) {
+	switch {
+	case h.Layers.Has(packet.LayerTCP) && h.TCPFlags&(packet.SYN|packet.ACK) != packet.SYN && t.opener != 0:
+	case t.opener == 0:
+		t.opener = journey
+	case t.opener != journey:
+		t.crowded = true
+	}
+}
+
+// passed reports whether the entry proves that the rules let this packet pass: it
+// is the one that began the flow, as is known when all packets are before which the
+// flow was confirmed. Of later ones an entry tells nothing.
+func (r flowRef) passed(journey uint64, now int64) bool {
+	return r.flow != nil && !r.reply && !r.about && r.flow.opener == journey && !r.flow.crowded && r.flow.bornBefore <= now
 }
 
 // question is what the answer to "which rule?" rests on, apart from the flow.

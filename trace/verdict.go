@@ -40,12 +40,9 @@ func (c *Correlator) end(s *sighting) (Result, Evidence) {
 	if !s.space.has(destination) {
 		return "", ""
 	}
-	// Where connections are tracked, an entry is the proof that the rules let
-	// the packet pass: delivery and a drop at INPUT look the same to a tap.
-	if s.flow.flow != nil {
-		return Delivered, ByConntrack
-	}
-	if c.flows[s.point.Namespace].tracks(s.tuple) {
+	// Where connections are tracked, a packet that begins a flow is waited for
+	// until it has an entry: delivery and a drop at INPUT look the same to a tap.
+	if s.flow.flow == nil && c.flows[s.point.Namespace].tracks(s.tuple) {
 		return "", ""
 	}
 	return Delivered, ByTap
@@ -90,6 +87,9 @@ func (c *Correlator) verdict(e *entry, hops []sighting, from []int, early string
 	if best.Result != "" {
 		if len(ends) > 1 && hops[best.Hop].typ != capture.Host {
 			return Verdict{Result: Flooded, Hop: -1, Evidence: ByTap, Reason: fmt.Sprintf("to %d places", len(ends))}
+		}
+		if end := &hops[best.Hop]; best.Result == Delivered && end.typ == capture.Host && end.flow.passed(e.id, c.now) {
+			best.Evidence = ByConntrack
 		}
 		return best
 	}

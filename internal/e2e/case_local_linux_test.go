@@ -58,7 +58,7 @@ func TestLocalTrafficWithoutProxy(t *testing.T) {
 		answer := opens("SYN ACK", client)
 		holds(t, "from "+asked, answer, strings.Join([]string{
 			"web:eth0 out " + web + " > " + bridge, "host:VETH in " + web + " > " + bridge, "host:docker0 in " + web + " > " + asked,
-			"delivered at host:docker0 in [conntrack]",
+			"delivered at host:docker0 in [tap]",
 			"undo masquerade at prerouting by POSTROUTING [conntrack]", "undo dnat at input by DOCKER [conntrack]"}, "\n"))
 		if len(answer.Related) != 1 || answer.Related[0].ID != question.ID {
 			t.Errorf("from %s: related to %v, want #%d", asked, answer.Related, question.ID)

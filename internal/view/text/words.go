@@ -13,6 +13,8 @@ import (
 // hostName is the name that a Topology gives to natlens's own namespace.
 const hostName = "host"
 
+const thisHost = "this host"
+
 // maxName is how many columns of a name from outside are shown.
 const maxName = 32
 
@@ -35,7 +37,12 @@ func (st Style) verdict(j *trace.Journey) (string, Tone) {
 		}
 	case trace.Delivered:
 		words, tone = "delivered", Good
-		if to := st.deliveredTo(j); to != "" {
+		to := st.deliveredTo(j)
+		switch {
+		case to == thisHost && v.Evidence == trace.ByTap:
+			// A rule at INPUT stands behind the tap.
+			words = "reached " + to
+		case to != "":
 			words += " to " + to
 		}
 	case trace.Dropped:
@@ -104,7 +111,7 @@ func (st Style) deliveredTo(j *trace.Journey) string {
 	case h == nil:
 		return st.name(j.To.Name, maxName)
 	case h.Namespace == hostName:
-		return "this host"
+		return thisHost
 	case len(h.Containers) == 1:
 		return st.name(h.Containers[0], maxName)
 	}

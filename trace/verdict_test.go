@@ -1,0 +1,81 @@
+package trace
+
+import (
+	"fmt"
+	"testing"
+	"time"
+
+	"github.com/google/gopacket/layers"
+
+	"natlens/netinfo/netfilter"
+)
+
+// ends writes the verdicts of the journeys in their order.
+func (s *stage) ends() (out []string) {
+	for _, j := range s.journeys {
+		out = append(out, fmt.Sprintf("%s by %s", j.Verdict.Result, j.Verdict.Evidence))
+	}
+	return out
+}
+
+// toHost sees a packet of back that is for the host itself.
+func (s *stage) toHost(frame []byte) {
+	for _, where := range []at{backOut, vethIn, bridgeIn} {
+		s.see(where, frame)
+	}
+}
+
+func (s *stage) wantEnds(want ...string) {
+	s.t.Helper()
+	s.pass(50 * time.Millisecond)
+	s.pass(50 * time.Millisecond)
+	if got := s.ends(); fmt.Sprint(got) != fmt.Sprint(want) {
+		s.t.Errorf("%q, want %q", got, want)
+	}
+}
+
+// The kernel keeps an entry when the rules let the first packet pass. Of a later
+// one it tells nothing, and a drop at INPUT stands behind the last tap.
+func TestOnlyTheFirstDeliveryRestsOnConntrack(t *testing.T) {
+	s := newStage(t)
+	asked := udpTuple(port(backIP, 1), port(gatewayIP, 53))
+	s.toHost(udp(t, port(backIP, 1), port(gatewayIP, 53), 1, "first"))
+	s.flow(netfilter.New, netfilter.Flow{ID: 1, Original: asked, Reply: asked.Inverse()})
+	s.pass(20 * time.Millisecond)
+	s.toHost(udp(t, port(backIP, 1), port(gatewayIP, 53), 2, "second"))
+	s.wantEnds("delivered by conntrack", "delivered by tap")
+}
+
+// Which of two that came at once the entry is about can't be told.
+func TestTwoThatMayHaveBegunTheFlow(t *testing.T) {
+	s := newStage(t)
+	asked := udpTuple(port(backIP, 1), port(gatewayIP, 53))
+	s.toHost(udp(t, port(backIP, 1), port(gatewayIP, 53), 1, "one"))
+	s.toHost(udp(t, port(backIP, 1), port(gatewayIP, 53), 2, "the other"))
+	s.flow(netfilter.New, netfilter.Flow{ID: 1, Original: asked, Reply: asked.Inverse()})
+	s.wantEnds("delivered by tap", "delivered by tap")
+}
+
+// A handshake's later packets come at once, too, and begin nothing.
+func TestDeliveryOfAHandshake(t *testing.T) {
+	s := newStage(t)
+	tcp := func(id uint16, l layers.TCP) []byte {
+		l.SrcPort, l.DstPort = 40000, 80
+		return frame(t, backIP, gatewayIP, id, 64, &l)
+	}
+	asked := udpTuple(port(backIP, 40000), port(gatewayIP, 80))
+	asked.Protocol = 6
+	s.toHost(tcp(1, layers.TCP{Seq: 1, SYN: true}))
+	s.toHost(tcp(2, layers.TCP{Seq: 2, Ack: 1, ACK: true}))
+	s.flow(netfilter.New, netfilter.Flow{ID: 1, Original: asked, Reply: asked.Inverse()})
+	s.wantEnds("delivered by conntrack", "delivered by tap")
+}
+
+// A flow that is older than the capture was begun by none of these packets.
+func TestDeliveryInAnOldFlow(t *testing.T) {
+	s := newStage(t)
+	asked := udpTuple(port(backIP, 1), port(gatewayIP, 53))
+	s.flow(netfilter.Known, netfilter.Flow{ID: 1, Original: asked, Reply: asked.Inverse()})
+	s.toHost(udp(t, port(backIP, 1), port(gatewayIP, 53), 1, "late"))
+	s.wantEnds("delivered by tap")
+}
