@@ -1,6 +1,8 @@
 package trace
 
 import (
+	"slices"
+
 	"natlens/capture/packet"
 	"natlens/netinfo"
 	"natlens/netinfo/netfilter"
@@ -46,7 +48,8 @@ type trackedFlow struct {
 	crowded bool
 	named   int64 // when an event last named it
 
-	forms [2]forms // by direction: original, reply
+	forms [2]forms   // by direction: original, reply
+	nodes []formNode // their places in the flowTable; never grows
 
 	// rules remembers which rules translated the first packet: source and
 	// destination.
@@ -109,6 +112,7 @@ func newTrackedFlow(f netfilter.Flow) *trackedFlow {
 	t := &trackedFlow{Flow: f}
 	t.forms[0] = newForms(f.Original, f.Reply.Inverse(), false)
 	t.forms[1] = newForms(f.Reply, f.Original.Inverse(), true)
+	t.nodes = t.formNodes()
 	return t
 }
 
@@ -184,8 +188,8 @@ func keyOf(f *netfilter.Flow) flowKey { return flowKey{f.ID, f.Original} }
 // flowIndex finds the flow of a tuple, for one namespace.
 type flowIndex struct {
 	byID    map[flowKey]*trackedFlow
-	byTuple map[packet.Tuple][]flowRef // halves, then whole forms, newest last
-	dead    []*trackedFlow             // in the order of their death
+	byTuple flowTable
+	dead    []*trackedFlow // in the order of their death
 	// asked has the translated UDP flows that live, by what their answers look
 	// like apart from the address they come from: see askedKey.
 	asked   map[packet.Tuple]*trackedFlow
@@ -193,7 +197,7 @@ type flowIndex struct {
 }
 
 func newFlowIndex() *flowIndex {
-	return &flowIndex{byID: map[flowKey]*trackedFlow{}, byTuple: map[packet.Tuple][]flowRef{}, asked: map[packet.Tuple]*trackedFlow{}}
+	return &flowIndex{byID: map[flowKey]*trackedFlow{}, byTuple: newFlowTable(), asked: map[packet.Tuple]*trackedFlow{}}
 }
 
 // tracks reports whether connections of the tuple's family are tracked here. The
@@ -249,33 +253,21 @@ func (x *flowIndex) add(f netfilter.Flow, after, before int64) *trackedFlow {
 	if f.Reply.Protocol == packet.UDP && t.translated() {
 		x.asked[askedKey(f.Reply)] = t
 	}
-	t.eachForm(func(tuple packet.Tuple, r flowRef) {
-		refs := append(x.byTuple[tuple], r)
-		if r.form == formHalf {
-			// What is a whole form of another flow is that flow's first.
-			copy(refs[1:], refs)
-			refs[0] = r
-		}
-		x.byTuple[tuple] = refs
-	})
+	for i := range t.nodes {
+		x.byTuple.add(&t.nodes[i])
+	}
 	return t
 }
 
-// eachForm calls f once for each different tuple that packets of t can carry.
+// formNodes makes one node for each different tuple that packets of t can carry.
 // Whole forms come before halves: where tuples are equal, the whole one counts.
-func (t *trackedFlow) eachForm(f func(packet.Tuple, flowRef)) {
-	var seen [8]packet.Tuple
-	n := 0
+func (t *trackedFlow) formNodes() (nodes []formNode) {
 	add := func(tuple packet.Tuple, reply bool, form form) {
-		for _, s := range seen[:n] {
-			if s == tuple {
-				return
-			}
+		if !slices.ContainsFunc(nodes, func(n formNode) bool { return n.tuple == tuple }) {
+			nodes = append(nodes, formNode{tuple: tuple, ref: flowRef{flow: t, reply: reply, form: form}})
 		}
-		seen[n] = tuple
-		n++
-		f(tuple, flowRef{flow: t, reply: reply, form: form})
 	}
+	nodes = make([]formNode, 0, 4) // more are rare: most flows are translated on one side at most
 	add(t.forms[0].before, false, formBefore)
 	add(t.forms[1].before, true, formBefore)
 	add(t.forms[0].after, false, formAfter)
@@ -284,6 +276,7 @@ func (t *trackedFlow) eachForm(f func(packet.Tuple, flowRef)) {
 		add(t.forms[i].half, reply, formHalf)
 		add(t.forms[i].otherHalf, reply, formHalf)
 	}
+	return nodes
 }
 
 // bury marks a flow as dead; sweep removes it later.
@@ -317,22 +310,9 @@ func (x *flowIndex) synced(since, at int64) {
 func (x *flowIndex) sweep(now int64) {
 	n := 0
 	for n < len(x.dead) && x.dead[n].died < now-keepDead {
-		dead := x.dead[n]
-		dead.eachForm(func(tuple packet.Tuple, _ flowRef) {
-			refs := x.byTuple[tuple]
-			kept := refs[:0]
-			for _, r := range refs {
-				if r.flow != dead {
-					kept = append(kept, r)
-				}
-			}
-			if len(kept) == 0 {
-				delete(x.byTuple, tuple)
-			} else {
-				clear(refs[len(kept):])
-				x.byTuple[tuple] = kept
-			}
-		})
+		for i := range x.dead[n].nodes {
+			x.byTuple.remove(&x.dead[n].nodes[i])
+		}
 		n++
 	}
 	if n > 0 {
@@ -357,11 +337,10 @@ const confirmLead = 20e6
 
 // find returns the flow that a packet with this tuple, seen at that time,
 // belonged to. Ports and ids are reused, so the time decides between several.
-func (x *flowIndex) find(tuple packet.Tuple, at int64) flowRef {
-	refs := x.byTuple[tuple]
+func (x *flowIndex) find(tuple *packet.Tuple, at int64) flowRef {
 	var late flowRef
-	for i := len(refs) - 1; i >= 0; i-- {
-		r := refs[i]
+	for n := (*x.byTuple.head(tuple)).first(tuple); n != nil; n = n.next.first(tuple) {
+		r := n.ref
 		if r.flow.bornAfter != 0 && at < r.flow.bornAfter-confirmLead {
 			late = r
 			continue
@@ -387,7 +366,7 @@ func (c *Correlator) flowOf(ns netns.ID, h *packet.Headers, at int64) flowRef {
 		return flowRef{}
 	}
 	if h.Layers.Has(packet.LayerQuoted) {
-		r := x.find(h.Quoted, at)
+		r := x.find(&h.Quoted, at)
 		if r.flow != nil {
 			r.reply, r.about = !r.reply, true
 			// What the quoted packet had behind it, the error has before it.
@@ -403,5 +382,5 @@ func (c *Correlator) flowOf(ns netns.ID, h *packet.Headers, at int64) flowRef {
 	if h.Layers.Has(packet.LayerFragment) && h.FragmentOffset > 0 {
 		return flowRef{}
 	}
-	return x.find(h.Tuple, at)
+	return x.find(&h.Tuple, at)
 }

@@ -86,9 +86,9 @@ func (c *Correlator) inferFlow(e *entry, s *sighting) {
 	made := x.add(f, 0, 0)
 	made.inferred, made.named = true, s.time
 	for i := range e.hops {
-		e.hops[i].flow = x.find(e.hops[i].tuple, e.hops[i].time)
+		e.hops[i].flow = x.find(&e.hops[i].tuple, e.hops[i].time)
 	}
-	s.flow = x.find(s.tuple, s.time)
+	s.flow = x.find(&s.tuple, s.time)
 }
 
 // answers reports whether a packet looks like an answer. Without a handshake or

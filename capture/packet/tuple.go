@@ -1,6 +1,7 @@
 package packet
 
 import (
+	"encoding/binary"
 	"net/netip"
 	"strconv"
 )
@@ -124,6 +125,16 @@ func (t Tuple) Half(u Tuple) Tuple {
 	h := u
 	h.source, h.SourcePort = t.source, t.SourcePort
 	return h
+}
+
+// Hash returns a number to find t by in a table. Tuples that differ have
+// different ones but for chance, which depends on the seed: who can't know it
+// can't choose tuples that collide.
+func (t *Tuple) Hash(seed uint64) uint64 {
+	ports := uint64(t.SourcePort)<<32 | uint64(t.DestinationPort)<<16 | uint64(t.Protocol)<<8 | uint64(t.family)
+	le := binary.LittleEndian
+	prefixes := mix(le.Uint64(t.source[:])^seed^mixA, le.Uint64(t.destination[:])^mixB)
+	return mix(le.Uint64(t.source[8:])^seed^mixC, le.Uint64(t.destination[8:])^ports*mixA^prefixes)
 }
 
 // String returns "icmp 172.17.0.2 > 198.51.100.7" or, with ports,
