@@ -128,7 +128,7 @@ func (c *Correlator) hop(hops []sighting, i, from int) Hop {
 	s := &hops[i]
 	h := Hop{
 		Time: s.time, Point: s.point, Interface: s.linkName(), Namespace: s.space.name,
-		Type: s.typ, Headers: s.h, Containers: s.space.containers, From: from,
+		Type: s.typ, Headers: *s.h, Containers: s.space.containers, From: from,
 		SameStamp: from >= 0 && hops[from].time == s.time,
 	}
 	if far := c.hosts.farSide(s.link); far != nil {
@@ -234,7 +234,7 @@ func (c *Correlator) relate(j *Journey, e *entry, main flowRef, first *sighting)
 	if main.flow == nil {
 		return
 	}
-	h := &first.h
+	h := first.h
 	q := query{journey: j.ID, seq: h.ICMPSeq, flags: h.TCPFlags, ipID: h.IPID}
 	q.dns, q.hasDNS = e.dnsID(main.flow)
 	switch {
@@ -261,7 +261,7 @@ const dnsPort = 53
 // dnsID returns the message id (RFC 1035, section 4.1.1) of a packet of a flow
 // that asks a name server.
 func (e *entry) dnsID(f *trackedFlow) (uint16, bool) {
-	h := &e.hops[0].h // e.data are its bytes
+	h := e.hops[0].h // e.data are its bytes
 	if !h.Layers.Has(packet.LayerUDP) || f.Original.DestinationPort != dnsPort || int(h.PayloadOffset) > len(e.data) {
 		return 0, false
 	}

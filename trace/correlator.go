@@ -291,9 +291,9 @@ func (c *Correlator) process(o *capture.Observation) {
 	p := o.Point()
 	at := c.hosts.at(p)
 	s := sighting{
-		time: o.Time, point: p, typ: o.Type, wire: o.WireLength, h: *h,
-		link: at.link, space: at.space,
-		flow: c.flowOf(p.Namespace, h, o.Time), tuple: h.Tuple, extent: extentOf(h),
+		time: o.Time, point: p, typ: o.Type, h: h, link: at.link, space: at.space,
+		quotes: h.Layers.Has(packet.LayerQuoted),
+		flow:   c.flowOf(p.Namespace, h, o.Time), tuple: h.Tuple, extent: extentOf(h),
 	}
 	if s.flow.flow != nil && s.flow.flow.inferred {
 		s.flow.flow.named = max(s.flow.flow.named, s.time)
@@ -329,9 +329,9 @@ func (c *Correlator) process(o *capture.Observation) {
 
 // join adds a sighting to a journey.
 func (c *Correlator) join(h handle, e *entry, s *sighting) {
-	e.hops = append(e.hops, *s)
+	e.add(s)
 	if r := s.flow; r.flow != nil && s.time <= r.flow.bornBefore && !r.reply && !r.about {
-		r.flow.begin(e.id, &s.h)
+		r.flow.begin(e.id, s.h)
 	}
 	if s.kept != nil && s.kept.packet.Journey == 0 {
 		s.kept.packet.Journey = e.id

@@ -40,10 +40,10 @@ func (c *Correlator) mayFollow(a, b *sighting) fit {
 	wire := a.point.Direction == capture.Out && b.point.Direction == capture.In
 	known := a.flow
 	if known.flow == nil {
-		known = c.flowOf(0, &a.h, a.time) // it may be known since
+		known = c.flowOf(0, a.h, a.time) // it may be known since
 	}
 	switch {
-	case a.tuple == b.tuple && a.h.Quoted == b.h.Quoted:
+	case alike(a, b):
 		return fitSpace
 	case known.same(b.flow):
 		return fitLoose
@@ -72,7 +72,7 @@ func (c *Correlator) inferFlow(e *entry, s *sighting) {
 		before, after = s, near
 	}
 	f := netfilter.Flow{Original: before.tuple, Reply: after.tuple.Inverse()}
-	if answers(&before.h) {
+	if answers(before.h) {
 		f = netfilter.Flow{Original: after.tuple.Inverse(), Reply: before.tuple}
 	}
 	x := c.flows[0]

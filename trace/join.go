@@ -94,7 +94,7 @@ func (c *Correlator) follows(a, b *sighting) fit {
 	if c.foreign {
 		return c.mayFollow(a, b)
 	}
-	equal := a.tuple == b.tuple && a.h.Quoted == b.h.Quoted
+	equal := alike(a, b)
 	if a.point.Namespace != b.point.Namespace {
 		return c.crosses(a, b, equal)
 	}
@@ -111,6 +111,12 @@ func (c *Correlator) follows(a, b *sighting) fit {
 		return fitGuess
 	}
 	return fitNone
+}
+
+// alike reports whether nothing was translated between two sightings, nor in
+// what an error quotes.
+func alike(a, b *sighting) bool {
+	return a.tuple == b.tuple && a.quotes == b.quotes && (!a.quotes || a.h.Quoted == b.h.Quoted)
 }
 
 // passes says whether a packet seen as a can be seen as b next, both in one
@@ -171,12 +177,12 @@ func (c *Correlator) crosses(a, b *sighting, equal bool) fit {
 	}
 	// A hop between may be missing: its ring came late or lost it.
 	if a.point.Direction == capture.Out && a.link.peer.Namespace == b.point.Namespace && a.link.peer != b.link.key {
-		if equal || c.flowOf(b.point.Namespace, &a.h, a.time).same(b.flow) {
+		if equal || c.flowOf(b.point.Namespace, a.h, a.time).same(b.flow) {
 			return fitLoose
 		}
 	}
 	if b.point.Direction == capture.In && b.link.peer.Namespace == a.point.Namespace && b.link.peer != a.link.key {
-		if equal || c.flowOf(a.point.Namespace, &b.h, b.time).same(a.flow) {
+		if equal || c.flowOf(a.point.Namespace, b.h, b.time).same(a.flow) {
 			return fitLoose
 		}
 	}

@@ -137,7 +137,7 @@ func (c *Correlator) findDatagram(s *sighting) (best int32, found *entry) {
 		// of the pieces together.
 		for key, handles := range c.parts.datagrams {
 			for _, h := range handles {
-				if e := c.live(h); e != nil && key.protocol == s.h.Tuple.Protocol && e.reassembled() == wholeLength(&s.h) {
+				if e := c.live(h); e != nil && key.protocol == s.h.Tuple.Protocol && e.reassembled() == wholeLength(s.h) {
 					try(h)
 				}
 			}
@@ -254,7 +254,7 @@ func (c *Correlator) remember(h handle, s *sighting) {
 	case s.extent.kind == extentFragment:
 		c.rememberDatagram(pieceKey{s.h.Tuple.Protocol, s.h.FragmentID}, h)
 		return
-	case mayBeFragmented(&s.h):
+	case mayBeFragmented(s.h):
 		c.rememberDatagram(pieceKey{s.h.Tuple.Protocol, uint32(s.h.IPID)}, h)
 	}
 	if s.extent.kind == extentStream {

@@ -185,7 +185,7 @@ func (x *proxies) follow(e *entry, s *sighting, data []byte) {
 	if e.proxied != nil || s.extent.kind == extentFragment {
 		return
 	}
-	h := &s.h
+	h := s.h
 	conn, reply := x.conns[connKey{s.point.Namespace, h.Tuple}], false
 	if conn == nil {
 		conn, reply = x.conns[connKey{s.point.Namespace, h.Tuple.Inverse()}], true
@@ -267,7 +267,7 @@ func (c *proxyConn) forget() {
 
 // take reads a packet of the connection.
 func (c *proxyConn) take(p *proxied, e *entry, s *sighting, data []byte) {
-	h := &s.h
+	h := s.h
 	c.last = s.time
 	half := &c.half[0]
 	if p.reply {

@@ -19,12 +19,12 @@ func (c *Correlator) refuse(e *entry, s *sighting) {
 		queued := c.settling[st-1].all()
 		for i := len(queued) - 1; i >= 0 && i >= len(queued)-lookBack; i-- {
 			about := c.live(handle{queued[i].index, queued[i].generation})
-			if about == nil || about == e || about.state != st || !about.quotedBy(&s.h) {
+			if about == nil || about == e || about.state != st || !about.quotedBy(s.h) {
 				continue
 			}
 			e.errorAbout = about.id
 			if st == statePending {
-				kept := *s
+				kept := *s.h
 				about.refusal, about.refusedBy = &kept, e.id
 				about.state, about.deadline = stateTerminal, max(s.time, c.now)+settleTerminal
 				c.settling[stateTerminal-1].push(timer{queued[i].index, about.generation, about.deadline})
@@ -48,9 +48,9 @@ func (e *entry) quotedBy(h *packet.Headers) bool {
 
 // refused is the verdict of a journey that an ICMP error ended.
 func (e *entry) refused(at int) Verdict {
-	from := e.refusal.h.Tuple.Source()
+	from := e.refusal.Tuple.Source()
 	return Verdict{
 		Result: Dropped, Hop: at, Evidence: ByReply,
-		Reason: fmt.Sprintf("%s, says %v (#%d)", e.refusal.h.ICMPName(), from, e.refusedBy),
+		Reason: fmt.Sprintf("%s, says %v (#%d)", e.refusal.ICMPName(), from, e.refusedBy),
 	}
 }

@@ -5,18 +5,21 @@ import (
 	"natlens/capture/packet"
 )
 
-// sighting is one hop of a journey that is still open.
+// sighting is one hop of a journey that is still open: what joining compares,
+// in two of the processor's cache lines.
 type sighting struct {
 	time  int64
 	point capture.Point
-	typ   capture.PacketType
-	wire  uint32
 	link  *link
 	space *space
 	flow  flowRef
-	h     packet.Headers
+	// h is all the headers. They belong to the Batch until the sighting is
+	// added to an entry, and to the entry from then on.
+	h *packet.Headers
 	// tuple is that of h; for a later fragment, its first one's.
 	tuple  packet.Tuple
+	typ    capture.PacketType
+	quotes bool // h.Quoted is set
 	extent extent
 	kept   *keptPacket // nil unless packets are kept
 }
@@ -24,26 +27,50 @@ type sighting struct {
 // maxData is how much of a packet's bytes an open journey keeps.
 const maxData = 256
 
+// inlineHops is how many hops an entry has room for. Most packets need no more:
+// the container's link, its veth, the bridge, the uplink.
+const inlineHops = 4
+
 // entry is one open journey. Entries are reused; generation tells the lives of
 // one apart.
 type entry struct {
-	id          uint64
 	fingerprint uint64
 	generation  uint32
-	next        int32 // of those with the same fingerprint; -1 ends
-	state       state
+	next        int32 // in its chain of prints; -1 ends
 	hops        []sighting
+	life
+	data    []byte
+	inline  [inlineHops]sighting
+	headers [inlineHops]packet.Headers // of the first hops
+}
+
+// life is what begins anew with each use of an entry.
+type life struct {
+	id          uint64
+	state       state
 	deadline    int64 // watermark time at which it is settled or let go
 	shownAs     uint64
 	duplicateOf uint64
-	resends     uint64    // the journey whose data this one sends again
-	inferred    bool      // a hop was joined without a flow
-	errorAbout  uint64    // the journey that this ICMP error is about
-	refusal     *sighting // the ICMP error that said why this journey ended
-	refusedBy   uint64    // its journey
-	proxied     *proxied  // what it is to a docker-proxy; nil for most
+	resends     uint64          // the journey whose data this one sends again
+	inferred    bool            // a hop was joined without a flow
+	errorAbout  uint64          // the journey that this ICMP error is about
+	refusal     *packet.Headers // the ICMP error that said why this journey ended
+	refusedBy   uint64          // its journey
+	proxied     *proxied        // what it is to a docker-proxy; nil for most
 	linkType    packet.LinkType
-	data        []byte
+}
+
+// add appends a sighting and takes its headers over.
+func (e *entry) add(s *sighting) {
+	n := len(e.hops)
+	e.hops = append(e.hops, *s)
+	if n < inlineHops {
+		e.headers[n] = *s.h
+		e.hops[n].h = &e.headers[n]
+		return
+	}
+	h := *s.h
+	e.hops[n].h = &h
 }
 
 type state uint8
@@ -83,7 +110,11 @@ func (s *slab) take() (int32, *entry, bool) {
 	s.free = s.free[:len(s.free)-1]
 	s.used++
 	e := s.at(i)
-	*e = entry{generation: e.generation + 1, next: -1, hops: e.hops[:0], data: e.data[:0]}
+	e.generation++
+	e.next, e.life, e.data = -1, life{}, e.data[:0]
+	if e.hops = e.hops[:0]; cap(e.hops) == 0 {
+		e.hops = e.inline[:0]
+	}
 	return i, e, true
 }
 
@@ -92,7 +123,7 @@ func (s *slab) release(i int32) {
 	e.state = stateFree
 	for k := range e.hops { // drop the pointers, which would keep flows and links
 		h := &e.hops[k]
-		h.link, h.space, h.flow.flow, h.kept = nil, nil, nil, nil
+		h.link, h.space, h.flow.flow, h.h, h.kept = nil, nil, nil, nil, nil
 	}
 	s.free = append(s.free, i)
 	s.used--
