@@ -2,7 +2,6 @@ package e2e
 
 import (
 	"context"
-	"encoding/json"
 	"flag"
 	"net/netip"
 	"os/exec"
@@ -78,16 +77,19 @@ func succeed(t *testing.T, cmd *exec.Cmd) {
 	}
 }
 
-// host is whose addresses are where, as ip(8) tells.
-func (c *cast) host() *oracletest.Host {
+// hostOf is whose addresses are where, as ip(8) tells.
+func hostOf(t *testing.T, e *engine.Engine, containers []string) *oracletest.Host {
+	t.Helper()
 	h := &oracletest.Host{Addresses: map[uint64]map[string]bool{}, Containers: map[uint64]string{}}
 	add := func(space uint64, cmd *exec.Cmd) {
 		out, err := cmd.Output()
-		c.must(err)
+		if err != nil {
+			t.Fatal(err)
+		}
 		var links []struct {
 			Info []struct{ Local string } `json:"addr_info"`
 		}
-		c.must(json.Unmarshal(out, &links))
+		decode(t, out, &links)
 		h.Addresses[space] = map[string]bool{}
 		for _, l := range links {
 			for _, a := range l.Info {
@@ -95,11 +97,11 @@ func (c *cast) host() *oracletest.Host {
 			}
 		}
 	}
-	add(uint64(c.e.Host().ID()), c.e.Command("ip", "-j", "addr"))
+	add(uint64(e.Host().ID()), e.Command("ip", "-j", "addr"))
 	for _, name := range containers {
-		space := uint64(c.spaces[name].ID())
+		space := uint64(e.Namespace(name).ID())
 		h.Containers[space] = name
-		add(space, c.e.CommandIn(name, "ip", "-j", "addr"))
+		add(space, e.CommandIn(name, "ip", "-j", "addr"))
 	}
 	return h
 }
@@ -121,7 +123,7 @@ func (l *load) caseOf(p *oracletest.Packet) string {
 func TestEveryJourneyIsWhatTcpdumpSaw(t *testing.T) {
 	c := newCast(t, engine.Shared(t))
 	defer c.restore()
-	host := c.host()
+	host := hostOf(t, c.e, containers)
 	inside := func(name string) func(string, ...string) *exec.Cmd {
 		return func(program string, args ...string) *exec.Cmd { return c.e.CommandIn(name, program, args...) }
 	}
