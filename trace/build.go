@@ -55,6 +55,9 @@ func (c *Correlator) build(e *entry, early string) *Journey {
 	if why := c.stray(&hops[len(hops)-1]); why != "" {
 		j.Notes = append(j.Notes, why)
 	}
+	if f := c.floodOf(hops); f != nil && f.accepted && len(f.ignored) > 0 {
+		j.Notes = append(j.Notes, f.note())
+	}
 	if c.leak(&j.Verdict, hops) {
 		j.Notes = append(j.Notes, leakFix)
 	}

@@ -7,6 +7,7 @@ import (
 	"testing"
 	"time"
 
+	"natlens/capture"
 	"natlens/capture/packet"
 	"natlens/netinfo/netfilter"
 )
@@ -308,6 +309,46 @@ func TestFloodHasBranches(t *testing.T) {
 		path: "host/docker0:out host/vethback:out back/eth0:in (from 0) host/vethbase:out database/eth0:in",
 		from: "host", to: "database", direction: NoDirection, verdict: "delivered by tap",
 	})
+	const note = "flooded: docker0 did not know behind which port 02:00:00:00:00:02 is, so back got it, too, and ignored it"
+	if got := s.journeys[0].Notes; len(got) != 1 || got[0] != note {
+		t.Errorf("notes %q, want %q", got, note)
+	}
+}
+
+func TestFloodThatNobodyTakes(t *testing.T) {
+	s := newStage(t)
+	d := udp(t, port(gatewayIP, 1), port(netip.MustParseAddr("172.17.0.9"), 53), 9, "x")
+	s.see(bridgeOut, d)
+	for _, where := range []at{vethOut, backIn, baseVOut, baseIn} {
+		if where.typ == capture.Host {
+			where.typ = capture.OtherHost
+		}
+		s.see(where, d)
+	}
+	s.pass(4 * time.Second)
+	s.expect(want{
+		path: "host/docker0:out host/vethback:out back/eth0:in (from 0) host/vethbase:out database/eth0:in",
+		from: "host", direction: NoDirection, verdict: "flooded by tap",
+	})
+	const reason = "docker0 did not know behind which port 02:00:00:00:00:02 is and sent it out by 2; it came to back and database, whose MAC address is another, so nobody took it"
+	if got := s.journeys[0].Verdict.Reason; got != reason {
+		t.Errorf("reason %q, want %q", got, reason)
+	}
+}
+
+// One receiver that doesn't take a frame is no flood.
+func TestFrameForAnotherMAC(t *testing.T) {
+	s := newStage(t)
+	d := udp(t, port(gatewayIP, 1), port(baseIP, 53), 9, "x")
+	s.see(bridgeOut, d)
+	s.see(baseVOut, d)
+	other := baseIn
+	other.typ = capture.OtherHost
+	s.see(other, d)
+	s.pass(4 * time.Second)
+	if v := s.journeys[0].Verdict; v.Result != Vanished || v.Reason != "its MAC address is another's: not accepted here" {
+		t.Errorf("verdict %+v", v)
+	}
 }
 
 func TestMemoryIsBounded(t *testing.T) {

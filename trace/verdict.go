@@ -67,7 +67,7 @@ func (c *Correlator) goesOn(s *sighting) bool {
 
 // verdict says how the journey ended.
 func (c *Correlator) verdict(e *entry, hops []sighting, from []int, early string) Verdict {
-	best, ends := Verdict{Hop: -1}, map[capture.Point]bool{}
+	best, ends := Verdict{Hop: -1}, []string(nil)
 	last := len(hops) - 1
 	for i := range hops {
 		if slices.Contains(from[i+1:], i) {
@@ -77,7 +77,10 @@ func (c *Correlator) verdict(e *entry, hops []sighting, from []int, early string
 		if result == "" {
 			continue
 		}
-		ends[hops[i].point] = true
+		// Pieces of a datagram end at one place, and a namespace is one.
+		if name := c.destinationName(&hops[i]); !slices.Contains(ends, name) {
+			ends = append(ends, name)
+		}
 		// To whom a packet is addressed counts for more than where else a
 		// bridge sent it.
 		if best.Result == "" || hops[i].typ == capture.Host {
@@ -86,7 +89,7 @@ func (c *Correlator) verdict(e *entry, hops []sighting, from []int, early string
 	}
 	if best.Result != "" {
 		if len(ends) > 1 && hops[best.Hop].typ != capture.Host {
-			return Verdict{Result: Flooded, Hop: -1, Evidence: ByTap, Reason: fmt.Sprintf("to %d places", len(ends))}
+			return Verdict{Result: Flooded, Hop: -1, Evidence: ByTap, Reason: "to " + list(ends)}
 		}
 		if end := &hops[best.Hop]; best.Result == Delivered && end.typ == capture.Host && end.flow.passed(e.id, c.now) {
 			best.Evidence = ByConntrack
@@ -96,7 +99,19 @@ func (c *Correlator) verdict(e *entry, hops []sighting, from []int, early string
 	if e.refusal != nil {
 		return e.refused(last)
 	}
+	if f := c.floodOf(hops); f != nil && !f.accepted && len(f.ignored) == f.ports {
+		return f.verdict()
+	}
 	return c.missing(hops[0].time, &hops[last], last, early)
+}
+
+// destinationName names where a journey's end took the packet: a namespace, or the
+// link by which it left for one that is not watched.
+func (c *Correlator) destinationName(s *sighting) string {
+	if s.point.Direction == capture.Out {
+		return s.linkName()
+	}
+	return s.space.name
 }
 
 // missing explains a journey, under way since then, whose end no tap saw.

@@ -146,15 +146,15 @@ func (c *card) since(h, previous *trace.Hop) []piece {
 }
 
 // unusual reports whether the packet type tells something. A bridge's port
-// sees every packet as somebody else's, and a packet to a link's own address
-// is the rule elsewhere.
+// sees every packet as somebody else's; elsewhere a packet to a link's own address
+// is the rule.
 func (c *card) unusual(h *trace.Hop) bool {
 	switch h.Type {
 	case capture.Host, capture.Outgoing:
 		return false
 	case capture.OtherHost:
 		l := c.j.Topology.Link(netinfo.LinkKey{Namespace: h.Point.Namespace, Index: h.Point.Ifindex})
-		return len(h.PeerContainers) == 0 && l != nil && l.Master == nil && l.Peer == nil
+		return len(h.PeerContainers) == 0 && l != nil && l.Master == nil
 	}
 	return true
 }
