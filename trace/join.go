@@ -163,8 +163,12 @@ func (c *Correlator) crosses(a, b *sighting, equal bool) fit {
 	}
 	// Over a wire nothing is rewritten.
 	if equal && a.point.Direction == capture.Out && b.point.Direction == capture.In && a.link.peer == b.link.key {
-		if a.time == b.time {
+		switch {
+		case a.time == b.time:
 			return fitStamp
+		case !b.space.watched(a.time):
+			// Its ring came later, so that what was sent meanwhile fits better.
+			return fitLoose
 		}
 		return fitDirect
 	}
