@@ -3,6 +3,7 @@ package trace
 import (
 	"cmp"
 	"math"
+	"net/netip"
 	"slices"
 
 	"natlens/capture"
@@ -355,7 +356,19 @@ func (c *Correlator) seeARP(o *capture.Observation) {
 	p := o.Point()
 	at := c.hosts.at(p)
 	s := sighting{point: p, link: at.link}
-	c.sink.ARP(ARP{Time: o.Time, Point: p, Namespace: at.space.name, Interface: s.linkName(), Headers: o.Headers})
+	c.sink.ARP(ARP{Time: o.Time, Point: p, Namespace: at.space.name, Interface: s.linkName(), Target: targetOf(o), Headers: o.Headers})
+}
+
+// targetOf reads the target of a neighbour solicitation, an advertisement or a
+// redirect: 16 bytes behind the first 8 of the message (RFC 4861, sections 4.3
+// to 4.5).
+func targetOf(o *capture.Observation) netip.Addr {
+	h := &o.Headers
+	begin := int(h.TransportOffset) + 8
+	if h.Layers.Has(packet.LayerARP) || h.ICMPType < 135 || begin+16 > len(o.Data) {
+		return netip.Addr{}
+	}
+	return netip.AddrFrom16([16]byte(o.Data[begin:]))
 }
 
 // open begins a journey.

@@ -169,7 +169,11 @@ type ARP struct {
 	Point     capture.Point
 	Namespace string
 	Interface string
-	Headers   packet.Headers
+	// Target is the address that a message of neighbour discovery is about (RFC
+	// 4861, section 4.3); invalid when it has none, and for ARP, where it is
+	// the destination.
+	Target  netip.Addr
+	Headers packet.Headers
 }
 
 // Counters is what a correlator has done so far.

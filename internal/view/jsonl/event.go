@@ -28,6 +28,7 @@ type resolution struct {
 	Direction   string `json:"direction"`
 	Source      *end   `json:"source,omitempty"`
 	Destination *end   `json:"destination,omitempty"`
+	Target      string `json:"target,omitempty"`
 	MAC         *macs  `json:"mac,omitempty"`
 }
 
@@ -61,6 +62,9 @@ func ARP(a *trace.ARP) ([]byte, error) {
 		return line(x)
 	}
 	x.Object = "neighbour"
+	if a.Target.IsValid() {
+		x.Target = a.Target.String()
+	}
 	switch h.ICMPType { // RFC 4861, section 4
 	case 133:
 		x.Action = "router_solicitation"

@@ -79,6 +79,10 @@ func TestARP(t *testing.T) {
 		Tuple: packet.NewTuple(packet.ICMPv6, netip.MustParseAddr("fe80::1"), netip.MustParseAddr("ff02::1:ff00:2"), 0, 135<<8),
 	}
 	if got, want := st.ARP(Detail{NoTime: true}, a), "host docker0 in  neighbour solicitation fe80::1 → ff02::1:ff00:2\n"; got != want {
+		t.Errorf("%q, want %q", got, want)
+	}
+	a.Target = netip.MustParseAddr("fe80::2")
+	if got, want := st.ARP(Detail{NoTime: true}, a), "host docker0 in  neighbour discovery: who has fe80::2? tell fe80::1\n"; got != want {
 		t.Errorf("solicitation: %q, want %q", got, want)
 	}
 }
