@@ -1,6 +1,7 @@
 package packet
 
 import (
+	"encoding/binary"
 	"fmt"
 	"strconv"
 	"strings"
@@ -82,6 +83,17 @@ func macString(b []byte) string {
 	return fmt.Sprintf("%02x:%02x:%02x:%02x:%02x:%02x", b[0], b[1], b[2], b[3], b[4], b[5])
 }
 
+// datagramLength is how many bytes a UDP datagram carries. Its first fragment
+// holds the fewest of them, but tells the length of all (RFC 768).
+func (h *Headers) datagramLength(data []byte) uint32 {
+	const header = 8
+	at := int(h.TransportOffset) + 4
+	if !h.Layers.Has(LayerFragment) || at+2 > len(data) {
+		return h.PayloadLength
+	}
+	return max(uint32(binary.BigEndian.Uint16(data[at:])), header) - header
+}
+
 func (h *Headers) transportInfo(data []byte) string {
 	switch {
 	case h.Layers.Has(LayerICMP):
@@ -92,7 +104,7 @@ func (h *Headers) transportInfo(data []byte) string {
 		if info := h.dnsInfo(data); info != "" {
 			return info
 		}
-		return fmt.Sprintf("%d B", h.PayloadLength)
+		return fmt.Sprintf("%d B", h.datagramLength(data))
 	}
 	p := h.Tuple.Protocol
 	switch p {

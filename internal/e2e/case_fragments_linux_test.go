@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"net/netip"
 	"slices"
+	"strings"
 	"testing"
 
 	"natlens/internal/lab"
@@ -116,6 +117,9 @@ func TestCaseFragments(t *testing.T) {
 				}
 				same(t, w.what+": translations", got, w.translation)
 				parts(t, w.what, w.j)
+				if w.j.Protocol == "udp" && !strings.HasPrefix(w.j.Info, "500") {
+					t.Errorf("%s: info %q", w.what, w.j.Info) // not the first piece's size
+				}
 			}
 		})
 	}
