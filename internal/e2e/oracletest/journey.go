@@ -58,6 +58,7 @@ type Hop struct {
 	Interface      string
 	Ifindex        int
 	Direction      string
+	PacketType     string `json:"packet_type"`
 	Containers     []string
 	PeerContainers []string `json:"peer_containers"`
 	Source         Address
