@@ -22,4 +22,7 @@ func TestEqualPacketsAroundALateRing(t *testing.T) {
 	out := want{path: "host/docker0:out host/vethback:out", from: "host", to: "back", direction: NoDirection, verdict: "left by tap"}
 	arrived := want{path: "host/docker0:out host/vethback:out back/eth0:in", from: "host", to: "back", direction: NoDirection, verdict: "delivered by tap"}
 	s.expect(out, arrived)
+	if j := s.journeys[1]; j.Supersedes != 0 || len(j.Related) != 1 || j.Related[0] != (Relation{ID: s.journeys[0].ID, Why: "duplicate_of"}) {
+		t.Errorf("the second amends #%d and is related to %v", j.Supersedes, j.Related)
+	}
 }
