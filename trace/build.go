@@ -73,6 +73,10 @@ func (c *Correlator) build(e *entry, early string) *Journey {
 	if e.inferred || main.flow != nil && main.flow.inferred && len(j.Translations) > 0 {
 		j.Notes = append(j.Notes, "no conntrack entry: hops joined because nothing else fits")
 	}
+	if e.doubt != nil {
+		j.Verdict.Evidence = Ambiguous
+		j.Notes = append(j.Notes, e.doubt.says(e.id))
+	}
 	if c.foreign && slices.ContainsFunc(j.Hops, func(h Hop) bool { return h.Type == capture.UnknownType }) {
 		j.Notes = append(j.Notes, "the file does not tell which way packets went")
 	}

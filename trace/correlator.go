@@ -496,6 +496,10 @@ func (c *Correlator) expire() {
 // settle emits a journey and keeps it for hops that come late. early says why
 // it had to be settled before its time; empty when it was not.
 func (c *Correlator) settle(i int32, e *entry, early string) {
+	e.lost = e.lost || e.state == statePending || e.refusal != nil
+	if e.tied && e.doubt == nil {
+		c.doubts(e)
+	}
 	var j *Journey
 	if c.sink.Journey != nil {
 		j = c.build(e, early)

@@ -25,7 +25,7 @@ func (c *Correlator) find(fingerprint uint64, s *sighting) (best int32, found *e
 	if !ok {
 		return 0, nil, 0
 	}
-	bestFit, guesses := fitNone, 0
+	bestFit, guesses, equals := fitNone, 0, 0
 	for i := ch.head; i >= 0; {
 		e := c.slab.at(i)
 		f, used := c.fits(e, s)
@@ -39,7 +39,9 @@ func (c *Correlator) find(fingerprint uint64, s *sighting) (best int32, found *e
 			fallthrough
 		default:
 			if f > bestFit {
-				bestFit, best, found = f, i, e
+				bestFit, best, found, equals = f, i, e, 0
+			} else if f == bestFit {
+				equals++
 			}
 		}
 		i = e.next
@@ -52,6 +54,8 @@ func (c *Correlator) find(fingerprint uint64, s *sighting) (best int32, found *e
 		if c.foreign {
 			c.inferFlow(found, s)
 		}
+	} else if found != nil && equals > 0 {
+		best, found = c.choose(ch.head, s, bestFit)
 	}
 	return best, found, duplicate
 }

@@ -26,6 +26,7 @@ const (
 	ByRules     Evidence = "evaluated" // the rules were read and evaluated
 	ByHeader    Evidence = "header"    // the packet's own headers say so
 	ByInference Evidence = "inferred"  // the only explanation that fits; not proven
+	Ambiguous   Evidence = "ambiguous" // true of one of several packets that look the same
 )
 
 // FlowDirection is the direction of a packet within its flow.
@@ -186,6 +187,7 @@ type Counters struct {
 	QueueDrops    uint64
 	Evicted       uint64 // journeys let go before they were complete
 	Unpaired      uint64 // observations that are a journey by themselves though more were expected
+	Ambiguous     uint64 // journeys whose hops may be those of another that looks the same
 	Malformed     uint64
 	// Undecoded counts messages of connection tracking that could not be read.
 	Undecoded uint64

@@ -53,6 +53,9 @@ type life struct {
 	duplicateOf uint64
 	resends     uint64          // the journey whose data this one sends again
 	inferred    bool            // a hop was joined without a flow
+	tied        bool            // others fitted a sighting as well as this one
+	lost        bool            // settled without an end
+	doubt       *doubt          // nil unless its hops may be another's
 	errorAbout  uint64          // the journey that this ICMP error is about
 	refusal     *packet.Headers // the ICMP error that said why this journey ended
 	refusedBy   uint64          // its journey

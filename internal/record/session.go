@@ -228,6 +228,7 @@ func (p *player) sum() {
 	a.ConntrackLost += n.ConntrackLost
 	a.Evicted += n.Evicted
 	a.Unpaired += n.Unpaired
+	a.Ambiguous += n.Ambiguous
 	a.Malformed += n.Malformed
 	a.Undecoded += n.Undecoded
 	a.Ignored += n.Ignored

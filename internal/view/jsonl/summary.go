@@ -16,6 +16,7 @@ type summary struct {
 	QueueDrops    uint64  `json:"queue_drops"`
 	Evicted       uint64  `json:"evicted"`
 	Unpaired      uint64  `json:"unpaired"`
+	Ambiguous     uint64  `json:"ambiguous"`
 	Malformed     uint64  `json:"malformed"`
 	Undecoded     uint64  `json:"conntrack_malformed"`
 	Ignored       uint64  `json:"ignored"`
@@ -30,6 +31,6 @@ func Summary(c trace.Counters, hidden uint64, d time.Duration) ([]byte, error) {
 	return line(summary{
 		header: kind("summary"), Observations: c.Observations, Journeys: c.Journeys, Hops: c.Hops,
 		RingDrops: c.RingDrops, ConntrackLost: c.ConntrackLost, QueueDrops: c.QueueDrops, Evicted: c.Evicted,
-		Unpaired: c.Unpaired, Malformed: c.Malformed, Undecoded: c.Undecoded, Ignored: c.Ignored, Hidden: hidden, Duration: d.Seconds(),
+		Unpaired: c.Unpaired, Ambiguous: c.Ambiguous, Malformed: c.Malformed, Undecoded: c.Undecoded, Ignored: c.Ignored, Hidden: hidden, Duration: d.Seconds(),
 	})
 }
