@@ -1,0 +1,93 @@
+package netfilter
+
+import (
+	"natlens/capture/packet"
+	"natlens/netinfo/netns"
+)
+
+// Verdict is what a rule or a chain decided, in nft(8)'s words.
+type Verdict string
+
+const (
+	Accept   Verdict = "accept"   // on to the next chain at this hook, or past it
+	Drop     Verdict = "drop"     // the packet ends here
+	Stolen   Verdict = "stolen"   // the kernel took it to itself, as synproxy does
+	Queue    Verdict = "queue"    // a program decides (nfnetlink_queue)
+	Continue Verdict = "continue" // to the chain's next rule
+	Jump     Verdict = "jump"     // into another chain, and back at its end
+	Goto     Verdict = "goto"     // into another chain for good
+	Return   Verdict = "return"   // back to where the packet came from
+)
+
+// HitKind says of what a Hit tells.
+type HitKind string
+
+const (
+	RuleHit   HitKind = "rule"   // everything the rule asks for was true
+	ReturnHit HitKind = "return" // the chain's last rule is behind the packet
+	PolicyHit HitKind = "policy" // no rule of a base chain decided
+)
+
+// Hit is one rule that one packet matched, or the end of a chain that it came
+// to, as the kernel's own trace tells it (nft(8), meta nftrace; iptables(8),
+// TRACE). Rules that a packet did not match are not told.
+type Hit struct {
+	// The packet was there in the interval [After, Before], nanoseconds since
+	// the Unix epoch: the trace has no times, only the reads of its socket do.
+	After, Before int64
+	// Trace is the kernel's id. The hits of one packet in one chain share it,
+	// and mostly those of one packet in one namespace do; later packets of its
+	// flow reuse it (nft_trace_fill_id: a hash of the buffer's address, the
+	// flow and the link). 0 with iptables-legacy, where each Hit has a Packet.
+	Trace  uint32
+	Kind   HitKind
+	Family string // of the table: ip, ip6, inet, bridge, netdev
+	Table  string
+	Chain  string
+	// Handle names a rule of nf_tables, Position one of iptables-legacy (1 for
+	// the first of its chain); both are 0 for the end of a chain.
+	Handle   uint64
+	Position int
+	// Verdict is empty with iptables-legacy: its rules say it, not its trace.
+	Verdict Verdict
+	Target  string // the chain of a Jump or Goto
+	Mark    uint32 // the packet's, behind the rule
+	// Packet comes with the first Hit of each base chain; nil in the others.
+	Packet *TracedPacket
+}
+
+// TracedPacket is what a packet looked like when it entered a base chain.
+type TracedPacket struct {
+	// Headers are parsed from what the kernel copies: 40 bytes of the network
+	// header and 20 from the transport header on. MAC addresses are not among
+	// them.
+	Headers packet.Headers
+	// In and Out are link indexes; 0 where the hook has none. Traffic of a
+	// bridge's port comes in by the bridge.
+	In, Out int32
+	// Hook is set with iptables-legacy; the chain of a nf_tables trace says it.
+	Hook Hook
+	// Tracked: connection tracking had looked at the packet, and FlowID is its
+	// entry's, Status that entry's. Kernels before 6.18 don't say so in nf_tables.
+	Tracked bool
+	FlowID  uint32
+	Reply   bool
+	Status  Status
+}
+
+// HitBatch is what the rules of one namespace told since the last one. It is
+// immutable once sent.
+//
+// As with Batch, one without a Namespace is about all of them: it has no Hits,
+// and comes at least once each interval.
+type HitBatch struct {
+	Namespace netns.ID
+	Hits      []Hit // in the order in which the kernel told them
+	// Through: every hit before this time, in nanoseconds since the Unix
+	// epoch, has been delivered, or is lost.
+	Through int64
+	// Overruns counts how often since the last HitBatch the kernel had to drop
+	// hits (ENOBUFS), and Lost how many.
+	Overruns, Lost uint64
+	Malformed      uint64
+}

@@ -1,0 +1,270 @@
+package netfilter
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math"
+	"sync"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"natlens/capture/packet"
+	"natlens/netinfo/netns"
+)
+
+// TracerConfig says what is traced. The zero value is good.
+type TracerConfig struct {
+	// Protocols are those whose packets are traced; nil means all.
+	Protocols []packet.Protocol
+	// Rate is how many packets of each protocol are traced in a second at
+	// most, of those that enter a namespace, and as many of those that begin
+	// in it; 0 means DefaultTraceRate.
+	Rate int
+	// Buffer is the bytes of receive buffer of each namespace; 0 means 4 MiB.
+	Buffer int
+	// Interval between two reads; 0 means 5 ms.
+	Interval time.Duration
+}
+
+// DefaultTraceRate is a Tracer's default Rate. One traced packet makes some
+// twenty messages on a Docker host, which costs about as much as carrying fifty
+// packets.
+const DefaultTraceRate = 100
+
+const (
+	defaultTraceBuffer = 4 << 20
+	// groupTrace is the bit of NFNLGRP_NFTRACE.
+	groupTrace = 1 << 8
+	nftTrace   = 17 // NFT_MSG_TRACE
+)
+
+// Tracer asks the kernel to tell which rules packets meet, and listens, in many
+// namespaces at once with one goroutine. In each it makes one table of its own
+// (see TraceTable), which vanishes with it.
+//
+// Attach and Detach may be called at any time, from any goroutine.
+type Tracer struct {
+	config TracerConfig
+	epoll  int
+	in     *receiver // of Run's goroutine
+	names  names     // of Run's goroutine
+
+	mu       sync.Mutex
+	spaces   map[netns.ID]*tracedSpace
+	bySocket map[int32]*tracedSpace
+	ready    []unix.EpollEvent
+}
+
+// tracedSpace is one namespace. Guarded by Tracer.mu.
+type tracedSpace struct {
+	namespace netns.ID
+	table     *traceTable
+	hits      *socket
+	through   int64  // no hit before this waits in the socket
+	dropped   uint32 // socket.dropped at the last overrun
+}
+
+// NewTracer makes a Tracer that traces nothing yet. Close releases it.
+func NewTracer(config TracerConfig) (*Tracer, error) {
+	if config.Rate == 0 {
+		config.Rate = DefaultTraceRate
+	}
+	if config.Buffer == 0 {
+		config.Buffer = defaultTraceBuffer
+	}
+	if config.Interval == 0 {
+		config.Interval = defaultInterval
+	}
+	epoll, err := unix.EpollCreate1(unix.EPOLL_CLOEXEC)
+	if err != nil {
+		return nil, fmt.Errorf("make epoll: %w", err)
+	}
+	return &Tracer{
+		config: config, epoll: epoll, in: newReceiver(eventDatagrams, eventDatagramSize), names: names{},
+		spaces: map[netns.ID]*tracedSpace{}, bySocket: map[int32]*tracedSpace{},
+	}, nil
+}
+
+// Attach begins to trace in a namespace: it listens, then makes the table. ns is
+// not kept; the sockets keep the namespace alive until Detach. Attaching twice
+// does nothing. It needs CAP_NET_ADMIN there, and Linux 5.12: nothing is written
+// where the kernel would not take it back by itself.
+func (t *Tracer) Attach(ns *netns.Handle) error {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if t.spaces[ns.ID()] != nil {
+		return nil
+	}
+	s := &tracedSpace{namespace: ns.ID(), through: now()}
+	if err := s.open(t, ns); err != nil {
+		return fmt.Errorf("trace rules of %v: %w", ns.ID(), err)
+	}
+	t.spaces[s.namespace], t.bySocket[int32(s.hits.fd)] = s, s
+	t.ready = make([]unix.EpollEvent, len(t.spaces))
+	return nil
+}
+
+func (s *tracedSpace) open(t *Tracer, ns *netns.Handle) (err error) {
+	if s.hits, err = openSocket(ns, groupTrace, t.config.Buffer); err != nil {
+		return err
+	}
+	if s.table, err = newTraceTable(ns, t.config.Protocols, t.config.Rate); err != nil {
+		return errors.Join(err, s.close())
+	}
+	if err := unix.EpollCtl(t.epoll, unix.EPOLL_CTL_ADD, s.hits.fd, &unix.EpollEvent{Events: unix.EPOLLIN, Fd: int32(s.hits.fd)}); err != nil {
+		return errors.Join(fmt.Errorf("wait for hits: %w", err), s.close())
+	}
+	return nil
+}
+
+// close takes the table away first: while it is there, somebody listens.
+func (s *tracedSpace) close() (err error) {
+	if s.table != nil {
+		err = s.table.close()
+	}
+	return errors.Join(err, s.hits.close())
+}
+
+// Detach ends tracing in a namespace: the table is gone when it returns. It is
+// not an error if the namespace is not attached.
+func (t *Tracer) Detach(id netns.ID) error {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	s := t.spaces[id]
+	if s == nil {
+		return nil
+	}
+	delete(t.spaces, id)
+	delete(t.bySocket, int32(s.hits.fd))
+	if err := s.close(); err != nil {
+		return fmt.Errorf("close trace of %v: %w", id, err)
+	}
+	return nil
+}
+
+// Close detaches every namespace and releases the rest. Run must have returned,
+// and nothing may be called afterwards.
+func (t *Tracer) Close() error {
+	var errs []error
+	for id := range t.spaces {
+		errs = append(errs, t.Detach(id))
+	}
+	return errors.Join(append(errs, unix.Close(t.epoll))...)
+}
+
+// Run reads until ctx ends, then returns nil. It sends to out what the namespaces
+// told, and after each read one HitBatch about all of them. While out blocks
+// nothing is read: hits wait in the kernel's buffers, and what finds no room is
+// counted in HitBatch.Lost. Run must not be called twice at once.
+func (t *Tracer) Run(ctx context.Context, out chan<- HitBatch) error {
+	tick := time.NewTicker(t.config.Interval)
+	defer tick.Stop()
+	for {
+		batches, err := t.turn()
+		if err != nil {
+			return err
+		}
+		for _, b := range batches {
+			select {
+			case out <- b:
+			case <-ctx.Done():
+				return nil
+			}
+		}
+		select {
+		case <-tick.C:
+		case <-ctx.Done():
+			return nil
+		}
+	}
+}
+
+// turn reads what waits anywhere.
+func (t *Tracer) turn() ([]HitBatch, error) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	// Sockets that are not ready now had nothing waiting at this time.
+	start := now()
+	ready := t.ready[:0]
+	if len(t.ready) > 0 {
+		n, err := unix.EpollWait(t.epoll, t.ready, 0)
+		if err != nil && err != unix.EINTR {
+			return nil, fmt.Errorf("wait for hits: %w", err)
+		}
+		if err == unix.EINTR {
+			return nil, nil // the next turn comes soon
+		}
+		ready = t.ready[:n]
+	}
+	var batches []HitBatch
+	oldest := int64(math.MaxInt64)
+	for _, e := range ready {
+		if s := t.bySocket[e.Fd]; s != nil {
+			batches = append(batches, t.read(s))
+			if s.through < start {
+				oldest = min(oldest, s.through)
+			}
+		}
+	}
+	for _, s := range t.spaces {
+		if !isReady(ready, s.hits.fd) {
+			s.through = max(s.through, start)
+		}
+	}
+	return append(batches, HitBatch{Through: min(start, oldest)}), nil
+}
+
+// read drains a namespace's socket, as far as a turn allows.
+func (t *Tracer) read(s *tracedSpace) HitBatch {
+	b := HitBatch{Namespace: s.namespace}
+	after := s.through
+	for range maxReadsPerTurn {
+		start := now()
+		n, err := t.in.receive(s.hits)
+		if errors.Is(err, unix.ENOBUFS) {
+			b.Overruns++
+			dropped := s.hits.dropped()
+			b.Lost += uint64(dropped - s.dropped)
+			s.dropped = dropped
+			continue
+		}
+		if err != nil {
+			s.through = start // EAGAIN: it is empty
+			break
+		}
+		before := now()
+		for i := range n {
+			data, ok := t.in.datagram(i)
+			if !ok {
+				b.Malformed++
+				continue
+			}
+			t.decode(data, after, before, &b)
+		}
+	}
+	b.Through = s.through
+	return b
+}
+
+// decode appends the hits of one datagram.
+func (t *Tracer) decode(data []byte, after, before int64, b *HitBatch) {
+	for len(data) > 0 {
+		m, rest, ok := nextMessage(data)
+		if !ok {
+			b.Malformed++
+			return
+		}
+		data = rest
+		if subsystem, sub := m.subsystem(); m.kind < messageFirstSubtype || subsystem != subsystemNFTables || sub != nftTrace {
+			continue
+		}
+		h := Hit{After: after, Before: before}
+		if !decodeTrace(m.payload, t.names, &h) {
+			b.Malformed++
+			continue
+		}
+		b.Hits = append(b.Hits, h)
+	}
+}
