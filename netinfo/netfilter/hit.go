@@ -5,18 +5,18 @@ import (
 	"natlens/netinfo/netns"
 )
 
-// Verdict is what a rule or a chain decided, in nft(8)'s words.
-type Verdict string
+// HitVerdict is what a rule or a chain decided, in nft(8)'s words.
+type HitVerdict string
 
 const (
-	Accept   Verdict = "accept"   // on to the next chain at this hook, or past it
-	Drop     Verdict = "drop"     // the packet ends here
-	Stolen   Verdict = "stolen"   // the kernel took it to itself, as synproxy does
-	Queue    Verdict = "queue"    // a program decides (nfnetlink_queue)
-	Continue Verdict = "continue" // to the chain's next rule
-	Jump     Verdict = "jump"     // into another chain, and back at its end
-	Goto     Verdict = "goto"     // into another chain for good
-	Return   Verdict = "return"   // back to where the packet came from
+	Accept   HitVerdict = "accept"   // on to the next chain at this hook, or past it
+	Drop     HitVerdict = "drop"     // the packet ends here
+	Stolen   HitVerdict = "stolen"   // the kernel took it to itself, as synproxy does
+	Queue    HitVerdict = "queue"    // a program decides (nfnetlink_queue)
+	Continue HitVerdict = "continue" // to the chain's next rule
+	Jump     HitVerdict = "jump"     // into another chain, and back at its end
+	Goto     HitVerdict = "goto"     // into another chain for good
+	Return   HitVerdict = "return"   // back to where the packet came from
 )
 
 // HitKind says of what a Hit tells.
@@ -49,7 +49,7 @@ type Hit struct {
 	Handle   uint64
 	Position int
 	// Verdict is empty with iptables-legacy: its rules say it, not its trace.
-	Verdict Verdict
+	Verdict HitVerdict
 	Target  string // the chain of a Jump or Goto
 	Mark    uint32 // the packet's, behind the rule
 	// Packet comes with the first Hit of each base chain; nil in the others.

@@ -131,7 +131,7 @@ func (t *traced) attribute(kind uint16, data []byte) (ok bool) {
 		h.Mark, ok = be32(data)
 	case traceAttrPolicy:
 		v, ok = be32(data)
-		h.Verdict = verdictText(int32(v))
+		h.Verdict = hitVerdict(int32(v))
 	case traceAttrFlowID:
 		p.FlowID, ok = be32(data)
 		p.Tracked = true
@@ -146,7 +146,7 @@ func (t *traced) attribute(kind uint16, data []byte) (ok bool) {
 	return ok
 }
 
-func (t *traced) verdict(b []byte) (v Verdict, target string, ok bool) {
+func (t *traced) verdict(b []byte) (v HitVerdict, target string, ok bool) {
 	a := attributes(b)
 	ok = true
 	for {
@@ -157,7 +157,7 @@ func (t *traced) verdict(b []byte) (v Verdict, target string, ok bool) {
 		switch kind {
 		case 1: // NFTA_VERDICT_CODE
 			code, good := be32(data)
-			v, ok = verdictText(int32(code)), ok && good
+			v, ok = hitVerdict(int32(code)), ok && good
 		case 2: // NFTA_VERDICT_CHAIN
 			target = t.names.of(data)
 		}
@@ -197,7 +197,7 @@ func cut(network []byte) bool {
 
 // verdictText names a verdict code (NF_VERDICT_MASK: a queue's number or an
 // errno stand above it).
-func verdictText(code int32) Verdict {
+func hitVerdict(code int32) HitVerdict {
 	switch code {
 	case verdictBreak, -1: // NFT_BREAK, NFT_CONTINUE
 		return Continue
