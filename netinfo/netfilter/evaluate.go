@@ -119,6 +119,9 @@ func (w *walker) rule(r *rule, depth int) step {
 				return w.unsure(r)
 			case actionTranslates:
 				w.match = Match{Certainty: Covered, Kind: kind, Rule: r.ref}
+				if kind == "dnat" || kind == "redirect" {
+					w.match.To, w.match.ToKnown = w.destinationOf(e)
+				}
 				return finish
 			case actionVerdict:
 				return w.verdict(r, e.verdict, depth)

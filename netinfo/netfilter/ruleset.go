@@ -73,6 +73,12 @@ type Match struct {
 	// Rule is the rule that translates; with Unsure the one that could not be
 	// evaluated, if it is one rule.
 	Rule RuleRef
+	// To is where a dnat or redirect rule sends the packet, as far as the rule
+	// alone says: an invalid address where it names none (redirect) or several,
+	// port 0 where it leaves the port as it is. ToKnown is false for other
+	// kinds, and where the kernel chooses the port.
+	To      netip.AddrPort
+	ToKnown bool
 	// Mark is the packet's mark behind the rules that were walked. Give it to
 	// the next hook's Packet.
 	Mark      uint32
