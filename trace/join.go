@@ -112,6 +112,9 @@ func (c *Correlator) follows(a, b *sighting) fit {
 	case equal, a.flow.same(b.flow):
 		return place
 	case a.flow.flow == nil && b.flow.flow == nil && keepsOneSide(a, b):
+		if c.leads(a, b) {
+			return place
+		}
 		return fitGuess
 	}
 	return fitNone

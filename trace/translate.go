@@ -47,6 +47,7 @@ func (c *Correlator) translate(j *Journey, hops []sighting, from []int) {
 			c.change(j, hops, [2]int{at, -1}, last.tuple, r.flow.direction(r.reply).after, r)
 		}
 	}
+	c.redirectedAtTheEnd(j, hops)
 }
 
 // change records what differs between two tuples: one translation for each side.
@@ -79,6 +80,10 @@ func (c *Correlator) addTranslation(j *Journey, hops []sighting, between [2]int,
 	t.Kind = DNAT
 	if translated == sourceSide {
 		t.Kind = SNAT
+	}
+	if d, ok := c.redirected(near); ok && which == destinationSide && d.after == after {
+		t.Kind, t.Rule, t.Evidence = d.kind, d.rule, ByRules
+		j.Rules = append(j.Rules, *d.rule)
 	}
 	if r.flow != nil && !r.flow.inferred {
 		t.Evidence, t.ConntrackID = ByConntrack, r.flow.ID

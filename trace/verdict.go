@@ -142,7 +142,9 @@ func (c *Correlator) missing(since int64, s *sighting, at int, early string) Ver
 	default:
 		v.Result, v.Evidence, v.Hook = Dropped, ByInference, netfilter.Forward
 		v.Reason = "connection tracking never confirmed it: a rule dropped it, or there is no route"
-		if s.space.has(s.h.Tuple.Destination()) {
+		if r, ok := c.redirected(s); ok && !s.space.has(r.after.Destination()) {
+			v.Reason = fmt.Sprintf("a rule sends it to %v, but %s", r.after.Destination(), v.Reason)
+		} else if s.space.has(s.h.Tuple.Destination()) {
 			v.Hook = netfilter.Input
 			v.Reason = "connection tracking never confirmed it: a rule dropped it before a program of " + s.space.name + " could get it"
 		}
