@@ -80,7 +80,7 @@ func succeed(t *testing.T, cmd *exec.Cmd) {
 // hostOf is whose addresses are where, as ip(8) tells.
 func hostOf(t *testing.T, e *engine.Engine, containers []string) *oracletest.Host {
 	t.Helper()
-	h := &oracletest.Host{Addresses: map[uint64]map[string]bool{}, Containers: map[uint64]string{}}
+	h := &oracletest.Host{Addresses: map[uint64]map[string]bool{}, Containers: map[uint64]string{}, Self: uint64(e.Host().ID())}
 	add := func(space uint64, cmd *exec.Cmd) {
 		out, err := cmd.Output()
 		if err != nil {

@@ -1,6 +1,7 @@
 package oracletest
 
 import (
+	"cmp"
 	"fmt"
 	"slices"
 	"time"
@@ -37,6 +38,12 @@ type Host struct {
 	Addresses map[uint64]map[string]bool
 	// Containers are the names of the namespaces that are containers'.
 	Containers map[uint64]string
+	// Self is the namespace whose entries the oracle has: there a packet
+	// without one was not let pass.
+	Self uint64
+	// Kinds are what this host's rules do to a source and to a destination;
+	// empty: masquerade and dnat.
+	Kinds [2]string
 }
 
 // checker compares one journey with its packet.
@@ -188,19 +195,27 @@ func (c *checker) between(i, j int) (shown []Translation) {
 
 func (c *checker) checkTranslation(ch change, shown []Translation) {
 	p := c.packet
+	end := &p.Sightings[len(p.Sightings)-1]
 	var want, got []string
 	source, dest := ch.before.source != ch.after.source || ch.before.icmpID != ch.after.icmpID, ch.before.dest != ch.after.dest
 	if p.Reply {
 		source, dest = ch.before.source != ch.after.source, dest || ch.before.icmpID != ch.after.icmpID
 	}
+	kinds := [2]string{cmp.Or(c.host.Kinds[0], "masquerade"), cmp.Or(c.host.Kinds[1], "dnat")}
+	if p.Reply {
+		kinds[0], kinds[1] = kinds[1], kinds[0]
+	}
 	if source {
-		want = append(want, map[bool]string{false: "masquerade", true: "dnat"}[p.Reply])
+		want = append(want, kinds[0])
 	}
 	if dest {
-		want = append(want, map[bool]string{false: "dnat", true: "masquerade"}[p.Reply])
+		want = append(want, kinds[1])
 	}
 	for _, tr := range shown {
 		got = append(got, tr.Kind)
+		if p.Entry == nil && end.Space == c.host.Self && !end.Out && slices.Contains([]string{"evaluated", "inferred"}, tr.Evidence) && tr.ConntrackID == 0 {
+			continue // dropped behind the translation: never an entry
+		}
 		if p.Entry == nil || tr.ConntrackID != p.Entry.ID || tr.Evidence != "conntrack" {
 			c.bad(Unevidenced, "translation by %s %d, conntrack says %+v", tr.Evidence, tr.ConntrackID, p.Entry)
 		}
@@ -223,14 +238,26 @@ func (c *checker) checkTranslation(ch change, shown []Translation) {
 }
 
 // checkVerdict knows three ends: out by a link that nothing recorded is behind,
-// in where the address is, and in where it is not, which is a drop.
+// in where the address is, and in where it is not, which is a drop. So is one that
+// the host's connection tracking has no entry for.
 func (c *checker) checkVerdict() {
 	v := c.journey.Verdict
 	end := &c.packet.Sightings[len(c.packet.Sightings)-1]
+	to := end.Dest
+	if e := c.packet.Entry; e != nil && !c.packet.About { // what comes in is translated first
+		switch {
+		case !c.packet.Reply && to == e.Original[1]:
+			to = e.Reply[0]
+		case c.packet.Reply && to == e.Reply[1]:
+			to = e.Original[0]
+		}
+	}
 	want, evidence := []string{"left"}, []string{"tap"}
 	switch {
 	case end.Out:
-	case c.host.Addresses[end.Space][end.Dest.IP]:
+	case end.Space == c.host.Self && c.packet.Entry == nil && !end.loopback():
+		want, evidence = []string{"dropped", "vanished"}, []string{"tap", "inferred", "evaluated", "reply"}
+	case c.host.Addresses[end.Space][to.IP], c.host.Addresses[end.Space][end.Dest.IP] && end.Space != c.host.Self:
 		want, evidence = []string{"delivered"}, []string{"tap", "conntrack"}
 	default:
 		want, evidence = []string{"dropped", "vanished"}, []string{"tap", "inferred", "evaluated", "reply"}

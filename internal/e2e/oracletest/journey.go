@@ -71,7 +71,11 @@ type Hop struct {
 		Seq, Ack uint32
 		Flags    string
 	}
-	Part *struct{ Index, Of, Offset int }
+	Part   *struct{ Index, Of, Offset int }
+	Quoted *struct {
+		Protocol            string
+		Source, Destination Address
+	}
 }
 
 // Translation is one change of addresses, as natlens tells it.

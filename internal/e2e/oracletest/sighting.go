@@ -215,6 +215,9 @@ func (s Sighting) String() string {
 		s.ICMPType, s.ICMPID, s.ICMPSeq, s.TCPSeq, s.TCPAck, s.TCPFlags, s.payload)
 }
 
+// loopback reports whether it never leaves its host.
+func (s *Sighting) loopback() bool { return strings.HasPrefix(s.Dest.IP, "127.") }
+
 // place is where and which way a packet was seen.
 type place struct {
 	space   uint64
