@@ -1,13 +1,18 @@
 package netfilter
 
+import "strconv"
+
 // chain is one chain of one table.
 type chain struct {
-	family string // ip, ip6, inet
+	family string // ip, ip6, inet, bridge, arp, netdev
 	table  string
 	name   string
+	legacy bool // of iptables-legacy
 	base   bool
-	nat    bool // of type nat
-	hook   Hook // base chains
+	kind   string // of base chains: filter, nat, route
+	hook   Hook   // base chains
+	// devices are the links at whose ingress or egress a base chain is.
+	devices []string
 	// priority orders base chains at one hook, the least first.
 	priority int32
 	policy   int32
@@ -23,8 +28,14 @@ type rule struct {
 	comment     string // of the rule itself, as nft keeps it
 }
 
-// tableKey names a table in its namespace.
-type tableKey struct{ family, name string }
+// tableKey names a table in its namespace. A table of iptables-legacy may have
+// the name of one of nf_tables.
+type tableKey struct {
+	family, name string
+	legacy       bool
+}
+
+func (c *chain) key() tableKey { return tableKey{c.family, c.table, c.legacy} }
 
 // table is what the rules of one table refer to.
 type table struct {
@@ -52,9 +63,15 @@ var hookOfXtablesChain = map[string]Hook{
 	"PREROUTING": Prerouting, "INPUT": Input, "FORWARD": Forward, "OUTPUT": Output, "POSTROUTING": Postrouting,
 }
 
+// familyNumbers are those of nf_tables (NFPROTO_*).
+var familyNumbers = map[string]uint8{"inet": familyInet, "ip": familyIPv4, "arp": 3, "netdev": 5, "bridge": 7, "ip6": familyIPv6}
+
 // isXtables decides table.xtables.
 func isXtables(key tableKey, chains map[string]*chain) bool {
 	places := xtablesPriorities[key.name]
+	if key.legacy {
+		return true
+	}
 	if places == nil || key.family != "ip" && key.family != "ip6" {
 		return false
 	}
@@ -88,13 +105,13 @@ func decodeChain(a attributes, family string) (c *chain, ok bool) {
 			c.name = text(value)
 		case 4:
 			c.base = true
-			c.hook, c.priority, good = decodeHook(value)
+			good = c.decodeHook(value)
 		case 5:
 			var v uint32
 			v, good = be32(value)
 			c.policy = int32(v)
 		case 7:
-			c.nat = text(value) == "nat"
+			c.kind = text(value)
 		}
 		ok = ok && good
 	}
@@ -103,25 +120,50 @@ func decodeChain(a attributes, family string) (c *chain, ok bool) {
 // hooks in the kernel's order (enum nf_inet_hooks).
 var hooks = [...]Hook{Prerouting, Input, Forward, Output, Postrouting}
 
-func decodeHook(b []byte) (h Hook, priority int32, ok bool) {
+// hookOf names a hook by its number, which depends on the family: netdev counts
+// its own, inet has ingress behind the others, arp has but two and forward.
+func hookOf(family string, number uint32) Hook {
+	switch {
+	case family == "netdev" && number < 2:
+		return [...]Hook{Ingress, Egress}[number]
+	case family == "arp" && number < 3:
+		return [...]Hook{Input, Output, Forward}[number]
+	case family == "inet" && number == uint32(len(hooks)):
+		return Ingress
+	case family != "netdev" && family != "arp" && number < uint32(len(hooks)):
+		return hooks[number]
+	}
+	return Hook("hook " + strconv.Itoa(int(number)))
+}
+
+// decodeHook reads NFTA_CHAIN_HOOK.
+func (c *chain) decodeHook(b []byte) (ok bool) {
 	ok = true
 	a := attributes(b)
 	for {
 		kind, value, more := a.next()
 		if !more {
-			return h, priority, ok && a.spent()
+			return ok && a.spent()
 		}
 		var v uint32
 		good := true
 		switch kind {
 		case 1:
-			// Ingress and its like have higher numbers and no NAT.
-			if v, good = be32(value); good && int(v) < len(hooks) {
-				h = hooks[v]
-			}
+			v, good = be32(value)
+			c.hook = hookOf(c.family, v)
 		case 2:
 			v, good = be32(value)
-			priority = int32(v)
+			c.priority = int32(v)
+		case 3:
+			c.devices = append(c.devices, text(value))
+		case 4:
+			for list := attributes(value); ; {
+				_, name, more := list.next()
+				if !more {
+					break
+				}
+				c.devices = append(c.devices, text(name))
+			}
 		}
 		ok = ok && good
 	}
@@ -165,13 +207,10 @@ func decodeComment(b []byte) string {
 	return ""
 }
 
-// natSets returns the names of the sets that rules of a table with NAT chains
-// look into; none for other tables.
-func (t *table) natSets() map[string]bool {
+// usedSets returns the names of the sets that the table's rules look into.
+func (t *table) usedSets() map[string]bool {
 	names := map[string]bool{}
-	nat := false
 	for _, c := range t.chains {
-		nat = nat || c.nat
 		for i := range c.rules {
 			for j := range c.rules[i].expressions {
 				if e := &c.rules[i].expressions[j]; e.name == "lookup" {
@@ -179,9 +218,6 @@ func (t *table) natSets() map[string]bool {
 				}
 			}
 		}
-	}
-	if !nat {
-		return nil
 	}
 	return names
 }
@@ -206,32 +242,55 @@ func (r *Ruleset) finish() {
 	for key, t := range r.tables {
 		t.xtables = isXtables(key, t.chains)
 		for _, c := range t.chains {
-			if c.base && c.nat {
+			if c.base {
 				r.base = append(r.base, c)
+			}
+			for i := range c.rules {
+				c.rules[i].describe(key, t, r.links)
 			}
 		}
 	}
 	r.order()
+	r.marks = r.marksOutsideNAT()
+}
+
+// marksOutsideNAT reports whether a rule that no NAT chain leads to sets marks.
+func (r *Ruleset) marksOutsideNAT() bool {
 	reached := map[*chain]bool{}
-	for _, c := range r.reachable() {
-		reached[c] = true
-		t := r.tables[tableKey{c.family, c.table}]
-		for i := range c.rules {
-			c.rules[i].describe(t)
+	for _, c := range r.base {
+		if c.kind == "nat" {
+			r.reach(c, reached)
 		}
 	}
 	for _, t := range r.tables {
-		for name, c := range t.chains {
+		for _, c := range t.chains {
 			if reached[c] {
 				continue
 			}
 			for i := range c.rules {
 				for j := range c.rules[i].expressions {
-					r.marks = r.marks || c.rules[i].expressions[j].setsMark()
+					if c.rules[i].expressions[j].setsMark() {
+						return true
+					}
 				}
 			}
-			// What no NAT chain leads to is not needed any more.
-			delete(t.chains, name)
 		}
 	}
+	return false
+}
+
+// asksForIndex reports whether a rule asks for a link by its index.
+func (r *Ruleset) asksForIndex() bool {
+	for _, t := range r.tables {
+		for _, c := range t.chains {
+			for i := range c.rules {
+				for j := range c.rules[i].expressions {
+					if e := &c.rules[i].expressions[j]; e.name == "meta" && (e.key == metaIIF || e.key == metaOIF) {
+						return true
+					}
+				}
+			}
+		}
+	}
+	return false
 }

@@ -1,223 +1,71 @@
 package netfilter
 
-import "sort"
-
-// Limits of a walk. The kernel has one for depth, 16 jumps
-// (NFT_JUMP_STACK_SIZE), but a container may lay out chains that take it very
-// long, and that must not keep natlens busy.
-const (
-	maxDepth = 32
-	maxRules = 1 << 16
+import (
+	"cmp"
+	"fmt"
+	"maps"
+	"slices"
 )
 
 // NAT walks the NAT chains of a hook as the kernel does for the first packet of
 // a flow, and tells which rule translates it.
 //
-// A rule that might match stops the walk with Unsure when something depends on
-// it, and is named. So does a set whose content changes without notice, two
-// chains of one priority that both have an answer, and NAT of iptables-legacy.
+// What can't be evaluated is tried both ways: where that makes a difference the
+// answer is Unsure, and the rule is named. Two chains of one priority are tried
+// in either order. NAT of iptables-legacy that can't be read is Unsure.
 func (r *Ruleset) NAT(hook Hook, p Packet) Match {
-	if r == nil || r.Unreadable != nil || !p.Tuple.Valid() || r.legacyNAT(p.Tuple.Is4()) {
+	if r == nil || r.Unreadable != nil || !p.Tuple.Valid() {
 		return Match{Certainty: Unsure}
 	}
-	m := newMachine(hook, &p)
-	for i := 0; i < len(r.base); {
-		// All chains of one priority: which of them comes first depends
-		// on when they were made, and that can't be read.
-		same := i
-		var match Match
-		answers := 0
-		for ; i < len(r.base) && r.base[i].priority == r.base[same].priority; i++ {
-			c := r.base[i]
-			if c.hook != hook || !c.sees(p.Tuple.Is4()) {
-				continue
-			}
-			if one := r.walk(m, c); one.Certainty != NoRule {
-				match = one
-				answers++
-			}
+	if _, hidden := r.hidden(p.Tuple.Is4(), true); hidden {
+		return Match{Certainty: Unsure}
+	}
+	if p.State == StateUnknown {
+		p.State = StateNew
+	}
+	all, complete := r.explore(&p, func(x *pass) { x.nat(hook) })
+	first := &all[0]
+	which := sideOf(hook)
+	m := Match{Mark: first.left.Mark, MarkKnown: first.left.MarkKnown}
+	for i := range all {
+		o := &all[i]
+		if o.left.Mark != m.Mark || !o.left.MarkKnown {
+			m.MarkKnown = false
 		}
-		if answers > 1 {
-			match = Match{Certainty: Unsure}
-		}
-		if answers > 0 {
-			return match
+		if o.aborted != "" || o.nats[which] != first.nats[which] {
+			m.Certainty = Unsure
 		}
 	}
-	return Match{Mark: m.mark, MarkKnown: m.markKnown}
+	switch {
+	case !complete || m.Certainty == Unsure:
+		m.Certainty, m.MarkKnown = Unsure, false
+		if rule := doubtful(all); rule != nil {
+			m.Rule = rule.ref
+		}
+	case first.nats[which].rule != nil:
+		n := first.nats[which]
+		m.Certainty, m.Kind, m.Rule, m.To, m.ToKnown = Covered, n.kind, n.rule.ref, n.to, n.toKnown
+	}
+	return m
+}
+
+// sideOf says which side the NAT of a hook translates.
+func sideOf(hook Hook) int {
+	if hook == Prerouting || hook == Output {
+		return destinationNAT
+	}
+	return sourceNAT
 }
 
 // sees reports whether packets of that family come by the chain.
-func (c *chain) sees(is4 bool) bool {
-	return c.family == "inet" || (c.family == "ip") == is4
-}
-
-func (r *Ruleset) walk(m *machine, base *chain) Match {
-	w := walker{machine: m, table: r.tables[tableKey{base.family, base.table}]}
-	m.sets = w.table.sets
-	w.chain(base, 0)
-	w.match.Mark, w.match.MarkKnown = m.mark, m.markKnown
-	return w.match
-}
-
-// walker follows the rules of one table.
-type walker struct {
-	*machine
-	table  *table
-	match  Match
-	walked int // rules so far
-}
-
-// step is how a chain or rule let go of the packet.
-type step uint8
-
-const (
-	goOn   step = iota // to the next rule; for a chain: it was left at its end
-	leave              // the chain, as if at its end
-	finish             // the base chain: accepted, dropped, translated or unsure
-)
-
-func (w *walker) chain(c *chain, depth int) step {
-	if c == nil || depth > maxDepth || c.incompatible {
-		w.match = Match{Certainty: Unsure}
-		return finish
+func (c *chain) sees(p *Packet) bool {
+	if c.hook == Ingress || c.hook == Egress {
+		return true // whatever the family: what counts is the link
 	}
-	for i := range c.rules {
-		if w.walked++; w.walked > maxRules {
-			return w.unsure(&c.rules[i])
-		}
-		switch w.rule(&c.rules[i], depth) {
-		case finish:
-			return finish
-		case leave:
-			return goOn
-		}
+	if p.Bridged && c.family == "bridge" {
+		return true
 	}
-	return goOn
-}
-
-// unsure ends the walk at a rule that can't be evaluated.
-func (w *walker) unsure(r *rule) step {
-	w.match = Match{Certainty: Unsure, Rule: r.ref}
-	return finish
-}
-
-func (w *walker) rule(r *rule, depth int) step {
-	// A condition that fails for sure settles the rule, wherever it stands
-	// among others that can't be evaluated: conditions have no side effects
-	// but on the mark, which is put back.
-	mark, markKnown := w.mark, w.markKnown
-	doubt := false
-	for i := range r.expressions {
-		e := &r.expressions[i]
-		if outcome, kind := w.action(e); outcome != noAction {
-			if doubt && outcome != actionGoesOn {
-				return w.unsure(r)
-			}
-			switch outcome {
-			case actionUnknown:
-				return w.unsure(r)
-			case actionTranslates:
-				w.match = Match{Certainty: Covered, Kind: kind, Rule: r.ref}
-				if kind == "dnat" || kind == "redirect" {
-					w.match.To, w.match.ToKnown = w.destinationOf(e)
-				}
-				return finish
-			case actionVerdict:
-				return w.verdict(r, e.verdict, depth)
-			}
-			continue
-		}
-		switch w.condition(e) {
-		case no:
-			if doubt {
-				w.mark, w.markKnown = mark, markKnown
-			}
-			return goOn
-		case maybe:
-			doubt = true
-		}
-		if w.mapped.there {
-			v := w.mapped
-			w.mapped = verdict{}
-			if doubt || v.code == verdictUnknown {
-				return w.unsure(r)
-			}
-			return w.verdict(r, v, depth)
-		}
-	}
-	if doubt && (w.mark != mark || w.markKnown != markKnown) {
-		w.markKnown = false
-	}
-	return goOn
-}
-
-func (w *walker) verdict(r *rule, v verdict, depth int) step {
-	switch v.code {
-	case verdictJump:
-		return w.chain(w.table.chains[v.chain], depth+1)
-	case verdictGoto:
-		if w.chain(w.table.chains[v.chain], depth+1) == finish {
-			return finish
-		}
-		return leave
-	case verdictReturn:
-		return leave
-	case verdictAccept, verdictDrop:
-		return finish
-	case verdictBreak, -1: // NFT_CONTINUE
-		return goOn
-	}
-	return w.unsure(r)
-}
-
-// action is what an expression does beyond matching.
-type action uint8
-
-const (
-	noAction action = iota
-	actionVerdict
-	actionTranslates
-	actionGoesOn
-	actionUnknown
-)
-
-// action tells what e does, and the kind of translation.
-func (w *walker) action(e *expression) (action, string) {
-	switch e.name {
-	case "nat", "masq", "redir":
-		if e.opaque {
-			return actionUnknown, ""
-		}
-		return w.translation(e)
-	case "immediate":
-		if !e.opaque && e.verdict.there {
-			return actionVerdict, ""
-		}
-	case "target":
-		return w.target(e)
-	case "queue", "reject", "synproxy", "tproxy", "dup", "fwd", "flow_offload":
-		return actionUnknown, ""
-	}
-	return noAction, ""
-}
-
-func (w *walker) translation(e *expression) (action, string) {
-	switch {
-	case e.name == "masq":
-		return actionTranslates, "masquerade"
-	case e.name == "redir":
-		return actionTranslates, "redirect"
-	case e.family != familyInet && e.family != uint32(w.family()):
-		return noAction, "" // nft_nat_inet_eval passes by
-	case e.flags&rangeNetmap != 0:
-		return actionTranslates, "netmap"
-	case e.key == natSource:
-		return actionTranslates, "snat"
-	case e.key == natDestination:
-		return actionTranslates, "dnat"
-	}
-	return actionUnknown, ""
+	return c.family == "inet" || (c.family == "ip6") != p.Tuple.Is4() && (c.family == "ip" || c.family == "ip6")
 }
 
 // SetsMarks reports whether a rule outside of the NAT chains sets packet marks.
@@ -225,17 +73,30 @@ func (w *walker) translation(e *expression) (action, string) {
 // prerouting: the kernel takes the mark off where namespaces meet. Sockets and
 // traffic control may set marks without any rule.
 func (r *Ruleset) SetsMarks() bool {
-	return r == nil || r.Unreadable != nil || r.marks || len(r.legacy) > 0
+	return r == nil || r.Unreadable != nil || r.marks ||
+		slices.ContainsFunc(r.legacy, func(t LegacyTable) bool { return t.Unreadable != "" })
 }
 
 // order sorts the base chains by priority; within one, so that it is always
 // the same.
 func (r *Ruleset) order() {
-	sort.Slice(r.base, func(i, j int) bool {
-		a, b := r.base[i], r.base[j]
-		if a.priority != b.priority {
-			return a.priority < b.priority
-		}
-		return a.family+" "+a.table+" "+a.name < b.family+" "+b.table+" "+b.name
+	name := func(c *chain) string { return fmt.Sprint(c.family, " ", c.table, " ", c.name, c.legacy) }
+	slices.SortFunc(r.base, func(a, b *chain) int {
+		return cmp.Or(cmp.Compare(a.priority, b.priority), cmp.Compare(name(a), name(b)))
 	})
 }
+
+// keys returns the tables in an order that is always the same.
+func (r *Ruleset) keys() []tableKey {
+	return slices.SortedFunc(maps.Keys(r.tables), func(a, b tableKey) int {
+		if a.legacy != b.legacy {
+			if a.legacy {
+				return 1
+			}
+			return -1
+		}
+		return cmp.Or(cmp.Compare(a.family, b.family), cmp.Compare(a.name, b.name))
+	})
+}
+
+func sortedNames[T any](m map[string]T) []string { return slices.Sorted(maps.Keys(m)) }

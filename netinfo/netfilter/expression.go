@@ -12,17 +12,22 @@ type expression struct {
 	hasSource           bool
 	hasDestination      bool
 
-	operation uint32 // cmp, range, bitwise
-	key       uint32 // meta key, fib result, nat type
-	flags     uint32 // fib, lookup, nat, masq, redir
-	family    uint32 // nat
-	base      uint32 // payload
-	offset    uint32 // payload
-	length    uint32 // payload, bitwise
+	operation uint32 // cmp, range, bitwise; ct: direction; reject: code
+	// hasOperation is of ct and reject.
+	hasOperation bool
+	key          uint32 // meta and ct key, fib result, nat type, reject type, limit type, objref type
+	flags        uint32 // fib, lookup, nat, masq, redir
+	family       uint32 // nat
+	base         uint32 // payload
+	offset       uint32 // payload
+	length       uint32 // payload, bitwise
 
 	data  []byte // cmp, immediate: value; range: from; bitwise: mask; match, target: the extension's own structure
 	data2 []byte // range: to; bitwise: xor
-	set   string // lookup
+	set   string // lookup; objref: the object
+
+	counter Counter // counter
+	limit   limit   // limit
 
 	address, port   register // nat: the lowest address and port; redir, masq: the port
 	addressTo       register
@@ -55,6 +60,8 @@ const (
 	verdictJump   int32 = -3
 	verdictGoto   int32 = -4
 	verdictReturn int32 = -5
+
+	verdictContinue int32 = -1
 )
 
 // Numbers that expressions hold.
@@ -66,15 +73,28 @@ const (
 	cmpGreater      = 4
 	cmpGreaterEqual = 5
 
+	payloadLink      = 0
 	payloadNetwork   = 1
 	payloadTransport = 2
 
-	metaMark     = 3
+	metaLength   = 0
 	metaProtocol = 1
+	metaMark     = 3
+	metaIIF      = 4
+	metaOIF      = 5
 	metaIIFName  = 6
 	metaOIFName  = 7
+	metaIIFType  = 8
+	metaOIFType  = 9
 	metaNFProto  = 15
 	metaL4Proto  = 16
+
+	metaSocketUser  = 10
+	metaSocketGroup = 11
+	metaBridgeIn    = 17
+	metaBridgeOut   = 18
+	metaPacketType  = 19
+	metaCgroup      = 23
 
 	fibResultType = 3
 	fibSource     = 1
@@ -150,6 +170,12 @@ func (e *expression) decode(b []byte) bool {
 	}
 }
 
+// limit is how often a limit expression matches.
+type limit struct {
+	rate, unit uint64 // so many in so many seconds
+	burst      uint32
+}
+
 type attributeReader func(e *expression, value []byte) bool
 
 // expressionShapes says, for each expression and attribute, where the value
@@ -172,11 +198,40 @@ var expressionShapes = map[string]map[uint16]attributeReader{
 	"redir":   {1: readPort, 2: readPortTo, 3: readFlags},
 	"match":   {1: readExtension, 2: readRevision, 3: readRaw},
 	"target":  {1: readExtension, 2: readRevision, 3: readRaw},
-	"counter": {1: ignore, 2: ignore, 3: ignore},
-	"log":     {1: ignore, 2: readPrefix, 3: ignore, 4: ignore, 5: ignore, 6: ignore},
+	"counter": {1: readCount(func(c *Counter) *uint64 { return &c.Bytes }), 2: readCount(func(c *Counter) *uint64 { return &c.Packets }), 3: ignore},
+	"ct":      {1: readDestination, 2: readKey, 3: readOneByte, 4: readSource},
+	"notrack": {},
+	"limit": {
+		1: readLimit(func(l *limit) *uint64 { return &l.rate }), 2: readLimit(func(l *limit) *uint64 { return &l.unit }),
+		3: number(func(e *expression) *uint32 { return &e.limit.burst }), 4: readKey, 5: readFlags, 6: ignore,
+	},
+	"reject": {1: readKey, 2: readOneByte},
+	"objref": {1: readKey, 2: readSet},
+	"log":    {1: ignore, 2: readPrefix, 3: ignore, 4: ignore, 5: ignore, 6: ignore},
 }
 
 func ignore(*expression, []byte) bool { return true }
+
+func readCount(field func(*Counter) *uint64) attributeReader {
+	return func(e *expression, value []byte) (ok bool) {
+		*field(&e.counter), ok = be64(value)
+		return ok
+	}
+}
+
+func readLimit(field func(*limit) *uint64) attributeReader {
+	return func(e *expression, value []byte) (ok bool) {
+		*field(&e.limit), ok = be64(value)
+		return ok
+	}
+}
+
+// readOneByte reads a ct expression's direction, and a reject's code.
+func readOneByte(e *expression, value []byte) bool {
+	v, ok := be8(value)
+	e.operation, e.hasOperation = uint32(v), ok
+	return ok
+}
 
 func number(field func(*expression) *uint32) attributeReader {
 	return func(e *expression, value []byte) (ok bool) {

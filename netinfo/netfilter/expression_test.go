@@ -45,11 +45,11 @@ func masqueradeRule() []byte {
 
 // evaluate runs one rule alone.
 func evaluate(expressions []expression, p Packet) Match {
-	c := &chain{family: "ip", table: "t", name: "c", base: true, nat: true, hook: Postrouting, policy: verdictAccept}
+	c := &chain{family: "ip", table: "t", name: "c", base: true, kind: "nat", hook: Postrouting, policy: verdictAccept}
 	c.rules = []rule{{expressions: expressions}}
 	t := &table{chains: map[string]*chain{"c": c}, sets: map[string]*set{}}
-	r := &Ruleset{base: []*chain{c}, tables: map[tableKey]*table{{"ip", "t"}: t}}
-	c.rules[0].describe(t)
+	r := &Ruleset{base: []*chain{c}, tables: map[tableKey]*table{{family: "ip", name: "t"}: t}}
+	c.rules[0].describe(tableKey{family: "ip", name: "t"}, t, nil)
 	m := r.NAT(Postrouting, p)
 	m.Rule = c.rules[0].ref
 	return m
@@ -102,7 +102,7 @@ func TestAWalkEnds(t *testing.T) {
 	names := []string{"a", "b", "c", "d", "e", "f", "g", "h", "i", "j", "k"}
 	tab := &table{chains: map[string]*chain{}, sets: map[string]*set{}}
 	for i, name := range names {
-		c := &chain{family: "ip", table: "t", name: name, base: i == 0, nat: i == 0, hook: Postrouting}
+		c := &chain{family: "ip", table: "t", name: name, base: i == 0, kind: map[bool]string{true: "nat"}[i == 0], hook: Postrouting}
 		for range 20 {
 			next := names[(i+1)%len(names)]
 			c.rules = append(c.rules, rule{expressions: []expression{{name: "immediate", verdict: verdict{there: true, code: verdictJump, chain: next}}}})
@@ -110,7 +110,7 @@ func TestAWalkEnds(t *testing.T) {
 		tab.chains[name] = c
 	}
 	tab.chains["k"].rules = nil
-	r := &Ruleset{base: []*chain{tab.chains["a"]}, tables: map[tableKey]*table{{"ip", "t"}: tab}}
+	r := &Ruleset{base: []*chain{tab.chains["a"]}, tables: map[tableKey]*table{{family: "ip", name: "t"}: tab}}
 	p := Packet{Tuple: packet.NewTuple(packet.TCP, netip.MustParseAddr("172.17.0.2"), netip.MustParseAddr("192.0.2.1"), 1, 2)}
 	if m := r.NAT(Postrouting, p); m.Certainty != Unsure {
 		t.Errorf("%+v, want Unsure", m)

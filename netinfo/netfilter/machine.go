@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/binary"
 	"net/netip"
+	"slices"
 
 	"natlens/capture/packet"
 )
@@ -21,18 +22,47 @@ const (
 // on what is known of a packet. What is not known stays so through every step:
 // a comparison with it neither holds nor fails.
 type machine struct {
-	packet         *Packet
-	hook           Hook
-	mark           uint32
-	markKnown      bool
+	packet Packet // as it is by now
+	// Which addresses and ports of the packet's tuple are known: source,
+	// destination.
+	addressKnown, portKnown [2]bool
+	hook                    Hook
+	tracked                 bool // connection tracking has seen it
+	effects
 	network        fields
 	transport      fields
 	sets           map[string]*set
+	links          map[int32]string
 	registers      [16][4]byte
 	registersKnown [16]knowledge
-	// mapped is the verdict that a lookup in a verdict map found.
-	mapped verdict
+	registersWhy   [16]string // what a register that is not known should hold
+	// mapped are the verdicts that a lookup in a verdict map found: one, or all
+	// that it may have found.
+	mapped []verdict
+	why    string // what a condition that was neither yes nor no asked for
 }
+
+// effects are what rules change without deciding.
+type effects struct {
+	mark, connMark           uint32
+	markKnown, connMarkKnown bool
+	state                    State
+}
+
+// orElse returns what is sure when it is not known which of two it is.
+func (e effects) orElse(f effects) effects {
+	e.markKnown = e.markKnown && f.markKnown && e.mark == f.mark
+	e.connMarkKnown = e.connMarkKnown && f.connMarkKnown && e.connMark == f.connMark
+	if e.state != f.state {
+		e.state = StateUnknown
+	}
+	return e
+}
+
+const (
+	sourceSide = iota
+	destinationSide
+)
 
 // fields is the part of a header whose bytes a Packet tells.
 type fields struct {
@@ -46,27 +76,63 @@ func (f *fields) put(offset int, b ...byte) {
 	}
 }
 
-func newMachine(hook Hook, p *Packet) *machine {
-	m := &machine{packet: p, hook: hook, mark: p.Mark, markKnown: p.MarkKnown}
-	t := p.Tuple
+func newMachine(p *Packet, links map[int32]string) *machine {
+	m := &machine{packet: *p, links: links, tracked: true}
+	m.effects = effects{mark: p.Mark, markKnown: p.MarkKnown, state: p.State, connMarkKnown: p.State == StateNew}
+	m.addressKnown, m.portKnown = [2]bool{true, true}, [2]bool{true, true}
+	m.fill()
+	return m
+}
+
+// enter moves the packet to a hook.
+func (m *machine) enter(hook Hook) { m.hook = hook }
+
+// fill lays out the headers as far as they are known.
+func (m *machine) fill() {
+	m.network, m.transport = fields{}, fields{}
+	p, t := &m.packet, m.packet.Tuple
+	source, destination := t.Source().AsSlice(), t.Destination().AsSlice()
+	sourceAt, destinationAt := 8, 24
 	if t.Is4() {
-		source, destination := t.Source().As4(), t.Destination().As4()
+		sourceAt, destinationAt = 12, 16
 		m.network.put(9, byte(t.Protocol))
-		m.network.put(12, source[:]...)
-		m.network.put(16, destination[:]...)
-	} else {
-		source, destination := t.Source().As16(), t.Destination().As16()
-		m.network.put(8, source[:]...)
-		m.network.put(24, destination[:]...)
+		if p.Length > 0 {
+			m.network.put(2, byte(p.Length>>8), byte(p.Length))
+		}
+	}
+	if m.addressKnown[sourceSide] {
+		m.network.put(sourceAt, source...)
+	}
+	if m.addressKnown[destinationSide] {
+		m.network.put(destinationAt, destination...)
 	}
 	switch t.Protocol {
-	case packet.TCP, packet.UDP:
-		m.transport.put(0, byte(t.SourcePort>>8), byte(t.SourcePort), byte(t.DestinationPort>>8), byte(t.DestinationPort))
+	case packet.TCP, packet.UDP, packet.SCTP:
+		if m.portKnown[sourceSide] {
+			m.transport.put(0, byte(t.SourcePort>>8), byte(t.SourcePort))
+		}
+		if m.portKnown[destinationSide] {
+			m.transport.put(2, byte(t.DestinationPort>>8), byte(t.DestinationPort))
+		}
+		if t.Protocol == packet.TCP && p.TCPFlagsKnown {
+			m.transport.put(13, p.TCPFlags)
+		}
 	case packet.ICMP, packet.ICMPv6:
 		m.transport.put(0, byte(t.DestinationPort>>8), byte(t.DestinationPort))
-		m.transport.put(4, byte(t.SourcePort>>8), byte(t.SourcePort))
+		if m.portKnown[sourceSide] {
+			m.transport.put(4, byte(t.SourcePort>>8), byte(t.SourcePort))
+		}
 	}
-	return m
+}
+
+// after returns the packet as it is now.
+func (m *machine) after() Packet {
+	p := m.packet
+	p.Mark, p.MarkKnown, p.State = m.mark, m.markKnown, m.state
+	if m.addressKnown != [2]bool{true, true} || m.portKnown != [2]bool{true, true} {
+		p.Tuple = packet.Tuple{}
+	}
+	return p
 }
 
 // truth is the outcome of a condition.
@@ -99,18 +165,22 @@ func slot(number uint32) (int, bool) {
 	return 0, false
 }
 
-// store puts bytes into registers from number on.
-func (m *machine) store(number uint32, b []byte, k knowledge) {
+// store puts known bytes into registers from number on.
+func (m *machine) store(number uint32, b []byte) { m.put(number, b, knownValue, "") }
+
+func (m *machine) put(number uint32, b []byte, k knowledge, why string) {
 	s, ok := slot(number)
 	for i := 0; ok && i < len(b) && s < len(m.registers); i, s = i+4, s+1 {
 		m.registers[s] = [4]byte{}
 		copy(m.registers[s][:], b[i:])
-		m.registersKnown[s] = k
+		m.registersKnown[s], m.registersWhy[s] = k, why
 	}
 }
 
-// forget makes n bytes of registers unknown.
-func (m *machine) forget(number uint32, n int) { m.store(number, make([]byte, n), unknownValue) }
+// forget makes n bytes of registers unknown. why names what they should hold.
+func (m *machine) forget(number uint32, n int, why string) {
+	m.put(number, make([]byte, n), unknownValue, why)
+}
 
 // load takes n bytes out of registers. The least that is known of any of them
 // is known of all.
@@ -126,13 +196,29 @@ func (m *machine) load(number uint32, n int) ([]byte, knowledge) {
 		switch m.registersKnown[i] {
 		case unknownValue:
 			k = unknownValue
+			m.why = m.registersWhy[i]
 		case notLocal:
 			if k == knownValue {
 				k = notLocal
+				m.why = "what kind of address it is"
 			}
 		}
 	}
 	return b[:n], k
+}
+
+// unknown says what a condition that was neither yes nor no asked for.
+func (m *machine) unknown(e *expression) string {
+	switch name := e.name + e.extension; name {
+	case "limit", "matchlimit", "matchhashlimit":
+		return "how much of a rate limit is left is not known"
+	case "numgen", "matchstatistic":
+		return "which packets a rule picks by number or chance is not known"
+	}
+	if m.why == "" || e.opaque {
+		return "what it asks by " + e.what() + " is not known here"
+	}
+	return m.why + " is not known"
 }
 
 // condition runs an expression that is no verdict and no translation. yes means
@@ -142,7 +228,13 @@ func (m *machine) condition(e *expression) truth {
 		return m.opaque(e)
 	}
 	switch e.name {
-	case "counter", "log":
+	case "counter", "log", "last":
+		return yes
+	case "notrack":
+		m.state = StateUntracked
+		return yes
+	case "ct":
+		m.ct(e)
 		return yes
 	case "payload":
 		return m.payload(e)
@@ -156,7 +248,7 @@ func (m *machine) condition(e *expression) truth {
 		m.bitwise(e)
 		return yes
 	case "immediate":
-		m.store(e.destination, e.data, knownValue)
+		m.store(e.destination, e.data)
 		return yes
 	case "cmp":
 		return m.compare(e)
@@ -167,6 +259,7 @@ func (m *machine) condition(e *expression) truth {
 	case "match":
 		return m.match(e)
 	}
+	m.why = ""
 	return maybe
 }
 
@@ -174,12 +267,15 @@ func (m *machine) condition(e *expression) truth {
 // something go on.
 func (m *machine) opaque(e *expression) truth {
 	switch e.name {
-	case "counter", "log", "last", "notrack":
+	case "counter", "log", "last":
 		return yes
 	}
-	m.registersKnown = [16]knowledge{}
-	if e.name == "meta" || e.name == "target" {
+	m.registersKnown, m.registersWhy = [16]knowledge{}, [16]string{}
+	switch e.name {
+	case "meta":
 		m.markKnown = false
+	case "target", "ct":
+		m.markKnown, m.connMarkKnown, m.state = false, false, StateUnknown
 	}
 	return maybe
 }
@@ -197,16 +293,16 @@ func (m *machine) payload(e *expression) truth {
 	}
 	from, to := int(e.offset), int(e.offset)+int(e.length)
 	if f == nil || e.offset > 40 || e.length > 40 || to > len(f.bytes) {
-		m.forget(e.destination, int(min(e.length, 64)))
+		m.forget(e.destination, int(min(e.length, 64)), "a field of the packet")
 		return yes
 	}
-	k := knownValue
 	for _, known := range f.known[from:to] {
 		if !known {
-			k = unknownValue
+			m.forget(e.destination, int(e.length), m.fieldName(e))
+			return yes
 		}
 	}
-	m.store(e.destination, f.bytes[from:to], k)
+	m.store(e.destination, f.bytes[from:to])
 	return yes
 }
 
@@ -220,23 +316,29 @@ func (m *machine) meta(e *expression) {
 	}
 	switch e.key {
 	case metaMark:
-		m.store(e.destination, binary.NativeEndian.AppendUint32(nil, m.mark), knownIf(m.markKnown))
+		m.put(e.destination, binary.NativeEndian.AppendUint32(nil, m.mark), knownIf(m.markKnown), "the packet's mark")
 	case metaL4Proto:
-		m.store(e.destination, []byte{byte(m.packet.Tuple.Protocol)}, knownValue)
+		m.store(e.destination, []byte{byte(m.packet.Tuple.Protocol)})
 	case metaNFProto:
-		m.store(e.destination, []byte{m.family()}, knownValue)
+		m.store(e.destination, []byte{m.family()})
 	case metaProtocol:
 		etherType := []byte{0x86, 0xdd}
 		if m.packet.Tuple.Is4() {
 			etherType = []byte{0x08, 0x00}
 		}
-		m.store(e.destination, etherType, knownValue)
+		m.store(e.destination, etherType)
 	case metaIIFName:
-		m.storeName(e.destination, m.packet.InLink, m.hook == Output)
+		m.storeName(e.destination, m.packet.InLink, m.hook == Output, incomingLink)
 	case metaOIFName:
-		m.storeName(e.destination, m.packet.OutLink, m.hook == Prerouting || m.hook == Input)
+		m.storeName(e.destination, m.packet.OutLink, m.hook == Prerouting || m.hook == Input, outgoingLink)
+	case metaIIF:
+		m.storeIndex(e.destination, m.packet.InLink, m.hook == Output, incomingLink)
+	case metaOIF:
+		m.storeIndex(e.destination, m.packet.OutLink, m.hook == Prerouting || m.hook == Input, outgoingLink)
+	case metaLength:
+		m.put(e.destination, binary.NativeEndian.AppendUint32(nil, m.packet.Length), knownIf(m.packet.Length > 0), "its length")
 	default:
-		m.forget(e.destination, 16)
+		m.forget(e.destination, 16, metaName(e.key))
 	}
 }
 
@@ -263,15 +365,39 @@ func knownIf(b bool) knowledge {
 
 // storeName stores a link's name as the kernel compares it, padded with NUL. An
 // empty name is known only at hooks where there is no such link.
-func (m *machine) storeName(number uint32, name string, none bool) {
+func (m *machine) storeName(number uint32, name string, none bool, what string) {
 	b := make([]byte, 16)
-	copy(b, name)
-	m.store(number, b, knownIf(name != "" || none))
+	if !none {
+		copy(b, name)
+	}
+	m.put(number, b, knownIf(name != "" || none), what)
+}
+
+const (
+	incomingLink = "the link by which it came in"
+	outgoingLink = "the link by which it leaves"
+)
+
+// storeIndex stores a link's index; 0 at hooks where there is no such link.
+func (m *machine) storeIndex(number uint32, name string, none bool, what string) {
+	var index uint32
+	found := none
+	for i, n := range m.links {
+		if !none && name != "" && n == name {
+			index, found = uint32(i), true
+		}
+	}
+	m.put(number, binary.NativeEndian.AppendUint32(nil, index), knownIf(found), what)
 }
 
 // local tells whether the source or destination is an address of this namespace.
 func (m *machine) local(source bool) truth {
-	if m.packet.LocalAddress == nil {
+	side := destinationSide
+	if source {
+		side = sourceSide
+	}
+	if m.packet.LocalAddress == nil || !m.addressKnown[side] {
+		m.why = "whether an address is one of this namespace's own"
 		return maybe
 	}
 	var a netip.Addr
@@ -292,24 +418,24 @@ func (m *machine) fib(e *expression) {
 	b := binary.NativeEndian.AppendUint32(nil, routeLocal)
 	switch local {
 	case yes:
-		m.store(e.destination, b, knownValue)
+		m.store(e.destination, b)
 	case no:
-		m.store(e.destination, b, notLocal)
+		m.put(e.destination, b, notLocal, "")
 	case maybe:
-		m.forget(e.destination, 16)
+		m.forget(e.destination, 16, "what the routes say of an address")
 	}
 }
 
 func (m *machine) bitwise(e *expression) {
 	b, k := m.load(e.source, int(min(e.length, 64)))
 	if e.operation != 0 || k != knownValue || len(b) != len(e.data) || len(b) != len(e.data2) {
-		m.forget(e.destination, int(min(e.length, 64)))
+		m.forget(e.destination, int(min(e.length, 64)), m.why)
 		return
 	}
 	for i := range b {
 		b[i] = b[i]&e.data[i] ^ e.data2[i]
 	}
-	m.store(e.destination, b, knownValue)
+	m.store(e.destination, b)
 }
 
 func (m *machine) compare(e *expression) truth {
@@ -350,11 +476,12 @@ func (m *machine) rangeOf(e *expression) truth {
 func (m *machine) lookup(e *expression) truth {
 	s := m.sets[e.set]
 	if s == nil || s.unreadable {
-		return m.doubtful(e)
+		m.why = "what is in the set " + e.set
+		return m.doubtful(e, s)
 	}
 	key, k := m.load(e.source, s.keyBytes)
 	if k != knownValue && len(s.elements) > 0 {
-		return m.doubtful(e)
+		return m.doubtful(e, s)
 	}
 	found := s.lookup(key)
 	if e.flags&lookupInvert != 0 {
@@ -365,25 +492,68 @@ func (m *machine) lookup(e *expression) truth {
 	}
 	if e.hasDestination {
 		if found.verdict.there {
-			m.mapped = found.verdict
+			m.mapped = []verdict{found.verdict}
 		} else {
-			m.store(e.destination, found.data, knownValue)
+			m.store(e.destination, found.data)
 		}
 	}
 	return yes
 }
 
 // doubtful is the outcome of a lookup whose key or set is not known. In a
-// verdict map the verdict is not known either.
-func (m *machine) doubtful(e *expression) truth {
-	if e.hasDestination {
-		if e.destination == 0 {
-			m.mapped = verdict{there: true, code: verdictUnknown}
+// verdict map it may be any of the verdicts that are there.
+func (m *machine) doubtful(e *expression, s *set) truth {
+	why := m.why
+	if !e.hasDestination {
+		return maybe
+	}
+	if e.destination != 0 {
+		m.forget(e.destination, 16, why)
+		return maybe
+	}
+	if s == nil || s.flags&(setDynamic|setTimeout) != 0 || s.undecoded {
+		m.mapped = []verdict{{there: true, code: verdictUnknown}}
+		return maybe
+	}
+	for i := range s.elements {
+		if v := s.elements[i].verdict; v.there && !slices.Contains(m.mapped, v) {
+			m.mapped = append(m.mapped, v)
 		}
-		m.forget(e.destination, 16)
 	}
 	return maybe
 }
 
 // verdictUnknown is no code of the kernel's.
 const verdictUnknown int32 = -1000
+
+// fieldName says what a load from the packet asks for.
+func (m *machine) fieldName(e *expression) string {
+	switch f := payloadField(e); f.kind {
+	case sourceAddress:
+		return "its source address"
+	case destinationAddress:
+		return "its destination address"
+	case sourcePort:
+		return "its source port"
+	case destinationPort:
+		return "its destination port"
+	}
+	return "a field of its headers"
+}
+
+// metaName says what meta asks for, in words.
+func metaName(key uint32) string {
+	switch key {
+	case metaIIFType, metaOIFType:
+		return "the kind of its link"
+	case metaSocketUser, metaSocketGroup, metaCgroup:
+		return "whose socket it is of"
+	case metaPacketType:
+		return "whom its frame was addressed to"
+	case metaBridgeIn:
+		return "the bridge by which it came in"
+	case metaBridgeOut:
+		return "the bridge by which it leaves"
+	}
+	return "what meta asks for"
+}

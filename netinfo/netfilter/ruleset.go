@@ -17,7 +17,8 @@ const (
 	IPTablesLegacy Backend = "iptables-legacy"
 )
 
-// Hook is a place in the packet's path (netfilter's five hooks).
+// Hook is a place in the packet's path: netfilter's five hooks, and the two of
+// a link.
 type Hook string
 
 const (
@@ -26,17 +27,46 @@ const (
 	Forward     Hook = "forward"
 	Output      Hook = "output"
 	Postrouting Hook = "postrouting"
+	Ingress     Hook = "ingress"
+	Egress      Hook = "egress"
 )
 
-// RuleRef names one rule so that a person finds it.
+// RuleRef names one rule so that a person finds it. Backend, Family, Table, Chain
+// and Handle name it for a program; iptables-legacy has no handles, there the
+// Position takes its place.
 type RuleRef struct {
 	Backend  Backend
-	Family   string // ip, ip6, inet
+	Family   string // ip, ip6, inet, bridge, arp, netdev
 	Table    string
 	Chain    string
 	Position int    // 1 for the first rule of its chain, as iptables -L --line-numbers counts
-	Handle   uint64 // nf_tables handle
+	Handle   uint64 // nf_tables handle; 0 of iptables-legacy
 	Text     string // in the user's own language: as iptables-save or nft list would print it
+}
+
+// Counter is how much a rule has counted.
+type Counter struct{ Packets, Bytes uint64 }
+
+// Rule is a rule as it was read.
+type Rule struct {
+	RuleRef
+	Counter Counter // as of Ruleset.Time
+	Counts  bool    // it has a counter
+}
+
+// Chain is a chain and its rules.
+type Chain struct {
+	Backend             Backend
+	Family, Table, Name string
+	// The rest but Rules is of base chains, which have a Hook.
+	Hook     Hook
+	Type     string // filter, nat, route
+	Priority int32
+	Devices  []string // the links of a chain at Ingress or Egress
+	Drops    bool     // its policy: what comes to its end is dropped
+	Rules    []Rule
+	// Undecoded: some rule of it is not to be had, so Rules are not all.
+	Undecoded bool
 }
 
 // Verdict of an evaluation: whether a rule is sure to match.
@@ -51,7 +81,29 @@ const (
 	Unsure
 )
 
-// Packet is what a rule can ask about a packet at a NAT hook.
+// State is what connection tracking says of a packet.
+type State uint8
+
+const (
+	StateUnknown     State = iota // nothing is known of it
+	StateNew                      // the first of its flow
+	StateEstablished              // of a flow that is there
+	StateRelated                  // an error about one, or a flow that a helper expects
+	StateInvalid
+	StateUntracked
+)
+
+// Direction of a packet within its flow.
+type Direction uint8
+
+const (
+	DirectionUnknown Direction = iota
+	DirectionOriginal
+	DirectionReply
+)
+
+// Packet is what a rule can ask about a packet at a hook. What a field's zero
+// value leaves open is open to the evaluation, too.
 type Packet struct {
 	Tuple     packet.Tuple // as it is when it reaches the hook
 	Mark      uint32
@@ -62,9 +114,39 @@ type Packet struct {
 	// OutLink is a link's name; empty at prerouting and input, elsewhere that
 	// means that it is not known.
 	OutLink string
+	// InPort and OutPort are the ports of bridges by which it came in and goes
+	// out, where InLink and OutLink are bridges; empty: not known.
+	InPort, OutPort string
+	// Bridged: the hooks are those of a bridge, which ask the chains of family
+	// bridge; the links are its ports. What bridge netfilter hands to IP is
+	// another Packet, with the bridge as both links.
+	Bridged bool
 	// LocalAddress tells addrtype LOCAL in this namespace; nil: not known.
 	LocalAddress func(netip.Addr) bool
+
+	State     State
+	Direction Direction
+	// SourceTranslated and DestinationTranslated say what NAT does to its
+	// flow; they count for packets of a flow that is there.
+	SourceTranslated, DestinationTranslated Fact
+	// Translated is the tuple behind the destination's translation where that
+	// is known, from its flow or from a tap; zero: nothing is known, and of the
+	// first packet of a flow the rules tell.
+	Translated packet.Tuple
+
+	TCPFlags      uint8
+	TCPFlagsKnown bool
+	Length        uint32 // of the IP packet; 0: not known
 }
+
+// Fact is something that may be known or not.
+type Fact uint8
+
+const (
+	NotKnown Fact = iota
+	False
+	True
+)
 
 // Match is the answer of Ruleset.NAT.
 type Match struct {
@@ -85,28 +167,34 @@ type Match struct {
 	MarkKnown bool
 }
 
-// Ruleset is the NAT chains of one namespace at one moment. It is immutable and
-// safe for concurrent use. A nil *Ruleset is unknown: NAT answers Unsure.
+// Ruleset is the rules of one namespace at one moment, of all backends. It is
+// immutable and safe for concurrent use. A nil *Ruleset is unknown: NAT answers
+// Unsure, Walk an unknown verdict.
 type Ruleset struct {
 	Namespace netns.ID
 	Time      int64 // nanoseconds since the Unix epoch
-	// Unreadable is why the rules could not be read; NAT then answers Unsure.
+	// Unreadable is why the rules could not be read; then nothing is known of
+	// what they do.
 	Unreadable error
 
-	base   []*chain // of type nat, by priority
+	base   []*chain // by priority
 	tables map[tableKey]*table
-	marks  bool          // a rule outside of the NAT chains sets packet marks
-	legacy []LegacyTable // of iptables-legacy, whose rules can't be read
+	marks  bool             // a rule outside of the NAT chains sets packet marks
+	legacy []LegacyTable    // of iptables-legacy
+	links  map[int32]string // names by index; for rules that ask for an index
+	// natOnly: only rules of NAT are here.
+	natOnly bool
 }
 
 // LegacyTable is a table that iptables-legacy made.
 type LegacyTable struct {
 	Family string // ip, ip6
 	Name   string // nat, filter, …
+	// Unreadable is why its rules are not known; empty when they are.
+	Unreadable string `json:",omitempty"`
 }
 
-// Legacy returns the tables of iptables-legacy in this namespace. Their rules
-// are not read.
+// Legacy returns the tables of iptables-legacy in this namespace.
 func (r *Ruleset) Legacy() []LegacyTable {
 	if r == nil {
 		return nil
@@ -114,35 +202,121 @@ func (r *Ruleset) Legacy() []LegacyTable {
 	return slices.Clone(r.legacy)
 }
 
-// legacyNAT reports whether iptables-legacy may translate that family.
-func (r *Ruleset) legacyNAT(is4 bool) bool {
-	return slices.ContainsFunc(r.legacy, func(t LegacyTable) bool {
-		return t.Name == "nat" && (t.Family == "ip") == is4
-	})
+// hidden returns a table of iptables-legacy whose rules packets of that family
+// meet and that could not be read.
+func (r *Ruleset) hidden(is4 bool, nat bool) (LegacyTable, bool) {
+	for _, t := range r.legacy {
+		if t.Unreadable != "" && (t.Family == "ip") == is4 && (!nat || t.Name == "nat") {
+			return t, true
+		}
+	}
+	return LegacyTable{}, false
 }
 
-// Rules returns every rule of the NAT chains and of those they lead to, table
-// by table and chain by chain, in order.
-func (r *Ruleset) Rules() []RuleRef {
+// Chains returns all chains: base chains by priority, each followed by the
+// chains of its table that it leads to and that were not there before; then
+// those that nothing leads to.
+func (r *Ruleset) Chains() []Chain {
 	if r == nil {
 		return nil
 	}
-	var refs []RuleRef
-	for _, c := range r.reachable() {
-		for i := range c.rules {
-			refs = append(refs, c.rules[i].ref)
-		}
+	var list []Chain
+	for _, c := range r.ordered() {
+		list = append(list, r.chain(c))
 	}
-	return refs
+	return list
 }
 
-// reachable returns the NAT base chains, by priority, each followed by the
-// chains that it jumps to and that were not there before.
-func (r *Ruleset) reachable() []*chain {
-	var all []*chain
+// Rules returns every rule, in the order of Chains.
+func (r *Ruleset) Rules() []Rule {
+	if r == nil {
+		return nil
+	}
+	var rules []Rule
+	for _, c := range r.ordered() {
+		for i := range c.rules {
+			rules = append(rules, c.rules[i].public())
+		}
+	}
+	return rules
+}
+
+// Find returns the rule that ref names, wherever it stands now; false when it is
+// no longer there.
+func (r *Ruleset) Find(ref RuleRef) (Rule, bool) {
+	if r == nil {
+		return Rule{}, false
+	}
+	t := r.tables[tableKey{ref.Family, ref.Table, ref.Backend == IPTablesLegacy}]
+	if t == nil || t.chains[ref.Chain] == nil {
+		return Rule{}, false
+	}
+	rules := t.chains[ref.Chain].rules
+	for i := range rules {
+		if rules[i].ref.Handle == ref.Handle && (ref.Handle != 0 || rules[i].ref.Position == ref.Position && rules[i].ref.Text == ref.Text) {
+			return rules[i].public(), true
+		}
+	}
+	return Rule{}, false
+}
+
+func (r *rule) public() Rule {
+	out := Rule{RuleRef: r.ref}
+	for i := range r.expressions {
+		if e := &r.expressions[i]; e.name == "counter" {
+			out.Counter, out.Counts = e.counter, true
+		}
+	}
+	return out
+}
+
+func (r *Ruleset) chain(c *chain) Chain {
+	out := Chain{
+		Backend: r.backend(c), Family: c.family, Table: c.table, Name: c.name,
+		Hook: c.hook, Type: c.kind, Priority: c.priority, Devices: c.devices, Drops: c.base && c.policy == verdictDrop,
+		Undecoded: c.incompatible,
+	}
+	for i := range c.rules {
+		out.Rules = append(out.Rules, c.rules[i].public())
+	}
+	return out
+}
+
+// backend says who made a chain.
+func (r *Ruleset) backend(c *chain) Backend {
+	switch t := r.tables[c.key()]; {
+	case c.legacy:
+		return IPTablesLegacy
+	case t != nil && t.xtables:
+		return IPTablesNFT
+	}
+	return NFTables
+}
+
+// ordered returns the chains in the order of Chains.
+func (r *Ruleset) ordered() []*chain {
 	seen := map[*chain]bool{}
-	var visit func(t *table, c *chain)
-	visit = func(t *table, c *chain) {
+	var all []*chain
+	for _, c := range r.base {
+		all = append(all, r.reach(c, seen)...)
+	}
+	for _, key := range r.keys() {
+		t := r.tables[key]
+		for _, name := range sortedNames(t.chains) {
+			if !seen[t.chains[name]] {
+				all = append(all, t.chains[name])
+			}
+		}
+	}
+	return all
+}
+
+// reach returns a chain and those that it leads to, without what was seen.
+func (r *Ruleset) reach(from *chain, seen map[*chain]bool) []*chain {
+	t := r.tables[from.key()]
+	var all []*chain
+	var visit func(c *chain)
+	visit = func(c *chain) {
 		if c == nil || seen[c] {
 			return
 		}
@@ -152,18 +326,16 @@ func (r *Ruleset) reachable() []*chain {
 			for j := range c.rules[i].expressions {
 				e := &c.rules[i].expressions[j]
 				if e.verdict.chain != "" {
-					visit(t, t.chains[e.verdict.chain])
+					visit(t.chains[e.verdict.chain])
 				}
 				if s := t.sets[e.set]; e.name == "lookup" && s != nil {
 					for k := range s.elements {
-						visit(t, t.chains[s.elements[k].verdict.chain])
+						visit(t.chains[s.elements[k].verdict.chain])
 					}
 				}
 			}
 		}
 	}
-	for _, c := range r.base {
-		visit(r.tables[tableKey{c.family, c.table}], c)
-	}
+	visit(from)
 	return all
 }

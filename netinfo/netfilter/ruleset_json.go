@@ -1,34 +1,35 @@
 package netfilter
 
 import (
-	"cmp"
 	"encoding/json"
 	"errors"
 	"fmt"
-	"maps"
-	"slices"
 
 	"natlens/netinfo/netns"
 )
 
 // The JSON of a Ruleset is for capture files, so that a packet can be judged
-// where the rules are no longer: all that NAT evaluates is in it, in the kernel's
+// where the rules are no longer: all that is evaluated is in it, in the kernel's
 // own terms. Names are those of the Go fields, shortened where there are many of
 // them.
 
 type rulesetJSON struct {
 	Namespace  netns.ID
 	Time       int64
-	Unreadable string        `json:",omitempty"`
-	Tables     []tableJSON   `json:",omitempty"`
-	Marks      bool          `json:",omitempty"`
-	Legacy     []LegacyTable `json:",omitempty"`
+	Unreadable string      `json:",omitempty"`
+	Tables     []tableJSON `json:",omitempty"`
+	// Whole: there are the rules of all chains. A file may have those of NAT alone.
+	Whole  bool             `json:",omitempty"`
+	Marks  bool             `json:",omitempty"`
+	Legacy []LegacyTable    `json:",omitempty"`
+	Links  map[int32]string `json:",omitempty"`
 	// Base chains by priority: table and chain, as indexes into Tables.
 	Base [][2]int `json:",omitempty"`
 }
 
 type tableJSON struct {
 	Family, Name string
+	Legacy       bool        `json:",omitempty"` // of iptables-legacy
 	Xtables      bool        `json:",omitempty"`
 	Chains       []chainJSON `json:",omitempty"`
 	Sets         []setJSON   `json:",omitempty"`
@@ -38,6 +39,8 @@ type chainJSON struct {
 	Name         string
 	Base         bool       `json:",omitempty"`
 	NAT          bool       `json:",omitempty"`
+	Type         string     `json:",omitempty"` // unless NAT says it
+	Devices      []string   `json:",omitempty"`
 	Hook         Hook       `json:",omitempty"`
 	Priority     int32      `json:",omitempty"`
 	Policy       int32      `json:",omitempty"`
@@ -72,6 +75,9 @@ type expressionJSON struct {
 	XFamily   uint8     `json:"xf,omitempty"`
 	XRevision uint32    `json:"xr,omitempty"`
 	Prefix    string    `json:"pre,omitempty"`
+	Counter   [2]uint64 `json:"c,omitzero"` // packets, bytes
+	Limit     [3]uint64 `json:"l,omitzero"` // rate, unit, burst
+	HasOp     bool      `json:"ho,omitempty"`
 
 	Verdict *verdictJSON `json:"v,omitempty"`
 }
@@ -90,6 +96,7 @@ type setJSON struct {
 	Fields     []int         `json:",omitempty"`
 	Elements   []elementJSON `json:",omitempty"`
 	Unreadable bool          `json:",omitempty"`
+	Undecoded  bool          `json:",omitempty"`
 }
 
 type elementJSON struct {
@@ -100,24 +107,21 @@ type elementJSON struct {
 	Verdict *verdictJSON `json:"v,omitempty"`
 }
 
-// MarshalJSON returns all that NAT evaluates.
+// MarshalJSON returns all that is evaluated.
 func (r *Ruleset) MarshalJSON() ([]byte, error) {
-	out := rulesetJSON{Namespace: r.Namespace, Time: r.Time, Marks: r.marks, Legacy: r.legacy}
+	out := rulesetJSON{Namespace: r.Namespace, Time: r.Time, Whole: !r.natOnly, Marks: r.marks, Legacy: r.legacy, Links: r.links}
 	if r.Unreadable != nil {
 		out.Unreadable = r.Unreadable.Error()
 	}
 	place := map[*chain][2]int{}
-	keys := slices.SortedFunc(maps.Keys(r.tables), func(a, b tableKey) int {
-		return cmp.Or(cmp.Compare(a.family, b.family), cmp.Compare(a.name, b.name))
-	})
-	for _, key := range keys {
+	for _, key := range r.keys() {
 		t := r.tables[key]
-		table := tableJSON{Family: key.family, Name: key.name, Xtables: t.xtables}
-		for _, name := range slices.Sorted(maps.Keys(t.chains)) {
+		table := tableJSON{Family: key.family, Name: key.name, Legacy: key.legacy, Xtables: t.xtables}
+		for _, name := range sortedNames(t.chains) {
 			place[t.chains[name]] = [2]int{len(out.Tables), len(table.Chains)}
 			table.Chains = append(table.Chains, t.chains[name].json())
 		}
-		for _, name := range slices.Sorted(maps.Keys(t.sets)) {
+		for _, name := range sortedNames(t.sets) {
 			table.Sets = append(table.Sets, t.sets[name].json())
 		}
 		out.Tables = append(out.Tables, table)
@@ -132,7 +136,10 @@ func (r *Ruleset) MarshalJSON() ([]byte, error) {
 
 func (c *chain) json() chainJSON {
 	out := chainJSON{
-		Name: c.name, Base: c.base, NAT: c.nat, Hook: c.hook, Priority: c.priority, Policy: c.policy, Incompatible: c.incompatible,
+		Name: c.name, Base: c.base, NAT: c.kind == "nat", Devices: c.devices, Hook: c.hook, Priority: c.priority, Policy: c.policy, Incompatible: c.incompatible,
+	}
+	if !out.NAT {
+		out.Type = c.kind
 	}
 	for i := range c.rules {
 		rule := ruleJSON{Ref: c.rules[i].ref, Comment: c.rules[i].comment}
@@ -152,12 +159,14 @@ func (e *expression) json() expressionJSON {
 		Payload: [3]uint32{e.base, e.offset, e.length}, Data: e.data, Data2: e.data2, Set: e.set,
 		Address: e.address.json(), AddressTo: e.addressTo.json(), Port: e.port.json(), PortTo: e.portTo.json(),
 		Extension: e.extension, XFamily: e.extensionFamily, XRevision: e.revision, Prefix: e.prefix, Verdict: e.verdict.json(),
+		Counter: [2]uint64{e.counter.Packets, e.counter.Bytes}, Limit: [3]uint64{e.limit.rate, e.limit.unit, uint64(e.limit.burst)}, HasOp: e.hasOperation,
 	}
 }
 
 func (s *set) json() setJSON {
 	out := setJSON{
 		Name: s.name, Flags: s.flags, KeyBytes: s.keyBytes, KeyType: s.keyType, DataType: s.dataType, Fields: s.fields, Unreadable: s.unreadable,
+		Undecoded: s.undecoded,
 	}
 	for _, e := range s.elements {
 		out.Elements = append(out.Elements, elementJSON{Key: e.key, KeyEnd: e.keyEnd, Flags: e.flags, Data: e.data, Verdict: e.verdict.json()})
@@ -185,19 +194,19 @@ func (r *Ruleset) UnmarshalJSON(b []byte) error {
 	if err := json.Unmarshal(b, &in); err != nil {
 		return err
 	}
-	*r = Ruleset{Namespace: in.Namespace, Time: in.Time, marks: in.Marks, legacy: in.Legacy, tables: map[tableKey]*table{}}
+	*r = Ruleset{Namespace: in.Namespace, Time: in.Time, natOnly: !in.Whole, marks: in.Marks, legacy: in.Legacy, links: in.Links, tables: map[tableKey]*table{}}
 	if in.Unreadable != "" {
 		r.Unreadable = errors.New(in.Unreadable)
 	}
 	for _, t := range in.Tables {
 		table := &table{chains: map[string]*chain{}, sets: map[string]*set{}, xtables: t.Xtables}
 		for i := range t.Chains {
-			table.chains[t.Chains[i].Name] = t.Chains[i].chain(t.Family, t.Name)
+			table.chains[t.Chains[i].Name] = t.Chains[i].chain(tableKey{t.Family, t.Name, t.Legacy})
 		}
 		for i := range t.Sets {
 			table.sets[t.Sets[i].Name] = t.Sets[i].set()
 		}
-		key := tableKey{t.Family, t.Name}
+		key := tableKey{t.Family, t.Name, t.Legacy}
 		if r.tables[key] != nil {
 			return fmt.Errorf("table %s %s is there twice", t.Family, t.Name)
 		}
@@ -208,15 +217,18 @@ func (r *Ruleset) UnmarshalJSON(b []byte) error {
 			return errors.New("a base chain that is not among the chains")
 		}
 		t := &in.Tables[at[0]]
-		r.base = append(r.base, r.tables[tableKey{t.Family, t.Name}].chains[t.Chains[at[1]].Name])
+		r.base = append(r.base, r.tables[tableKey{t.Family, t.Name, t.Legacy}].chains[t.Chains[at[1]].Name])
 	}
 	return nil
 }
 
-func (c *chainJSON) chain(family, table string) *chain {
+func (c *chainJSON) chain(key tableKey) *chain {
 	out := &chain{
-		family: family, table: table, name: c.Name, base: c.Base, nat: c.NAT, hook: c.Hook, priority: c.Priority, policy: c.Policy,
+		family: key.family, table: key.name, legacy: key.legacy, name: c.Name, base: c.Base, kind: c.Type, devices: c.Devices, hook: c.Hook, priority: c.Priority, policy: c.Policy,
 		incompatible: c.Incompatible,
+	}
+	if c.NAT {
+		out.kind = "nat"
 	}
 	for _, r := range c.Rules {
 		made := rule{ref: r.Ref, comment: r.Comment}
@@ -236,12 +248,14 @@ func (e *expressionJSON) expression() expression {
 		base: e.Payload[0], offset: e.Payload[1], length: e.Payload[2], data: e.Data, data2: e.Data2, set: e.Set,
 		address: registerOf(e.Address), addressTo: registerOf(e.AddressTo), port: registerOf(e.Port), portTo: registerOf(e.PortTo),
 		extension: e.Extension, extensionFamily: e.XFamily, revision: e.XRevision, prefix: e.Prefix, verdict: e.Verdict.verdict(),
+		counter: Counter{e.Counter[0], e.Counter[1]}, limit: limit{e.Limit[0], e.Limit[1], uint32(e.Limit[2])}, hasOperation: e.HasOp,
 	}
 }
 
 func (s *setJSON) set() *set {
 	out := &set{
 		name: s.Name, flags: s.Flags, keyBytes: s.KeyBytes, keyType: s.KeyType, dataType: s.DataType, fields: s.Fields, unreadable: s.Unreadable,
+		undecoded: s.Undecoded,
 	}
 	for _, e := range s.Elements {
 		out.elements = append(out.elements, element{key: e.Key, keyEnd: e.KeyEnd, flags: e.Flags, data: e.Data, verdict: e.Verdict.verdict()})

@@ -25,7 +25,7 @@ func checkJSON(t *testing.T, r *Ruleset) {
 		t.Fatal(err)
 	}
 	same := cmp.Options{
-		cmp.AllowUnexported(Ruleset{}, table{}, chain{}, rule{}, expression{}, register{}, verdict{}, set{}, element{}, tableKey{}),
+		cmp.AllowUnexported(Ruleset{}, table{}, chain{}, rule{}, expression{}, register{}, verdict{}, set{}, element{}, tableKey{}, limit{}),
 		cmp.Comparer(func(a, b error) bool { return (a == nil) == (b == nil) && (a == nil || a.Error() == b.Error()) }),
 		cmpopts.EquateEmpty(),
 	}
@@ -45,21 +45,27 @@ func checkJSON(t *testing.T, r *Ruleset) {
 }
 
 func TestRulesetSurvivesJSON(t *testing.T) {
-	nat := &chain{family: "ip", table: "nat", name: "POSTROUTING", base: true, nat: true, hook: Postrouting, priority: 100, policy: 1, incompatible: true,
+	nat := &chain{family: "ip", table: "nat", name: "POSTROUTING", base: true, kind: "nat", hook: Postrouting, priority: 100, policy: 1, incompatible: true,
 		rules: []rule{{ref: RuleRef{Backend: NFTables, Family: "ip", Table: "nat", Chain: "POSTROUTING", Position: 3, Handle: 9, Text: "masquerade"}, comment: "why", expressions: []expression{{
 			name: "nat", opaque: true, source: 1, destination: 2, hasSource: true, hasDestination: true, operation: 3, key: 4, flags: 5, family: 6,
 			base: 7, offset: 8, length: 9, data: []byte{10}, data2: []byte{11}, set: "s", address: register{0, true}, port: register{12, true},
 			addressTo: register{13, true}, portTo: register{14, true}, verdict: verdict{true, -3, "x"}, extension: "comment", extensionFamily: 2, revision: 1, prefix: "p",
+			counter: Counter{15, 16}, limit: limit{17, 18, 19}, hasOperation: true,
 		}}}}}
 	checkJSON(t, &Ruleset{
-		Namespace: 4026531840, Time: 5, Unreadable: errors.New("not readable"), marks: true, legacy: []LegacyTable{{"ip", "nat"}}, base: []*chain{nat},
+		Namespace: 4026531840, Time: 5, Unreadable: errors.New("not readable"), marks: true, legacy: []LegacyTable{{Family: "ip", Name: "nat"}}, base: []*chain{nat},
 		tables: map[tableKey]*table{
-			{"ip", "nat"}: {xtables: true, chains: map[string]*chain{"POSTROUTING": nat}, sets: map[string]*set{"s": {
+			{family: "ip", name: "nat"}: {xtables: true, chains: map[string]*chain{"POSTROUTING": nat}, sets: map[string]*set{"s": {
 				name: "s", flags: 1, keyBytes: 2, keyType: 3, dataType: 4, fields: []int{5}, unreadable: true,
 				elements: []element{{key: []byte{1}, keyEnd: []byte{}, flags: 2, data: []byte{3}, verdict: verdict{true, 0, ""}}, {key: []byte{4}}},
 			}}},
-			{"ip6", "nat"}: {},
+			{family: "ip6", name: "nat"}: {},
 		},
+	})
+	old := &chain{family: "ip", table: "filter", name: "FORWARD", legacy: true, base: true, kind: "filter", hook: Forward, policy: 0, devices: []string{"eth0"}}
+	checkJSON(t, &Ruleset{
+		natOnly: true, links: map[int32]string{2: "eth0"}, base: []*chain{old},
+		tables: map[tableKey]*table{{"ip", "filter", true}: {chains: map[string]*chain{"FORWARD": old}, sets: map[string]*set{"s": {name: "s", undecoded: true}}}},
 	})
 	checkJSON(t, &Ruleset{tables: map[tableKey]*table{}})
 }
@@ -99,9 +105,15 @@ func FuzzRulesetJSON(f *testing.F) {
 		}
 		for _, hook := range []Hook{Prerouting, Input, Output, Postrouting} {
 			for _, tuple := range tuples {
-				r.NAT(hook, Packet{Tuple: tuple, InLink: "eth0", OutLink: "docker0", LocalAddress: func(netip.Addr) bool { return true }})
+				p := Packet{Tuple: tuple, InLink: "eth0", OutLink: "docker0", LocalAddress: func(netip.Addr) bool { return true }}
+				r.NAT(hook, p)
+				for _, state := range []State{StateUnknown, StateNew, StateEstablished} {
+					p.State = state
+					r.Walk(Path{hook, Forward}, p)
+				}
 			}
 		}
+		r.Chains()
 		r.Rules()
 		r.SetsMarks()
 	})

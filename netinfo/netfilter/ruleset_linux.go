@@ -1,11 +1,9 @@
 package netfilter
 
 import (
-	"bufio"
 	"errors"
 	"fmt"
-	"os"
-	"strings"
+	"net"
 
 	"golang.org/x/sys/unix"
 
@@ -26,16 +24,24 @@ const (
 	nftGetGen     = 16
 )
 
-var familyNames = map[uint8]string{familyInet: "inet", familyIPv4: "ip", familyIPv6: "ip6"}
-var familyNumbers = map[string]uint8{"inet": familyInet, "ip": familyIPv4, "ip6": familyIPv6}
+var familyNames = func() map[uint8]string {
+	names := map[uint8]string{}
+	for name, number := range familyNumbers {
+		names[number] = name
+	}
+	return names
+}()
 
 // errChanged: the ruleset changed while it was read.
 var errChanged = errors.New("the ruleset keeps changing")
 
-// ReadRuleset reads the rules of a namespace: a handful of system calls, and
-// one more for each set that NAT rules look into. It needs CAP_NET_ADMIN there.
-// A kernel without nf_tables has an empty Ruleset. Rules are read as of one
-// moment; when they keep changing meanwhile, that is the error.
+// ReadRuleset reads the rules of a namespace: a handful of system calls, one
+// more for each set that rules look into, and three for each table of
+// iptables-legacy. It needs CAP_NET_ADMIN there, and for iptables-legacy
+// CAP_NET_RAW. A kernel without nf_tables or iptables-legacy has no rules of it.
+// Rules of nf_tables are read as of one moment; when they keep changing
+// meanwhile, that is the error. A table of iptables-legacy that can't be read is
+// named by Ruleset.Legacy.
 func ReadRuleset(ns *netns.Handle) (*Ruleset, error) {
 	s, err := openSocket(ns, 0, 0)
 	if err != nil {
@@ -63,9 +69,13 @@ func (s *socket) readRuleset(ns *netns.Handle, in *receiver) (*Ruleset, error) {
 				return nil, err
 			}
 		}
-		if r.legacy, err = legacyTables(ns); err != nil {
+		if err := r.readLegacy(ns); err != nil {
 			return nil, err
 		}
+		if err := r.readLinks(ns); err != nil {
+			return nil, err
+		}
+		r.finish()
 		after, err := s.generation(in)
 		if err != nil {
 			return nil, err
@@ -144,7 +154,7 @@ func (s *socket) answer(data []byte, flags uint16, f func(sub, family uint8, a a
 	return done, nil
 }
 
-// readTables reads chains, rules and the sets that NAT rules use.
+// readTables reads chains, rules and the sets that rules look into.
 func (s *socket) readTables(in *receiver, r *Ruleset) error {
 	err := s.ask(in, nftGetChain, flagDump, unix.AF_UNSPEC, nil, func(sub, family uint8, a attributes) {
 		name := familyNames[family]
@@ -188,23 +198,40 @@ func (s *socket) readTables(in *receiver, r *Ruleset) error {
 	if err := s.readElements(in, r); err != nil {
 		return err
 	}
-	r.finish()
 	return nil
+}
+
+// readLinks notes the names of links where a rule asks for one by its index.
+func (r *Ruleset) readLinks(ns *netns.Handle) error {
+	if !r.asksForIndex() {
+		return nil
+	}
+	return ns.Do(func() error {
+		list, err := net.Interfaces()
+		if err != nil {
+			return err
+		}
+		r.links = map[int32]string{}
+		for _, l := range list {
+			r.links[int32(l.Index)] = l.Name
+		}
+		return nil
+	})
 }
 
 // table returns the table, made at its first mention.
 func (r *Ruleset) table(family, name string) *table {
-	key := tableKey{family, name}
+	key := tableKey{family: family, name: name}
 	if r.tables[key] == nil {
 		r.tables[key] = &table{chains: map[string]*chain{}, sets: map[string]*set{}}
 	}
 	return r.tables[key]
 }
 
-// readElements reads the elements of the sets that tables with NAT chains use.
+// readElements reads the elements of the sets that rules look into.
 func (s *socket) readElements(in *receiver, r *Ruleset) error {
 	for key, t := range r.tables {
-		for name := range t.natSets() {
+		for name := range t.usedSets() {
 			one := t.sets[name]
 			if one == nil {
 				continue
@@ -239,35 +266,4 @@ func appendText(b []byte, kind uint16, value string) []byte {
 	putNative16(h[2:], kind)
 	b = append(b, value...)
 	return append(b, make([]byte, 1+(-n&3))...) // the end, and the padding
-}
-
-// LegacyTables returns the tables that iptables-legacy has made in a
-// namespace. Asking the kernel for their content would create them; the list
-// of their names in /proc does not.
-func LegacyTables(ns *netns.Handle) ([]LegacyTable, error) { return legacyTables(ns) }
-
-func legacyTables(ns *netns.Handle) (tables []LegacyTable, err error) {
-	err = ns.Do(func() error {
-		for _, list := range []struct{ family, path string }{
-			{"ip", "/proc/thread-self/net/ip_tables_names"}, {"ip6", "/proc/thread-self/net/ip6_tables_names"},
-		} {
-			b, err := os.ReadFile(list.path)
-			if errors.Is(err, os.ErrNotExist) {
-				continue // a kernel without iptables-legacy
-			}
-			if errors.Is(err, os.ErrPermission) {
-				// The list is for the first user namespace's root alone. In
-				// another one nobody can ask without registering the tables.
-				continue
-			}
-			if err != nil {
-				return err
-			}
-			for lines := bufio.NewScanner(strings.NewReader(string(b))); lines.Scan(); {
-				tables = append(tables, LegacyTable{Family: list.family, Name: lines.Text()})
-			}
-		}
-		return nil
-	})
-	return tables, err
 }

@@ -29,6 +29,8 @@ type set struct {
 	elements []element
 	// unreadable: its elements are not known, or change without notice.
 	unreadable bool
+	// undecoded: not all of its elements are here.
+	undecoded bool
 }
 
 // element is one element of a set. In an interval set without concatenation it
@@ -45,6 +47,7 @@ func (s *set) seal() {
 	if s.flags&(setTimeout|setDynamic) != 0 {
 		s.unreadable = true
 	}
+	s.undecoded = s.unreadable
 	sort.SliceStable(s.elements, func(i, j int) bool {
 		a, b := s.elements[i], s.elements[j]
 		if c := bytes.Compare(a.key, b.key); c != 0 {

@@ -10,8 +10,8 @@ import (
 
 // nftText writes a rule as nft -s list ruleset does: without the counters'
 // values. What it has no words for stands in brackets, where it is in the rule.
-func nftText(r *rule, t *table) string {
-	w := nftWriter{family: r.ref.Family}
+func nftText(r *rule, t *table, links map[int32]string) string {
+	w := nftWriter{family: r.ref.Family, links: links}
 	list := r.terms(t)
 	for i := range list {
 		if w.implied(list, i) {
@@ -29,6 +29,7 @@ type nftWriter struct {
 	family   string
 	protocol string // of the transport header, where a term before said so
 	words    []string
+	links    map[int32]string // names by index
 }
 
 // implied reports whether a term is one that nft adds by itself for what comes
@@ -316,7 +317,7 @@ func nftVerdict(v verdict) string {
 		return "jump " + v.chain
 	case verdictGoto:
 		return "goto " + v.chain
-	case -1:
+	case verdictContinue:
 		return "continue"
 	}
 	return notDecoded("verdict " + strconv.Itoa(int(v.code)))

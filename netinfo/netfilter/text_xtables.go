@@ -38,6 +38,12 @@ func xtablesMatchText(e *expression) (string, bool) {
 		return s, true
 	case e.extension == "addrtype" && e.revision == 1:
 		return addressTypeText(e.data)
+	case e.extension == "conntrack" || e.extension == "state":
+		return conntrackText(e)
+	case e.extension == "physdev" && e.revision == 0:
+		return physdevText(e)
+	case e.extension == "limit" && e.revision == 0:
+		return xtLimitText(e)
 	case e.extension == "icmp" && e.extensionFamily == familyIPv4:
 		return icmpText(e.data, "-m icmp", " --icmp-type ", true)
 	case e.extension == "icmp6" && e.extensionFamily == familyIPv6:
@@ -136,6 +142,8 @@ func xtablesTargetText(e *expression) (string, bool) {
 		return fmt.Sprintf("MARK --set-xmark %#x/%#x", mark, mask), ok
 	case "LOG":
 		return logText(e.data)
+	case "REJECT":
+		return rejectText(e)
 	case "MASQUERADE", "REDIRECT", "SNAT", "DNAT", "NETMAP":
 		t, ok := decodeTranslation(e)
 		if !ok {

@@ -100,6 +100,63 @@ func decodeAddressType(b []byte) (m addressType, ok bool) {
 	}, true
 }
 
+// physdev is struct xt_physdev_info.
+type physdev struct {
+	in, inMask, out, outMask [16]byte
+	invert, match            uint8
+}
+
+// Bits of physdev's match and invert (xt_physdev.h).
+const (
+	physdevIn      = 1
+	physdevOut     = 2
+	physdevBridged = 4
+	physdevIsIn    = 8
+	physdevIsOut   = 16
+)
+
+func decodePhysdev(b []byte) (p physdev, ok bool) {
+	if len(b) < 66 {
+		return p, false
+	}
+	p.in, p.inMask, p.out, p.outMask = [16]byte(b), [16]byte(b[16:]), [16]byte(b[32:]), [16]byte(b[48:])
+	p.invert, p.match = b[64], b[65]
+	return p, true
+}
+
+// physdev evaluates -m physdev where the ports of a bridge are known.
+func (m *machine) physdev(e *expression) truth {
+	p, ok := decodePhysdev(e.data)
+	m.why = "by which ports of a bridge it came and goes"
+	if !ok || p.match&(physdevBridged|physdevIsIn|physdevIsOut) != 0 {
+		return maybe
+	}
+	result := yes
+	for _, one := range []struct {
+		bit        uint8
+		name, mask [16]byte
+		port       string
+	}{{physdevIn, p.in, p.inMask, m.packet.InPort}, {physdevOut, p.out, p.outMask, m.packet.OutPort}} {
+		if p.match&one.bit == 0 {
+			continue
+		}
+		if one.port == "" {
+			result = both(result, maybe)
+			continue
+		}
+		same := true
+		for i := range one.name {
+			var c byte
+			if i < len(one.port) {
+				c = one.port[i]
+			}
+			same = same && (c^one.name[i])&one.mask[i] == 0
+		}
+		result = both(result, truthOf(same != (p.invert&one.bit != 0)))
+	}
+	return result
+}
+
 // icmpMatch is struct ipt_icmp or ip6t_icmp.
 type icmpMatch struct {
 	kind     uint8 // in IPv4 255 is any
@@ -120,6 +177,10 @@ func (m *machine) match(e *expression) truth {
 	switch {
 	case e.extension == "comment":
 		return yes
+	case e.extension == "conntrack", e.extension == "state" && e.revision == 0:
+		return m.conntrack(e)
+	case e.extension == "physdev" && e.revision == 0:
+		return m.physdev(e)
 	case e.extension == "tcp" && e.revision == 0, e.extension == "udp" && e.revision == 0:
 		p, ok := decodePorts(e.extension, e.data)
 		if !ok {
@@ -128,18 +189,14 @@ func (m *machine) match(e *expression) truth {
 		if (t.Protocol == packet.TCP) != (e.extension == "tcp") || !t.HasPorts() {
 			return no
 		}
-		if !within(t.SourcePort, p.source, p.invertSource) || !within(t.DestinationPort, p.destination, p.invertDestination) {
-			return no
-		}
-		if !p.plain() {
-			return maybe
-		}
-		return yes
+		ports := both(m.portWithin(sourceSide, p.source, p.invertSource), m.portWithin(destinationSide, p.destination, p.invertDestination))
+		return both(ports, m.tcpOptions(p))
 	case e.extension == "multiport" && e.revision == 1:
 		return m.multiport(e)
 	case e.extension == "mark" && e.revision == 1:
 		k, ok := decodeMark(e.data)
 		if !ok || !m.markKnown {
+			m.why = "the packet's mark"
 			return maybe
 		}
 		return truthOf((m.mark&k.mask == k.mark) != k.invert)
@@ -152,7 +209,36 @@ func (m *machine) match(e *expression) truth {
 	case e.extension == "icmp" && e.extensionFamily == familyIPv4, e.extension == "icmp6" && e.extensionFamily == familyIPv6:
 		return m.icmp(e)
 	}
+	m.why = ""
 	return maybe
+}
+
+// portWithin compares a port of the packet.
+func (m *machine) portWithin(side int, r [2]uint16, invert bool) truth {
+	if r == [2]uint16{0, 65535} {
+		return truthOf(!invert)
+	}
+	if !m.portKnown[side] {
+		m.why = "a port"
+		return maybe
+	}
+	port := m.packet.Tuple.SourcePort
+	if side == destinationSide {
+		port = m.packet.Tuple.DestinationPort
+	}
+	return truthOf(within(port, r, invert))
+}
+
+// tcpOptions compares flags.
+func (m *machine) tcpOptions(p portMatch) truth {
+	switch {
+	case p.plain():
+		return yes
+	case p.option != 0 || !m.packet.TCPFlagsKnown:
+		m.why = "its TCP flags and options"
+		return maybe
+	}
+	return truthOf((m.packet.TCPFlags&p.flagMask == p.flags) != p.invertFlags)
 }
 
 func within(port uint16, r [2]uint16, invert bool) bool {
@@ -169,19 +255,28 @@ func both(a, b truth) truth {
 	return yes
 }
 
+func either(a, b truth) truth { return not(both(not(a), not(b))) }
+
 func (m *machine) multiport(e *expression) truth {
 	p, ok := decodeMultiport(e.data)
 	t := m.packet.Tuple
 	if !ok || !t.HasPorts() {
+		m.why = "its ports"
 		return maybe
 	}
-	hit := false
+	hit := no
 	for _, r := range p.ranges {
-		if p.where != 1 && within(t.SourcePort, r, false) || p.where != 0 && within(t.DestinationPort, r, false) {
-			hit = true
+		if p.where != 1 {
+			hit = either(hit, m.portWithin(sourceSide, r, false))
+		}
+		if p.where != 0 {
+			hit = either(hit, m.portWithin(destinationSide, r, false))
 		}
 	}
-	return truthOf(hit != p.invert)
+	if p.invert {
+		return not(hit)
+	}
+	return hit
 }
 
 // addressType evaluates one address. Only "local" is known of an address.
@@ -257,36 +352,6 @@ func decodeTranslation(e *expression) (t translation, ok bool) {
 		t.base = binary.BigEndian.Uint16(b[40:])
 	}
 	return t, true
-}
-
-// target tells what an xtables target does.
-func (w *walker) target(e *expression) (action, string) {
-	if e.opaque {
-		return actionUnknown, ""
-	}
-	switch e.extension {
-	case "MASQUERADE":
-		return actionTranslates, "masquerade"
-	case "SNAT":
-		return actionTranslates, "snat"
-	case "DNAT":
-		return actionTranslates, "dnat"
-	case "REDIRECT":
-		return actionTranslates, "redirect"
-	case "NETMAP":
-		return actionTranslates, "netmap"
-	case "LOG", "NFLOG", "TRACE":
-		return actionGoesOn, "" // sets nothing; the rules go on
-	case "MARK":
-		mark, mask, ok := decodeMarkTarget(e)
-		if !ok {
-			return actionUnknown, ""
-		}
-		w.mark = w.mark&^mask ^ mark
-		w.markKnown = w.markKnown || mask == 1<<32-1
-		return actionGoesOn, ""
-	}
-	return actionUnknown, ""
 }
 
 // decodeMarkTarget reads struct xt_mark_tginfo2.
