@@ -209,11 +209,6 @@ func endpoint(ip netip.Addr, port uint16, t packet.Tuple) Endpoint {
 
 func (e *Endpoint) own(s *space) { e.Name, e.Containers = s.name, s.containers }
 
-// has reports whether the address is one of the namespace's own.
-func (s *space) has(a netip.Addr) bool {
-	return s.topology != nil && s.topology.HasAddress(a)
-}
-
 // name says whose the address of an end is, as seen from a hop.
 func (c *Correlator) name(e *Endpoint, s *sighting) {
 	if e.IP.IsMulticast() || e.IP.IsUnspecified() {

@@ -1,6 +1,7 @@
 package trace
 
 import (
+	"net/netip"
 	"strconv"
 
 	"natlens/capture"
@@ -30,10 +31,10 @@ type space struct {
 	id         netns.ID
 	name       string
 	containers []string
-	topology   *netinfo.Namespace
-	since      int64 // when its ring was attached; 0 before it has one
-	until      int64 // when its ring was detached; 0 before
-	gone       int64 // when it was first missing; 0 while it is there
+	own        map[netip.Addr]struct{} // its links' addresses
+	since      int64                   // when its ring was attached; 0 before it has one
+	until      int64                   // when its ring was detached; 0 before
+	gone       int64                   // when it was first missing; 0 while it is there
 	self       bool
 }
 
@@ -46,7 +47,7 @@ type hosts struct {
 	// places remembers what a point is, until the next topology.
 	places map[capture.Point]place
 	// near are the last of them, which saves most lookups.
-	near [64]struct {
+	near [256]struct {
 		point capture.Point
 		place place
 	}
@@ -93,8 +94,8 @@ func (h *hosts) set(t *netinfo.Topology) {
 	}
 	for _, n := range t.Namespaces {
 		s := h.space(n.ID)
-		s.name, s.topology, s.self, s.gone = n.Name, n, n.ID == t.Self, 0
-		s.containers = nil
+		s.name, s.self, s.gone = n.Name, n.ID == t.Self, 0
+		s.own, s.containers = map[netip.Addr]struct{}{}, nil
 		for _, c := range n.Containers {
 			if n.ID != t.Self {
 				s.containers = append(s.containers, c.Name)
@@ -102,6 +103,9 @@ func (h *hosts) set(t *netinfo.Topology) {
 		}
 		for _, nl := range n.Links {
 			h.setLink(nl, s)
+			for _, p := range nl.Addresses {
+				s.own[p.Addr()] = struct{}{}
+			}
 		}
 	}
 	for _, l := range h.links {
@@ -152,7 +156,8 @@ func (h *hosts) link(p capture.Point) *link {
 
 // at returns what a point is.
 func (h *hosts) at(p capture.Point) place {
-	slot := &h.near[(uint(p.Ifindex)<<1^uint(p.Direction)^uint(p.Namespace)<<3)%uint(len(h.near))]
+	const golden = 0x9e3779b97f4a7c15 // Knuth's multiplicative hashing: the highest bits depend on all
+	slot := &h.near[(uint64(p.Namespace)<<24^uint64(p.Ifindex)<<1^uint64(p.Direction))*golden>>56]
 	if slot.point == p && slot.place.space != nil {
 		return slot.place
 	}
@@ -179,6 +184,16 @@ func (h *hosts) forgetTimes() {
 	for _, s := range h.spaces {
 		s.since, s.until, s.gone = min(s.since, 1), min(s.until, 1), min(s.gone, 1)
 	}
+}
+
+// has reports whether the address is one of the namespace's own, a loopback
+// address included; false as long as no topology has told of it.
+func (s *space) has(a netip.Addr) bool {
+	if s.own == nil {
+		return false
+	}
+	_, ok := s.own[a]
+	return ok || a.IsLoopback()
 }
 
 // farSide returns the namespace at the other end of a veth; nil when l is none
