@@ -1,6 +1,7 @@
 package trace
 
 import (
+	"math/rand/v2"
 	"slices"
 
 	"natlens/capture/packet"
@@ -51,6 +52,17 @@ func (x extent) meets(y extent) bool {
 	return before(y.begin, x.end) && before(x.begin, y.end)
 }
 
+// with returns the extent that covers both, which meet.
+func (x extent) with(y extent) extent {
+	if before(y.begin, x.begin) {
+		x.begin = y.begin
+	}
+	if before(x.end, y.end) {
+		x.end = y.end
+	}
+	return x
+}
+
 // pieceKey names a fragmented datagram at one place: the identification is its
 // sender's, who may be any router that fragmented it again.
 type pieceKey struct {
@@ -67,9 +79,17 @@ type handle struct {
 // stream remembers the last journeys with data of one direction of a
 // connection, to find those that a piece or a merged segment covers.
 type stream struct {
-	recent [32]handle
+	key    packet.Tuple
+	recent [32]carrier
 	next   int
+	end    uint32 // where the data ends that was remembered so far
 	used   int64
+}
+
+// carrier is a journey and what it carries of a stream.
+type carrier struct {
+	handle
+	extent extent
 }
 
 // keepStream is how long a stream is remembered after its last data.
@@ -78,19 +98,28 @@ const keepStream = 5e9
 // parts finds the journeys of datagrams that are not whole everywhere.
 type parts struct {
 	datagrams map[pieceKey][]handle
-	streams   map[packet.Tuple]*stream
+	streams   map[uint64]*stream // by the hash of their keys
+	seed      uint64
 }
 
 func newParts() parts {
-	return parts{datagrams: map[pieceKey][]handle{}, streams: map[packet.Tuple]*stream{}}
+	return parts{datagrams: map[pieceKey][]handle{}, streams: map[uint64]*stream{}, seed: rand.Uint64()}
+}
+
+// stream returns that of the key, or nil.
+func (p *parts) stream(key *packet.Tuple) *stream {
+	if st := p.streams[key.Hash(p.seed)]; st != nil && st.key == *key {
+		return st
+	}
+	return nil
 }
 
 // live returns the entry of a handle, or nil when it has been let go.
 func (c *Correlator) live(h handle) *entry {
-	if e := c.slab.at(h.index); e.generation == h.generation && e.state != stateFree {
-		return e
+	if c.slab.generations[h.index] != h.generation {
+		return nil
 	}
-	return nil
+	return c.slab.at(h.index)
 }
 
 // findDatagram returns the journey of a fragment, or of a packet that may have
@@ -219,19 +248,27 @@ func (c *Correlator) findStream(s *sighting) (found []handle, resends uint64) {
 		if i > 0 && key == keys[0] {
 			break
 		}
-		st := c.parts.streams[key]
-		if st == nil {
-			continue
+		st := c.parts.stream(&key)
+		if st == nil || !before(s.extent.begin, st.end) {
+			continue // most segments are behind all others
 		}
-		for _, h := range st.recent {
-			e := c.live(h)
+		for k := range st.recent {
+			r := &st.recent[k]
+			if r.extent.kind == extentAll || !r.extent.meets(s.extent) {
+				continue
+			}
+			e := c.live(r.handle)
 			if e == nil || !e.hops[0].extent.meets(s.extent) {
 				continue
 			}
 			f, used := c.fits(e, s)
 			switch {
 			case !used && f > fitGuess:
-				found = append(found, h)
+				found = append(found, r.handle)
+				r.extent = r.extent.with(s.extent)
+				if before(st.end, s.extent.end) {
+					st.end = s.extent.end
+				}
 			case used && e.hops[0].point == s.point && e.hops[0].extent.begin == s.extent.begin && e.hops[0].h.TCPFlags&^packet.PSH == s.h.TCPFlags&^packet.PSH:
 				resends = e.id
 			}
@@ -259,12 +296,15 @@ func (c *Correlator) remember(h handle, s *sighting) {
 	}
 	if s.extent.kind == extentStream {
 		key := streamKey(s)
-		st := c.parts.streams[key]
+		st := c.parts.stream(&key)
 		if st == nil {
-			st = &stream{}
-			c.parts.streams[key] = st
+			st = &stream{key: key, end: s.extent.end}
+			c.parts.streams[key.Hash(c.parts.seed)] = st
 		}
-		st.recent[st.next%len(st.recent)] = h
+		if before(st.end, s.extent.end) {
+			st.end = s.extent.end
+		}
+		st.recent[st.next%len(st.recent)] = carrier{h, s.extent}
 		st.next++
 		st.used = s.time
 	}

@@ -88,9 +88,12 @@ const (
 // slab is a bounded store of entries that grows in chunks and never shrinks.
 type slab struct {
 	chunks [][]entry
-	free   []int32
-	limit  int
-	used   int
+	// generations has those of the entries; they are odd while an entry is in
+	// use. What is left of a handle they tell without a look at the entry.
+	generations []uint32
+	free        []int32
+	limit       int
+	used        int
 }
 
 const chunkSize = 256
@@ -105,6 +108,7 @@ func (s *slab) take() (int32, *entry, bool) {
 		}
 		base := int32(len(s.chunks) * chunkSize)
 		s.chunks = append(s.chunks, make([]entry, chunkSize))
+		s.generations = append(s.generations, make([]uint32, chunkSize)...)
 		for i := int32(chunkSize - 1); i >= 0; i-- {
 			s.free = append(s.free, base+i)
 		}
@@ -113,7 +117,8 @@ func (s *slab) take() (int32, *entry, bool) {
 	s.free = s.free[:len(s.free)-1]
 	s.used++
 	e := s.at(i)
-	e.generation++
+	s.generations[i]++
+	e.generation = s.generations[i]
 	e.next, e.life, e.data = -1, life{}, e.data[:0]
 	if e.hops = e.hops[:0]; cap(e.hops) == 0 {
 		e.hops = e.inline[:0]
@@ -124,6 +129,7 @@ func (s *slab) take() (int32, *entry, bool) {
 func (s *slab) release(i int32) {
 	e := s.at(i)
 	e.state = stateFree
+	s.generations[i]++
 	for k := range e.hops { // drop the pointers, which would keep flows and links
 		h := &e.hops[k]
 		h.link, h.space, h.flow.flow, h.h, h.kept = nil, nil, nil, nil, nil
