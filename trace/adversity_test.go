@@ -168,7 +168,7 @@ func TestFloodOfEqualPackets(t *testing.T) {
 		s.see(vethIn, d)
 		s.see(baseVOut, d)
 		s.see(baseIn, d)
-		for _, ch := range s.c.byPrint {
+		for _, ch := range s.c.byPrint.slots {
 			if ch.length > maxAlike {
 				t.Fatalf("%d journeys of equal packets open", ch.length)
 			}
@@ -190,8 +190,8 @@ func TestFloodOfEqualPackets(t *testing.T) {
 	if c := s.c.Counters(); c.Evicted != 0 || c.Unpaired != 0 {
 		t.Errorf("%d evicted, %d unpaired", c.Evicted, c.Unpaired)
 	}
-	if s.c.Open() != 0 || len(s.c.byPrint) != 0 {
-		t.Errorf("%d open, %d fingerprints at the end", s.c.Open(), len(s.c.byPrint))
+	if s.c.Open() != 0 || s.c.byPrint.used != 0 {
+		t.Errorf("%d open, %d fingerprints at the end", s.c.Open(), s.c.byPrint.used)
 	}
 }
 

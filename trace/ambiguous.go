@@ -65,7 +65,7 @@ func (c *Correlator) doubts(e *entry) {
 	begin, end := e.hops[0].time, e.hops[len(e.hops)-1].time
 	for grown := true; grown; {
 		grown = false
-		for i := c.byPrint[e.fingerprint].head; i >= 0; i = c.slab.at(i).next {
+		for i := c.byPrint.of(e.fingerprint).head; i >= 0; i = c.slab.at(i).next {
 			o := c.slab.at(i)
 			first, last := o.hops[0].time, o.hops[len(o.hops)-1].time
 			if !o.tied || slices.Contains(group, o) || last+comesOn < begin || first > end+comesOn || !o.looksLike(e) {

@@ -1,10 +1,8 @@
 package trace
 
 import (
-	"cmp"
 	"math"
 	"net/netip"
-	"slices"
 
 	"natlens/capture"
 	"natlens/capture/packet"
@@ -36,7 +34,7 @@ type Correlator struct {
 	flows    map[netns.ID]*flowIndex
 	rulesets map[netns.ID]*netfilter.Ruleset
 
-	waiting      []*capture.Observation
+	waiting      waiting
 	ringThrough  int64
 	flowThrough  int64
 	hasConntrack bool
@@ -44,7 +42,7 @@ type Correlator struct {
 	swept        int64
 
 	slab      slab
-	byPrint   map[uint64]chain
+	byPrint   prints
 	parts     parts
 	foreign   bool // packets are all that is known
 	proxies   proxies
@@ -58,9 +56,6 @@ type Correlator struct {
 	from      []int // see parents
 	counters  Counters
 }
-
-// chain holds the entries with one fingerprint, oldest first.
-type chain struct{ head, tail, length int32 }
 
 // maxAlike is how many journeys of packets that look the same can be open at
 // once: each sighting is compared with all of them.
@@ -95,7 +90,7 @@ func New(open int, sink Sink) *Correlator {
 		flows:    map[netns.ID]*flowIndex{},
 		rulesets: map[netns.ID]*netfilter.Ruleset{},
 		slab:     slab{limit: open},
-		byPrint:  map[uint64]chain{},
+		byPrint:  newPrints(),
 		parts:    newParts(),
 		proxies:  newProxies(),
 
@@ -174,7 +169,7 @@ func (c *Correlator) Observe(b *capture.Batch) {
 		c.lostRing.add(b.Through, lost)
 	}
 	for i := range b.Observations {
-		c.waiting = append(c.waiting, &b.Observations[i])
+		c.waiting.add(&b.Observations[i])
 	}
 	c.ringThrough = max(c.ringThrough, b.Through)
 	c.advance()
@@ -260,17 +255,13 @@ func (c *Correlator) sweep() {
 }
 
 // release processes the waiting observations before mark in the order of their
-// stamps. Equal stamps keep the order of their ring, which is the order of the
-// taps.
+// stamps.
 func (c *Correlator) release(mark int64) {
-	slices.SortStableFunc(c.waiting, func(a, b *capture.Observation) int { return cmp.Compare(a.Time, b.Time) })
-	n, _ := slices.BinarySearchFunc(c.waiting, mark, func(o *capture.Observation, m int64) int { return cmp.Compare(o.Time, m) })
-	for _, o := range c.waiting[:n] {
-		c.process(o)
+	due := c.waiting.before(mark)
+	for _, a := range due {
+		c.process(a.o)
 	}
-	rest := copy(c.waiting, c.waiting[n:])
-	clear(c.waiting[rest:])
-	c.waiting = c.waiting[:rest]
+	c.waiting.drop(len(due))
 }
 
 func (c *Correlator) process(o *capture.Observation) {
@@ -381,16 +372,17 @@ func (c *Correlator) open(o *capture.Observation) (int32, *entry) {
 	e.id, e.fingerprint = c.nextID(o), o.Fingerprint
 	e.linkType = o.LinkType
 	e.data = append(e.data, o.Data[:min(len(o.Data), maxData)]...)
-	if ch, ok := c.byPrint[e.fingerprint]; ok {
-		if ch.length >= maxAlike {
-			c.letGo(ch.head, c.slab.at(ch.head))
-			ch = c.byPrint[e.fingerprint]
-		}
-		c.slab.at(ch.tail).next = i
-		c.byPrint[e.fingerprint] = chain{ch.head, i, ch.length + 1}
-	} else {
-		c.byPrint[e.fingerprint] = chain{i, i, 1}
+	ch := c.byPrint.of(e.fingerprint)
+	if ch.length >= maxAlike {
+		c.letGo(ch.head, c.slab.at(ch.head))
+		ch = c.byPrint.of(e.fingerprint)
 	}
+	if ch.length == 0 {
+		ch.head = i
+	} else {
+		c.slab.at(ch.tail).next = i
+	}
+	c.byPrint.set(e.fingerprint, chain{ch.head, i, ch.length + 1})
 	return i, e
 }
 
@@ -445,8 +437,8 @@ func (c *Correlator) schedule(i int32, e *entry) {
 // a container's first packets are faster than the news of its link.
 func (c *Correlator) recognise() {
 	for _, t := range c.settling[statePending-1].all() {
-		e := c.slab.at(t.index)
-		if e.generation != t.generation || e.state != statePending {
+		e := c.live(handle{t.index, t.generation})
+		if e == nil || e.state != statePending {
 			continue
 		}
 		found := false
@@ -470,7 +462,7 @@ func (c *Correlator) due(st state, now int64) (timer, *entry) {
 		if !ok {
 			return timer{}, nil
 		}
-		if e := c.slab.at(t.index); e.generation == t.generation && e.state == st {
+		if e := c.live(handle{t.index, t.generation}); e != nil && e.state == st {
 			return t, e
 		}
 	}
@@ -517,7 +509,7 @@ func (c *Correlator) settle(i int32, e *entry, early string) {
 
 // drop forgets an entry.
 func (c *Correlator) drop(i int32, e *entry) {
-	ch := c.byPrint[e.fingerprint]
+	ch := c.byPrint.of(e.fingerprint)
 	prev := int32(-1)
 	for k := ch.head; k != i; k = c.slab.at(k).next {
 		prev = k
@@ -531,10 +523,7 @@ func (c *Correlator) drop(i int32, e *entry) {
 	if ch.tail == i {
 		ch.tail = prev
 	}
-	if ch.length--; ch.length == 0 {
-		delete(c.byPrint, e.fingerprint)
-	} else {
-		c.byPrint[e.fingerprint] = ch
-	}
+	ch.length--
+	c.byPrint.set(e.fingerprint, ch)
 	c.slab.release(i)
 }

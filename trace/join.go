@@ -21,12 +21,9 @@ const (
 // several fit equally the oldest is taken: queues keep order. duplicate is the
 // id of a journey that began with the same packet at the same point.
 func (c *Correlator) find(fingerprint uint64, s *sighting) (best int32, found *entry, duplicate uint64) {
-	ch, ok := c.byPrint[fingerprint]
-	if !ok {
-		return 0, nil, 0
-	}
 	bestFit, guesses, equals := fitNone, 0, 0
-	for i := ch.head; i >= 0; {
+	head := c.byPrint.of(fingerprint).head
+	for i := head; i >= 0; {
 		e := c.slab.at(i)
 		f, used := c.fits(e, s)
 		switch {
@@ -55,7 +52,7 @@ func (c *Correlator) find(fingerprint uint64, s *sighting) (best int32, found *e
 			c.inferFlow(found, s)
 		}
 	} else if found != nil && equals > 0 {
-		best, found = c.choose(ch.head, s, bestFit)
+		best, found = c.choose(head, s, bestFit)
 	}
 	return best, found, duplicate
 }

@@ -67,9 +67,9 @@ func (c *Correlator) Now() int64 { return c.now }
 // Oldest returns the time of the oldest packet that no Journey had yet, or that
 // of the watermark when there is none older. Only what KeepPackets keeps counts.
 func (c *Correlator) Oldest() int64 {
-	oldest := int64(math.MaxInt64)
-	for _, o := range c.waiting {
-		oldest = min(oldest, o.Time)
+	oldest, ok := c.waiting.oldest()
+	if !ok {
+		oldest = math.MaxInt64
 	}
 	for _, chunk := range c.slab.chunks {
 		for i := range chunk {

@@ -1,0 +1,114 @@
+package trace
+
+import (
+	"slices"
+
+	"natlens/capture"
+)
+
+// waiting holds the observations that something older may still precede.
+//
+// They come as runs: each ring's are all but sorted, and rings are delivered one
+// after the other. So what is only a little late is moved to its place as it
+// comes, and the runs are merged.
+type waiting struct {
+	queue []arrival
+	runs  []int // where each but the first begins
+	spare []arrival
+}
+
+// arrival is an observation, with its time at hand.
+type arrival struct {
+	time int64
+	o    *capture.Observation
+}
+
+// maxLate is by how many places an observation can be late within its run; one
+// that is later begins another.
+const maxLate = 32
+
+func (w *waiting) add(o *capture.Observation) {
+	a := arrival{o.Time, o}
+	first := 0
+	if n := len(w.runs); n > 0 {
+		first = w.runs[n-1]
+	}
+	w.queue = append(w.queue, a)
+	last := len(w.queue) - 1
+	at := last
+	for at > first && w.queue[at-1].time > a.time {
+		if at--; last-at > maxLate {
+			w.runs = append(w.runs, last)
+			return
+		}
+	}
+	copy(w.queue[at+1:], w.queue[at:last])
+	w.queue[at] = a
+}
+
+// sort puts all into the order of their stamps. Equal stamps keep the order in
+// which they came: in a ring, that of the taps.
+func (w *waiting) sort() {
+	for len(w.runs) > 0 {
+		w.spare = slices.Grow(w.spare[:0], len(w.queue))
+		merged, runs, begin := w.spare, w.runs[:0], 0
+		for i := 0; i <= len(w.runs); i += 2 {
+			middle, end := w.bound(i), w.bound(i+1)
+			if i > 0 {
+				runs = append(runs, begin)
+			}
+			merged = merge(merged, w.queue[begin:middle], w.queue[middle:end])
+			begin = end
+		}
+		w.queue, w.spare, w.runs = merged, w.queue, runs
+	}
+}
+
+// bound is where run i ends.
+func (w *waiting) bound(i int) int {
+	if i < len(w.runs) {
+		return w.runs[i]
+	}
+	return len(w.queue)
+}
+
+// merge appends two sorted runs, of equals those of a first.
+func merge(to, a, b []arrival) []arrival {
+	for len(a) > 0 && len(b) > 0 {
+		if b[0].time < a[0].time {
+			to, b = append(to, b[0]), b[1:]
+		} else {
+			to, a = append(to, a[0]), a[1:]
+		}
+	}
+	return append(append(to, a...), b...)
+}
+
+// before returns those before mark, which stay in place until drop.
+func (w *waiting) before(mark int64) []arrival {
+	w.sort()
+	n, _ := slices.BinarySearchFunc(w.queue, mark, func(a arrival, m int64) int {
+		if a.time < m {
+			return -1
+		}
+		return 1
+	})
+	return w.queue[:n]
+}
+
+// drop lets go of the first n, so that their batches can be freed.
+func (w *waiting) drop(n int) {
+	rest := copy(w.queue, w.queue[n:])
+	clear(w.queue[rest:])
+	clear(w.spare)
+	w.queue, w.spare = w.queue[:rest], w.spare[:0]
+}
+
+// oldest returns the time of the first; false when there is none.
+func (w *waiting) oldest() (int64, bool) {
+	w.sort()
+	if len(w.queue) == 0 {
+		return 0, false
+	}
+	return w.queue[0].time, true
+}
