@@ -62,8 +62,8 @@ func (c *chain) sees(p *Packet) bool {
 	if c.hook == Ingress || c.hook == Egress {
 		return true // whatever the family: what counts is the link
 	}
-	if p.Bridged && c.family == "bridge" {
-		return true
+	if p.Bridged {
+		return c.family == "bridge"
 	}
 	return c.family == "inet" || (c.family == "ip6") != p.Tuple.Is4() && (c.family == "ip" || c.family == "ip6")
 }

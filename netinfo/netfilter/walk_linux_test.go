@@ -104,6 +104,8 @@ func TestWalkOfDocker28(t *testing.T) {
 			r := readRules(t, h)
 			established := packetOf(tuple(packet.TCP, "192.0.2.2", "172.17.0.2", 80, 4000), "bridge1", "docker0")
 			established.State, established.DestinationTranslated, established.SourceTranslated = StateEstablished, False, False
+			switched := packetOf(tuple(packet.TCP, "192.0.2.3", "192.0.2.4", 4000, 80), "veth1", "veth2")
+			switched.Bridged = true
 			limited := tuple(packet.TCP, "192.0.2.9", "172.17.0.2", 4000, 80)
 			for _, c := range []walkCase{
 				{"out", ThroughHost, packetOf(tuple(packet.TCP, "172.17.0.2", "203.0.113.7", 4000, 80), "docker0", "eth0"), "accept, masquerade POSTROUTING 2"},
@@ -115,6 +117,7 @@ func TestWalkOfDocker28(t *testing.T) {
 				{"published", ThroughHost, packetOf(tuple(packet.TCP, "203.0.113.7", "203.0.113.1", 4000, 8080), "eth0", "bridge1"), "accept, dnat DOCKER 1"},
 				{"not published", ThroughHost, packetOf(tuple(packet.UDP, "203.0.113.7", "192.0.2.3", 4000, 8080), "eth0", "bridge1"), "drop DOCKER 3"},
 				{"same bridge", ThroughHost, packetOf(tuple(packet.TCP, "192.0.2.3", "192.0.2.4", 4000, 80), "bridge1", "bridge1"), "accept"},
+				{"same bridge, as its ports see it", ThroughHost, switched, "accept"},
 				{"user's rule", ThroughHost, packetOf(tuple(packet.TCP, "172.17.0.2", "203.0.113.66", 4000, 80), "docker0", "eth0"), "drop DOCKER-USER 3"},
 				{"internal", ThroughHost, packetOf(tuple(packet.TCP, "198.18.0.2", "203.0.113.7", 4000, 80), "internal0", "eth0"), "drop DOCKER-INTERNAL 2"},
 				{"policy", ThroughHost, packetOf(tuple(packet.TCP, "203.0.113.7", "203.0.113.9", 4000, 80), "eth0", "eth1"), "drop FORWARD policy"},
