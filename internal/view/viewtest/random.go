@@ -111,7 +111,7 @@ func hook(r *rand.Rand) netfilter.Hook {
 }
 
 func evidence(r *rand.Rand) trace.Evidence {
-	return pick(r, trace.ByTap, trace.ByConntrack, trace.ByTrace, trace.ByCounter, trace.BySocket, trace.ByReply, trace.ByRules, trace.ByHeader, trace.ByInference)
+	return pick(r, trace.ByTap, trace.ByConntrack, trace.ByTrace, trace.ByCounter, trace.BySocket, trace.ByReply, trace.ByRules, trace.ByHeader, trace.ByInference, trace.Ambiguous)
 }
 
 func rule(r *rand.Rand) trace.Rule {
