@@ -40,6 +40,7 @@ type Correlator struct {
 	hasConntrack bool
 	now          int64 // the watermark: all before it has been released
 	swept        int64
+	unheard      int64 // packets before that time may have been judged without conntrack's word
 
 	slab      slab
 	byPrint   prints
@@ -184,7 +185,7 @@ func (c *Correlator) Flush() { c.settleAll("the capture ended before its next ho
 // that reason.
 func (c *Correlator) Interrupt(reason string) {
 	c.settleAll(reason)
-	c.ringThrough, c.flowThrough, c.now, c.swept = 0, 0, 0, 0
+	c.ringThrough, c.flowThrough, c.now, c.swept, c.unheard = 0, 0, 0, 0, 0
 	c.lostRing.forgetTimes()
 	c.lostFlows.forgetTimes()
 	for _, x := range c.flows {
@@ -225,6 +226,9 @@ func (c *Correlator) advance() {
 	}
 	if mark <= c.now {
 		return
+	}
+	if c.hasConntrack && mark > c.flowThrough {
+		c.unheard = mark
 	}
 	c.release(mark)
 	c.now = mark
@@ -489,6 +493,9 @@ func (c *Correlator) expire() {
 // it had to be settled before its time; empty when it was not.
 func (c *Correlator) settle(i int32, e *entry, early string) {
 	e.lost = e.lost || e.state == statePending || e.refusal != nil
+	if e.hops[0].time < c.unheard {
+		c.hearAgain(e)
+	}
 	if e.tied && e.doubt == nil {
 		c.doubts(e)
 	}

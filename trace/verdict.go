@@ -137,6 +137,8 @@ func (c *Correlator) missing(since int64, s *sighting, at int, early string) Ver
 		v.Reason = "not seen again: no route, or dropped by a rule; nothing here tracks connections"
 	case s.flow.flow != nil:
 		v.Reason = "the rules let its flow pass, yet it was not seen again: no answer from the next hop's address resolution, or a drop behind the NAT"
+	case c.hasConntrack && c.flowThrough <= s.time:
+		v.Result, v.Reason = Unfinished, "unknown: not seen again, and connection tracking has not answered since"
 	case lostFlows > 0:
 		v.Result, v.Reason = Unfinished, fmt.Sprintf("unknown: not seen again, and connection tracking lost %d of its events", lostFlows)
 	default:
