@@ -38,7 +38,7 @@ func TestIdenticalDatagrams(t *testing.T) {
 	leak.Check(t)
 	h := dockerHost(t)
 	const losing, whole, sent = 5301, 5302, 9
-	nft(t, "table ip natlenstest {\n chain forward {\n type filter hook forward priority 0\n udp dport 5301 numgen inc mod 3 0 counter drop\n }\n}\n")
+	filtering(t, "forward", "udp dport 5301 numgen inc mod 3 0 counter drop")
 	for _, port := range []uint16{losing, whole} {
 		sink, err := lab.ListenUDP(h.Internet(), netip.AddrPortFrom(lab.ServerAddress, port))
 		if err != nil {
@@ -82,7 +82,7 @@ func TestIdenticalDatagrams(t *testing.T) {
 		}
 		time.Sleep(50 * time.Millisecond)
 	}
-	if n := dropped(t, "ip natlenstest"); n != "3" {
+	if n := dropped(t); n != "3" {
 		t.Fatalf("nft counted %s drops, want 3", n)
 	}
 	left := 0

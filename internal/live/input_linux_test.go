@@ -18,29 +18,36 @@ import (
 	"natlens/trace"
 )
 
-// nft runs commands of nft(8) in the host's namespace.
-func nft(t *testing.T, commands string) string {
+const testTable = "natlenstest"
+
+// filtering puts a chain with those rules at a hook of the host's namespace until
+// the test ends.
+func filtering(t *testing.T, hook, rules string) {
 	t.Helper()
 	if _, err := exec.LookPath("nft"); err != nil {
 		t.Skip("needs nft")
 	}
-	c := exec.Command("nft", "-f", "-")
-	if !strings.HasPrefix(commands, "add") && !strings.HasPrefix(commands, "table") {
-		c = exec.Command("nft", strings.Fields(commands)...)
+	nft := func(commands string) {
+		t.Helper()
+		c := exec.Command("nft", "-f", "-")
+		c.Stdin = strings.NewReader(commands)
+		if out, err := c.CombinedOutput(); err != nil {
+			t.Fatalf("nft: %v: %s in %s", err, out, commands)
+		}
 	}
-	c.Stdin = strings.NewReader(commands)
-	out, err := c.CombinedOutput()
-	if err != nil {
-		t.Fatalf("nft %s: %v: %s", commands, err, out)
-	}
-	return string(out)
+	nft(fmt.Sprintf("table ip %s {\n chain test {\n type filter hook %s priority 0\n %s\n }\n}\n", testTable, hook, rules))
+	t.Cleanup(func() { nft("delete table ip " + testTable) })
 }
 
-// dropped reads how many packets the rules of a table have counted.
-func dropped(t *testing.T, table string) string {
+// dropped reads how many packets each of the rules has counted.
+func dropped(t *testing.T) string {
 	t.Helper()
+	out, err := exec.Command("nft", "list", "table", "ip", testTable).CombinedOutput()
+	if err != nil {
+		t.Fatalf("nft: %v: %s", err, out)
+	}
 	var n []string
-	for _, m := range regexp.MustCompile(`counter packets (\d+)`).FindAllStringSubmatch(nft(t, "list table "+table), -1) {
+	for _, m := range regexp.MustCompile(`counter packets (\d+)`).FindAllStringSubmatch(string(out), -1) {
 		n = append(n, m[1])
 	}
 	return strings.Join(n, " ")
@@ -51,7 +58,7 @@ func dropped(t *testing.T, table string) string {
 func TestEstablishedPacketDroppedAtInput(t *testing.T) {
 	leak.Check(t)
 	h := dockerHost(t)
-	nft(t, "table ip natlenstest {\n chain input {\n type filter hook input priority 0\n udp dport 5300 ct state established counter drop\n }\n}\n")
+	filtering(t, "input", "udp dport 5300 ct state established counter drop")
 	at := netip.AddrPortFrom(lab.BridgePrefix.Addr(), 5300)
 	echo, err := lab.EchoUDP(h.Namespace(), at)
 	if err != nil {
@@ -80,7 +87,7 @@ func TestEstablishedPacketDroppedAtInput(t *testing.T) {
 		t.Fatalf("an answer to what was dropped: %v", err)
 	}
 	second := w.journey("the second datagram", datagram(uint32(len("dropped at INPUT"))))
-	if n := dropped(t, "ip natlenstest"); n != "1" {
+	if n := dropped(t); n != "1" {
 		t.Fatalf("nft counted %s drops, want 1", n)
 	}
 	for _, c := range []struct {
