@@ -70,7 +70,7 @@ func (c *case6) end(pick func(*journey) bool) (picked []*journey) {
 	return picked
 }
 
-// related checks that the error is said to be about the other journey.
+// aboutTheOther checks that the error is said to be about the other journey.
 func aboutTheOther(t *testing.T, refusal, about *journey) {
 	t.Helper()
 	if r := refusal.Related; len(r) != 1 || r[0].ID != about.ID || r[0].Why != "error_about" {
@@ -78,9 +78,9 @@ func aboutTheOther(t *testing.T, refusal, about *journey) {
 	}
 }
 
-// quotes checks which source and destination an error's quoted packet has at each
+// quoted6 checks which source and destination an error's quoted packet has at each
 // hop.
-func quotes(t *testing.T, j *journey, want ...string) {
+func quoted6(t *testing.T, j *journey, want ...string) {
 	t.Helper()
 	var got []string
 	for _, h := range j.Hops {
@@ -159,7 +159,7 @@ func TestCaseIPv6ErrorsThroughNAT(t *testing.T) {
 			question, refusal := found[0], found[1]
 			holds(t, "the question", question, asked(to)+"left at host:eth0 out [tap]\n"+nat66)
 			holds(t, "the error", refusal, back(internet6)+"delivered at web:eth0 in [tap]\n"+unNAT66)
-			quotes(t, refusal, hostAddress6+" > "+to, web+" > "+to, web+" > "+to, web+" > "+to)
+			quoted6(t, refusal, hostAddress6+" > "+to, web+" > "+to, web+" > "+to, web+" > "+to)
 			aboutTheOther(t, refusal, question)
 			says(t, "info", refusal.Info, c.info)
 		})
@@ -181,7 +181,7 @@ func TestCaseIPv6ErrorsThroughNAT(t *testing.T) {
 		question, refusal := found[0], found[1]
 		holds(t, "the question", question, back(internet6)+"delivered at web:eth0 in [tap]\ndnat at prerouting by DOCKER [conntrack]")
 		holds(t, "the error", refusal, asked(internet6)+"left at host:eth0 out [tap]\nundo dnat at postrouting by DOCKER [conntrack]")
-		quotes(t, refusal, internet6+" > "+web, internet6+" > "+web, internet6+" > "+web, internet6+" > "+hostAddress6)
+		quoted6(t, refusal, internet6+" > "+web, internet6+" > "+web, internet6+" > "+web, internet6+" > "+hostAddress6)
 		aboutTheOther(t, refusal, question)
 	})
 }
