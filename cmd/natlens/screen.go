@@ -80,8 +80,8 @@ type jsonScreen struct {
 }
 
 func (s *jsonScreen) Journey(j *trace.Journey) error {
-	line, err := jsonl.Journey(j)
-	return s.add(s.app, line, err)
+	s.pending = jsonl.AppendJourney(s.pending, j)
+	return s.flushIfEnough(s.app)
 }
 
 func (s *jsonScreen) Event(r live.Record) error {
@@ -117,6 +117,10 @@ func (g *gathered) add(a *app, text []byte, err error) error {
 		return err
 	}
 	g.pending = append(g.pending, text...)
+	return g.flushIfEnough(a)
+}
+
+func (g *gathered) flushIfEnough(a *app) error {
 	if len(g.pending) < enough {
 		return nil
 	}

@@ -1,7 +1,6 @@
 package jsonl
 
 import (
-	"net"
 	"strings"
 
 	"natlens/capture/packet"
@@ -9,7 +8,7 @@ import (
 )
 
 type hop struct {
-	Time           string   `json:"time"`
+	Time           instant  `json:"time"`
 	Namespace      string   `json:"namespace,omitempty"`
 	NamespaceInode uint64   `json:"namespace_inode,omitempty"`
 	Interface      string   `json:"interface,omitempty"`
@@ -46,8 +45,25 @@ type tcp struct {
 }
 
 type macs struct {
-	Source      string `json:"source"`
-	Destination string `json:"destination"`
+	Source      mac `json:"source"`
+	Destination mac `json:"destination"`
+}
+
+// mac is an Ethernet address.
+type mac [6]byte
+
+// MarshalText implements encoding.TextMarshaler.
+func (m mac) MarshalText() ([]byte, error) { return m.append(nil), nil }
+
+func (m mac) append(b []byte) []byte {
+	const hex = "0123456789abcdef"
+	for i, x := range m {
+		if i > 0 {
+			b = append(b, ':')
+		}
+		b = append(b, hex[x>>4], hex[x&0xf])
+	}
+	return b
 }
 
 type part struct {
@@ -58,7 +74,7 @@ type part struct {
 
 func newHop(h *trace.Hop, i int) hop {
 	x := hop{
-		Time: stamp(h.Time), Namespace: h.Namespace, NamespaceInode: uint64(h.Point.Namespace),
+		Time: instant(h.Time), Namespace: h.Namespace, NamespaceInode: uint64(h.Point.Namespace),
 		Interface: h.Interface, Ifindex: h.Point.Ifindex, Direction: h.Point.Direction.String(),
 		PacketType: h.Type.String(), Containers: list(h.Containers), PeerContainers: list(h.PeerContainers),
 		SameStamp: h.SameStamp, MAC: newMACs(&h.Headers),
@@ -80,18 +96,15 @@ func (x *hop) headers(h *packet.Headers) {
 	x.Source = newEnd(h.Tuple.Source(), h.Tuple.SourcePort, ports)
 	x.Destination = newEnd(h.Tuple.Destination(), h.Tuple.DestinationPort, ports)
 	if h.IsIP() {
-		ttl, length := h.TTL, h.Length
-		x.TTL, x.Length = &ttl, &length
+		x.TTL, x.Length = &h.TTL, &h.Length
 	}
 	if h.Layers.Has(packet.LayerIPv4) {
-		id := h.IPID
-		x.IPID = &id
+		x.IPID = &h.IPID
 	}
 	if h.Layers.Has(packet.LayerICMP) {
 		x.ICMP = &icmp{Type: h.ICMPType, Code: h.ICMPCode}
 		if h.IsEcho() {
-			id, seq := h.ICMPID, h.ICMPSeq
-			x.ICMP.ID, x.ICMP.Seq = &id, &seq
+			x.ICMP.ID, x.ICMP.Seq = &h.ICMPID, &h.ICMPSeq
 		}
 	}
 	if h.Layers.Has(packet.LayerTCP) {
@@ -106,10 +119,7 @@ func newMACs(h *packet.Headers) *macs {
 	if !h.Layers.Has(packet.LayerEthernet) {
 		return nil
 	}
-	return &macs{
-		Source:      net.HardwareAddr(h.SourceMAC[:]).String(),
-		Destination: net.HardwareAddr(h.DestinationMAC[:]).String(),
-	}
+	return &macs{Source: h.SourceMAC, Destination: h.DestinationMAC}
 }
 
 // flagWords names TCP flags in the order of their bits, lowest first.

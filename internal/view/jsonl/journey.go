@@ -1,6 +1,8 @@
 package jsonl
 
 import (
+	"net/netip"
+
 	"natlens/capture/packet"
 	"natlens/trace"
 )
@@ -9,7 +11,7 @@ type journey struct {
 	header
 	ID           uint64        `json:"id"`
 	Supersedes   uint64        `json:"supersedes,omitempty"`
-	Time         string        `json:"time"`
+	Time         instant       `json:"time"`
 	Protocol     string        `json:"protocol"`
 	Info         string        `json:"info,omitempty"`
 	From         endpoint      `json:"from"`
@@ -25,10 +27,10 @@ type journey struct {
 }
 
 type endpoint struct {
-	Name       string   `json:"name,omitempty"`
-	Containers []string `json:"containers"`
-	IP         string   `json:"ip,omitempty"`
-	Port       uint16   `json:"port,omitempty"`
+	Name       string     `json:"name,omitempty"`
+	Containers []string   `json:"containers"`
+	IP         netip.Addr `json:"ip,omitzero"`
+	Port       uint16     `json:"port,omitempty"`
 }
 
 type translation struct {
@@ -72,9 +74,18 @@ type relation struct {
 }
 
 // Journey writes one journey, kind "journey".
-func Journey(j *trace.Journey) ([]byte, error) {
+func Journey(j *trace.Journey) ([]byte, error) { return AppendJourney(nil, j), nil }
+
+// AppendJourney appends what Journey writes to b.
+func AppendJourney(b []byte, j *trace.Journey) []byte {
+	w, x := writer{b}, newJourney(j)
+	x.write(&w)
+	return append(w.b, '\n')
+}
+
+func newJourney(j *trace.Journey) journey {
 	x := journey{
-		header: kind("journey"), ID: j.ID, Supersedes: j.Supersedes, Time: stamp(j.Time),
+		header: kind("journey"), ID: j.ID, Supersedes: j.Supersedes, Time: instant(j.Time),
 		Protocol: j.Protocol.String(), From: newEndpoint(j.From), To: newEndpoint(j.To),
 		Direction: string(j.Direction), Verdict: newVerdict(&j.Verdict), Notes: list(j.Notes),
 		Hops:         make([]hop, len(j.Hops)),
@@ -101,11 +112,11 @@ func Journey(j *trace.Journey) ([]byte, error) {
 	for i, r := range j.Related {
 		x.Related[i] = relation{ID: r.ID, Why: r.Why}
 	}
-	return line(x)
+	return x
 }
 
 func newEndpoint(e trace.Endpoint) endpoint {
-	return endpoint{Name: e.Name, Containers: list(e.Containers), IP: ipText(e.IP), Port: e.Port}
+	return endpoint{Name: e.Name, Containers: list(e.Containers), IP: e.IP, Port: e.Port}
 }
 
 func newTranslation(t *trace.Translation) translation {

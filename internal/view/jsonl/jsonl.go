@@ -15,7 +15,6 @@ import (
 	"fmt"
 	"net/netip"
 	"strconv"
-	"time"
 	"unicode"
 	"unicode/utf8"
 
@@ -54,6 +53,10 @@ func harmless(b []byte) []byte {
 	var out []byte
 	done := 0
 	for i := 0; i < len(b)-1; { // the last byte is the line break
+		if b[i] >= ' ' && b[i] < 0x7f {
+			i++
+			continue
+		}
 		r, n := utf8.DecodeRune(b[i:])
 		if !unicode.IsPrint(r) {
 			out = append(out, b[done:i]...)
@@ -70,12 +73,6 @@ func harmless(b []byte) []byte {
 		return b
 	}
 	return append(out, b[done:]...)
-}
-
-// stamp writes nanoseconds since the Unix epoch as RFC 3339 in UTC, always with
-// nine digits, so that the texts sort as the times do.
-func stamp(ns int64) string {
-	return time.Unix(0, ns).UTC().Format("2006-01-02T15:04:05.000000000Z")
 }
 
 // list makes an absent list an empty one.

@@ -8,8 +8,8 @@ import (
 
 // end is one end of a tuple.
 type end struct {
-	IP   string  `json:"ip"`
-	Port *uint16 `json:"port,omitempty"` // TCP and UDP
+	IP   netip.Addr `json:"ip"`
+	Port *uint16    `json:"port,omitempty"` // TCP and UDP
 }
 
 // ends is a tuple without its protocol.
@@ -36,7 +36,7 @@ func newEnd(ip netip.Addr, port uint16, hasPort bool) *end {
 	if !ip.IsValid() {
 		return nil
 	}
-	e := &end{IP: ip.String()}
+	e := &end{IP: ip}
 	if hasPort {
 		e.Port = &port
 	}
