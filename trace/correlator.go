@@ -307,7 +307,15 @@ func (c *Correlator) process(o *capture.Observation) {
 			}
 			return
 		}
-		i, e = c.findDatagram(&s)
+		if covered := c.findMerged(&s); len(covered) > 0 {
+			for _, h := range covered {
+				c.join(h, c.live(h), &s)
+			}
+			return
+		}
+		if i, e = c.findTrain(&s); e == nil {
+			i, e = c.findDatagram(&s)
+		}
 	}
 	if e == nil {
 		i, e = c.open(o)

@@ -14,7 +14,8 @@ import (
 // of it: its pieces are hops that cover a part.
 
 // extent is the part of a datagram that a sighting covers: bytes behind the IP
-// header for fragments, sequence numbers for TCP data, and all otherwise.
+// header for fragments, sequence numbers for TCP data, bytes of the payload for what
+// was cut from a larger UDP packet, and all otherwise.
 type extent struct {
 	kind       extentKind
 	begin, end uint32
@@ -26,6 +27,7 @@ const (
 	extentAll extentKind = iota
 	extentFragment
 	extentStream
+	extentSegment // of a larger UDP packet
 )
 
 // extentOf reads the extent from the headers.
@@ -99,11 +101,12 @@ const keepStream = 5e9
 type parts struct {
 	datagrams map[pieceKey][]handle
 	streams   map[uint64]*stream // by the hash of their keys
+	trains    map[packet.Tuple]*train
 	seed      uint64
 }
 
 func newParts() parts {
-	return parts{datagrams: map[pieceKey][]handle{}, streams: map[uint64]*stream{}, seed: rand.Uint64()}
+	return parts{datagrams: map[pieceKey][]handle{}, streams: map[uint64]*stream{}, trains: map[packet.Tuple]*train{}, seed: rand.Uint64()}
 }
 
 // stream returns that of the key, or nil.
@@ -294,6 +297,9 @@ func (c *Correlator) remember(h handle, s *sighting) {
 	case mayBeFragmented(s.h):
 		c.rememberDatagram(pieceKey{s.h.Tuple.Protocol, uint32(s.h.IPID)}, h)
 	}
+	if isTrain(s.h) {
+		c.rememberTrain(h, s)
+	}
 	if s.extent.kind == extentStream {
 		key := streamKey(s)
 		st := c.parts.stream(&key)
@@ -341,6 +347,11 @@ func (c *Correlator) sweepParts() {
 	for key, st := range c.parts.streams {
 		if st.used < c.now-keepStream {
 			delete(c.parts.streams, key)
+		}
+	}
+	for key, t := range c.parts.trains {
+		if t.used < c.now-keepStream {
+			delete(c.parts.trains, key)
 		}
 	}
 }
