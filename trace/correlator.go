@@ -3,6 +3,7 @@ package trace
 import (
 	"math"
 	"net/netip"
+	"time"
 
 	"natlens/capture"
 	"natlens/capture/packet"
@@ -56,6 +57,7 @@ type Correlator struct {
 	forgotten map[netns.ID]int64
 	from      []int // see parents
 	counters  Counters
+	patience  int64 // settlePending, or what SetPatience said
 }
 
 // maxAlike is how many journeys of packets that look the same can be open at
@@ -94,10 +96,16 @@ func New(open int, sink Sink) *Correlator {
 		byPrint:  newPrints(),
 		parts:    newParts(),
 		proxies:  newProxies(),
+		patience: settlePending,
 
 		forgotten: map[netns.ID]int64{},
 	}
 }
+
+// SetPatience says how long a journey waits for its next hop, instead of 3.5 s. A
+// shorter time calls what hangs in address resolution vanished before that has
+// failed. It must be called before anything is fed.
+func (c *Correlator) SetPatience(d time.Duration) { c.patience = d.Nanoseconds() }
 
 // SetTopology replaces what is known of the host.
 func (c *Correlator) SetTopology(t *netinfo.Topology) {
@@ -429,7 +437,7 @@ func (c *Correlator) evictOf(states ...state) bool {
 // schedule sets the time at which the journey is settled.
 func (c *Correlator) schedule(i int32, e *entry) {
 	s := &e.hops[len(e.hops)-1]
-	next, wait := statePending, int64(settlePending)
+	next, wait := statePending, c.patience
 	// A branch that has not ended does not reopen a journey that has.
 	if e.state == stateTerminal || e.state == stateShown || c.terminal(s) {
 		next, wait = stateTerminal, settleTerminal

@@ -29,6 +29,9 @@ type Config struct {
 	RingBudget int
 	// OpenJourneys bounds the correlator; 0 means trace.DefaultOpen.
 	OpenJourneys int
+	// Patience is how long a journey waits for its next hop; 0 means the
+	// correlator's own 3.5 s.
+	Patience time.Duration
 }
 
 // Session is one watch over a host. Open starts it, Run carries it out.
@@ -214,6 +217,9 @@ func (s *Session) correlate(ctx context.Context, batches <-chan capture.Batch, f
 		sink.Other = s.tape.Other
 	}
 	correlator := trace.New(s.config.OpenJourneys, sink)
+	if s.config.Patience > 0 {
+		correlator.SetPatience(s.config.Patience)
+	}
 	c := feed(correlator)
 	if s.tape != nil {
 		s.tape.AttachTo(correlator)
