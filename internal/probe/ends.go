@@ -1,0 +1,238 @@
+package probe
+
+import (
+	"fmt"
+	"net/netip"
+	"slices"
+	"strings"
+
+	"natlens/internal/explain"
+	"natlens/netinfo"
+	"natlens/netinfo/docker"
+)
+
+// Source is where a probe begins.
+type Source struct {
+	Name      string // as asked
+	Namespace *netinfo.Namespace
+	Container *netinfo.Container // nil when FROM is none
+	Link      *netinfo.Link      // the only link to send by; nil leaves that to the routes
+}
+
+// FindSource finds what FROM names. A word that names nothing is an
+// *explain.UnknownTarget.
+func FindSource(t *netinfo.Topology, word string) (Source, error) {
+	found, err := explain.Find(t, word)
+	if err != nil {
+		return Source{}, err
+	}
+	s := Source{Name: word}
+	switch target := found[0]; {
+	case target.Container != nil:
+		s.Container = target.Container
+		s.Namespace = t.Namespace(target.Container.Namespace)
+		if s.Namespace == nil {
+			return Source{}, fmt.Errorf("%s: its network namespace was not found on this host", word)
+		}
+	case target.Link != nil:
+		s.Link = target.Link
+		s.Namespace = t.Namespace(target.Link.Key.Namespace)
+		if c := s.Namespace.Containers; len(c) > 0 {
+			s.Container = c[0]
+		}
+	case target.Namespace != nil:
+		s.Namespace = target.Namespace
+		if c := s.Namespace.Containers; len(c) > 0 && s.Namespace.ID != t.Self {
+			s.Container = c[0]
+		}
+	default:
+		return Source{}, fmt.Errorf("%s: FROM is a container, a link or host", word)
+	}
+	return s, nil
+}
+
+// Destination is where a probe is to go.
+type Destination struct {
+	Word      string // as asked
+	Address   netip.Addr
+	Container *netinfo.Container // whose address it is, when TO names one
+	Network   string             // of that address, when TO names a container
+	// Others are further addresses of the container, which FROM could ask for,
+	// too.
+	Others []netip.Addr
+	Lookup Lookup
+}
+
+// Lookup says what the name TO is to FROM itself.
+type Lookup struct {
+	// Asked: TO is a name, so that FROM would have to look it up.
+	Asked    bool
+	Resolves bool
+	How      string // who would answer, or why nobody does
+}
+
+// NoAddress is a destination that has none.
+type NoAddress struct {
+	Word   string
+	Reason string
+}
+
+func (e *NoAddress) Error() string { return e.Word + ": " + e.Reason }
+
+// FindDestination finds what TO names for that source, as far as it can be known
+// without asking the network: an address, a container by its engine's address, a
+// namespace of this host, "host". ok is false for any other name.
+func FindDestination(t *netinfo.Topology, from Source, word string) (d Destination, ok bool, err error) {
+	d = Destination{Word: word}
+	if a, err := netip.ParseAddr(word); err == nil {
+		d.Address = a.Unmap()
+		return d, true, nil
+	}
+	found, err := explain.Find(t, word)
+	if err != nil {
+		return d, false, nil // a name, then
+	}
+	var ways []way
+	switch target := found[0]; {
+	case target.Container != nil:
+		d.Container = target.Container
+		d.Lookup = lookUp(from, d.Container)
+		if ways = waysTo(t, from, d.Container); len(ways) == 0 {
+			return d, true, &NoAddress{word, "it has no address: its network mode is " + mode(d.Container)}
+		}
+	case target.Namespace != nil:
+		if ways = addressesOf(t, from, target.Namespace); len(ways) == 0 {
+			return d, true, &NoAddress{word, "it has no address"}
+		}
+	default:
+		return d, false, nil
+	}
+	d.Address, d.Network = ways[0].address, ways[0].network
+	for _, w := range ways[1:] {
+		d.Others = append(d.Others, w.address)
+	}
+	return d, true, nil
+}
+
+func mode(c *netinfo.Container) string {
+	if c.Mode == "" {
+		return "not known"
+	}
+	return c.Mode
+}
+
+// way is one address to ask for, and why it comes before others.
+type way struct {
+	address netip.Addr
+	network string
+	rank    int // lowest first
+}
+
+const (
+	sharedNetwork = iota
+	otherNetwork
+	notIPv4 // added to the above
+)
+
+// waysTo returns the container's addresses, those on a network that FROM is on
+// first, IPv4 before IPv6.
+func waysTo(t *netinfo.Topology, from Source, c *netinfo.Container) []way {
+	var ways []way
+	for _, e := range c.Endpoints {
+		for _, p := range e.Addresses {
+			w := way{address: p.Addr(), network: e.Network, rank: otherNetwork}
+			if from.Container != nil && shares(from.Container, e) {
+				w.rank = sharedNetwork
+			}
+			if !w.address.Is4() {
+				w.rank += notIPv4
+			}
+			ways = append(ways, w)
+		}
+	}
+	if len(ways) == 0 {
+		if n := t.Namespace(c.Namespace); n != nil {
+			return addressesOf(t, from, n)
+		}
+	}
+	sortWays(ways)
+	return ways
+}
+
+func sortWays(ways []way) {
+	slices.SortStableFunc(ways, func(a, b way) int { return a.rank - b.rank })
+}
+
+// addressesOf returns the addresses of a namespace's links: those that are on one
+// of FROM's own subnets first.
+func addressesOf(t *netinfo.Topology, from Source, n *netinfo.Namespace) []way {
+	if n.ID == from.Namespace.ID {
+		return []way{{address: netip.AddrFrom4([4]byte{127, 0, 0, 1})}}
+	}
+	var ways []way
+	for _, l := range n.Links {
+		if l.Role == netinfo.RoleLoopback {
+			continue
+		}
+		for _, p := range l.Addresses {
+			if p.Addr().IsLinkLocalUnicast() {
+				continue
+			}
+			w := way{address: p.Addr(), network: l.Network, rank: otherNetwork}
+			if onSubnet(from.Namespace, p.Addr()) {
+				w.rank = sharedNetwork
+			}
+			if !w.address.Is4() {
+				w.rank += notIPv4
+			}
+			ways = append(ways, w)
+		}
+	}
+	sortWays(ways)
+	return ways
+}
+
+func onSubnet(n *netinfo.Namespace, a netip.Addr) bool {
+	return slices.ContainsFunc(n.Links, func(l *netinfo.Link) bool {
+		return slices.ContainsFunc(l.Addresses, func(p netip.Prefix) bool { return p.Contains(a) })
+	})
+}
+
+func shares(c *netinfo.Container, e docker.Endpoint) bool {
+	return slices.ContainsFunc(c.Endpoints, func(own docker.Endpoint) bool { return own.Network == e.Network })
+}
+
+// defaultBridge is the network whose members the engine's DNS does not name.
+const defaultBridge = "bridge"
+
+// lookUp says whether FROM could have resolved the container's name: the engine
+// answers for names of containers that share a network of the user's making.
+func lookUp(from Source, to *netinfo.Container) Lookup {
+	l := Lookup{Asked: true}
+	if from.Container == nil {
+		l.How = "outside of containers nobody asks the engine's DNS"
+		return l
+	}
+	for _, e := range to.Endpoints {
+		if e.Network != defaultBridge && shares(from.Container, e) {
+			return Lookup{Asked: true, Resolves: true, How: "the engine's DNS, 127.0.0.11"}
+		}
+	}
+	switch {
+	case slices.ContainsFunc(to.Endpoints, func(e docker.Endpoint) bool { return shares(from.Container, e) }):
+		l.How = "the default network has no DNS of its own"
+	default:
+		l.How = "no network has both of them"
+	}
+	return l
+}
+
+// Networks returns the names of the networks that the container is on, joined for
+// a person.
+func Networks(c *netinfo.Container) string {
+	var names []string
+	for _, e := range c.Endpoints {
+		names = append(names, e.Network)
+	}
+	return strings.Join(names, ", ")
+}

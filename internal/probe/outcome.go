@@ -1,0 +1,142 @@
+package probe
+
+import (
+	"fmt"
+	"net/netip"
+	"time"
+
+	"natlens/capture/packet"
+	"natlens/trace"
+)
+
+// Outcome is everything about one probe. It is immutable once it was reported.
+type Outcome struct {
+	Request     Request
+	Source      Source
+	Destination Destination
+	// Expected is what the routes and rules said before; nil when nothing was
+	// to be expected, as for a name that does not resolve.
+	Expected *Expectation
+	// Sent holds what was sent; its zero Tuple means nothing was.
+	Sent     Sent
+	Answer   Answer
+	Journeys Journeys
+	Result   Result
+	Cause    Cause
+	// Failed is why the probe itself could not be made, so that Result says
+	// nothing; nil otherwise.
+	Failed error
+
+	// unresolvedNeighbour: the packet never left, because nobody answered for
+	// the next address; invalid when that is not so.
+	unresolvedNeighbour netip.Addr
+}
+
+// Sent is one packet of our own.
+type Sent struct {
+	Tuple packet.Tuple
+	Time  time.Time
+	Bytes int // of payload
+}
+
+// Cause is what a result rests on.
+type Cause struct {
+	// Journey is the one that ended before it should: the packet's own, or its
+	// answer's; nil when none did.
+	Journey *trace.Journey
+	// Answer: it is the answer that was stopped or lost.
+	Answer bool
+	Reason string // words for a person; may be empty
+}
+
+// Agreement says whether what was observed is what was expected.
+type Agreement uint8
+
+const (
+	NotCompared Agreement = iota // nothing was expected for sure
+	AsExpected
+	NotAsExpected
+)
+
+// Agreement compares the result with the expectation.
+func (o *Outcome) Agreement() Agreement {
+	switch {
+	case o.Expected == nil || o.Expected.Unsure != "" || o.Failed != nil || o.Sent == (Sent{}) && o.Answer.Result != NotSent && o.Answer.Result != Forbidden:
+		return NotCompared
+	case o.Expected.Result == o.Result:
+		return AsExpected
+	}
+	return NotAsExpected
+}
+
+// conclude works the result out of what the sender learned and what was seen.
+func (o *Outcome) conclude() {
+	there, back := last(o.Journeys.There), last(o.Journeys.Back)
+	stopped := stoppedOf(o.Journeys.There)
+	switch {
+	case o.Answer.Result == Replied && o.refusedBehind():
+		o.Result, o.Cause.Journey = RefusedBy, o.Journeys.Proxied()
+	case o.Answer.Result == Replied:
+		o.Result = Reached
+	case o.Answer.Result == Forbidden:
+		o.Result, o.Cause.Reason = Dropped, "the kernel did not let it out: a rule of "+o.Source.Namespace.Name+"'s own output stopped it"
+	case o.Answer.Result == NotSent:
+		o.Result, o.Cause.Reason = NoWay, "no route there"
+	case stopped != nil && (o.Answer.Result != Refused || stopped.Verdict.By != ""):
+		// A REJECT rule speaks with the words of a closed port.
+		o.Result, o.Cause.Journey = Dropped, stopped
+	case o.Answer.Result == Refused:
+		o.Result, o.Cause.Journey = RefusedBy, there
+	case o.Answer.Result == Unreachable:
+		o.Result, o.Cause.Journey = NoWay, there
+	case o.unresolvedNeighbour.IsValid():
+		o.Result, o.Cause.Reason = NoWay, fmt.Sprintf("%s asked for the MAC address of %v, and nobody answered",
+			o.Source.Name, o.unresolvedNeighbour)
+	case there == nil:
+		o.Result, o.Cause.Reason = Lost, "no tap saw it"
+	case arrived(o.Journeys.There) && o.Request.Protocol == packet.UDP:
+		o.Result = Reached // a datagram needs no answer
+	case back != nil && back.Verdict.Result == trace.Dropped:
+		o.Result, o.Cause = Dropped, Cause{Journey: back, Answer: true}
+	case back != nil:
+		o.Result, o.Cause = Lost, Cause{Journey: back, Answer: true}
+	default:
+		o.Result, o.Cause.Journey = Lost, there
+	}
+}
+
+func last(all []*trace.Journey) *trace.Journey {
+	if len(all) == 0 {
+		return nil
+	}
+	return all[len(all)-1]
+}
+
+// stoppedOf returns a journey of the packet that was dropped; nil when there is
+// none. Where a proxy stands between, one of the two connections may have been.
+func stoppedOf(all []*trace.Journey) *trace.Journey {
+	for _, j := range all {
+		if j.Verdict.Result == trace.Dropped {
+			return j
+		}
+	}
+	return nil
+}
+
+// arrived reports whether the packet, or what the last process between made of it,
+// was delivered.
+func arrived(all []*trace.Journey) bool {
+	j := last(all)
+	return j != nil && j.Verdict.Result == trace.Delivered
+}
+
+// refusedBehind reports whether a docker-proxy took the connection and then found
+// nobody itself.
+func (o *Outcome) refusedBehind() bool {
+	made := o.Journeys.Proxied()
+	if made == nil || o.Request.Protocol != packet.TCP {
+		return false
+	}
+	answer := o.Journeys.answerTo(made)
+	return answer != nil && len(answer.Hops) > 0 && answer.Hops[0].Headers.TCPFlags&packet.RST != 0
+}
