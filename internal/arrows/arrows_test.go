@@ -36,11 +36,12 @@ var may = map[string][]string{
 	"internal/doctor":  {"capture", "netinfo/..."},
 	"internal/explain": {"capture/packet", "netinfo/..."},
 	"internal/live":    {"capture/...", "netinfo/...", "trace/...", "internal/record"},
+	"internal/probe":   {"capture/packet", "netinfo/...", "trace", "internal/explain", "internal/live"},
 	"internal/record":  {"capture/...", "netinfo/...", "trace"},
 
 	// Views show what they are given: they never go and look.
 	"internal/view/...": {"capture", "capture/packet", "netinfo", "netinfo/docker", "netinfo/netfilter", "netinfo/netns",
-		"trace", "internal/doctor", "internal/explain", "internal/view/..."},
+		"trace", "internal/doctor", "internal/explain", "internal/probe", "internal/view/..."},
 
 	"internal/lab/...": {"netinfo/netns", "internal/lab/..."},
 
@@ -51,8 +52,8 @@ var may = map[string][]string{
 
 	"scripts/testreport": {},
 
-	"cmd/natlens": {"capture/...", "netinfo/...", "trace/...", "internal/doctor", "internal/explain", "internal/live", "internal/record",
-		"internal/view/...", "internal/lab"},
+	"cmd/natlens": {"capture/...", "netinfo/...", "trace/...", "internal/doctor", "internal/explain", "internal/live", "internal/probe",
+		"internal/record", "internal/view/...", "internal/lab"},
 }
 
 // forTests reports whether a package exists for tests alone; it may import

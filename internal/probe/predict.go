@@ -1,0 +1,405 @@
+package probe
+
+import (
+	"fmt"
+	"net/netip"
+	"slices"
+
+	"natlens/capture/packet"
+	"natlens/netinfo"
+	"natlens/netinfo/netfilter"
+)
+
+// host answers what a prediction asks. Its functions only read.
+type host struct {
+	topology *netinfo.Topology
+	// rules are those of a namespace; nil when they are not known.
+	rules func(*netinfo.Namespace) *netfilter.Ruleset
+	// route is the kernel's choice for a packet.
+	route func(*netinfo.Namespace, routeQuery) (route, error)
+	// forwards reports whether the namespace passes on packets of that family.
+	forwards func(n *netinfo.Namespace, is4 bool) bool
+	// bridgeFilter reports whether bridges there show packets of that family to
+	// the rules of IP (net.bridge.bridge-nf-call-iptables).
+	bridgeFilter func(n *netinfo.Namespace, is4 bool) bool
+	listeners    func(*netinfo.Namespace) ([]netinfo.Listener, error)
+}
+
+// routeQuery asks for a route.
+type routeQuery struct {
+	to, from netip.Addr    // from is invalid when the kernel is to choose
+	in       *netinfo.Link // by which the packet came in; nil for one that is sent here
+	out      *netinfo.Link // the only link to send by; nil for any
+}
+
+// route is an answer.
+type route struct {
+	local   bool // to an address of the namespace itself
+	out     *netinfo.Link
+	gateway netip.Addr // invalid when the destination is on the link
+	source  netip.Addr
+}
+
+// noRoute is the kernel's refusal to give one, in its words.
+type noRoute struct{ reason string }
+
+func (e *noRoute) Error() string { return e.reason }
+
+// maxStages bounds a prediction: a packet that goes round would never end.
+const maxStages = 12
+
+// prediction follows a packet through the namespaces.
+type prediction struct {
+	host
+	request Request
+	e       Expectation
+	packet  netfilter.Packet
+	// connections is how many processes have made one of their own for it.
+	connections int
+}
+
+// predict works out what becomes of the packet that the request asks for.
+func (h host) predict(s Source, d Destination, r Request) *Expectation {
+	p := &prediction{host: h, request: r}
+	p.e.Result = Reached
+	p.begin(s.Namespace, s.Link, netip.Addr{}, netip.AddrPortFrom(d.Address, r.Port))
+	return &p.e
+}
+
+func (p *prediction) end(r Result, format string, args ...any) {
+	p.e.Result, p.e.Reason = r, fmt.Sprintf(format, args...)
+}
+
+func (p *prediction) unsure(format string, args ...any) {
+	if p.e.Unsure == "" {
+		p.e.Unsure = fmt.Sprintf(format, args...)
+	}
+}
+
+// stage adds one and returns it; nil when there are too many.
+func (p *prediction) stage(s Stage) *Stage {
+	if len(p.e.Stages) >= maxStages {
+		p.unsure("it goes round")
+		return nil
+	}
+	s.Before = p.packet.Tuple
+	p.e.Stages = append(p.e.Stages, s)
+	return &p.e.Stages[len(p.e.Stages)-1]
+}
+
+// ephemeralPort stands for the port that the kernel will choose (RFC 6335,
+// section 6).
+const ephemeralPort = 49152
+
+// tuple is what the packet of this probe carries.
+func (p *prediction) tuple(from netip.Addr, to netip.AddrPort) packet.Tuple {
+	switch protocol := p.request.Protocol; {
+	case protocol != packet.ICMP:
+		return packet.NewTuple(protocol, from, to.Addr(), ephemeralPort, to.Port())
+	case to.Addr().Is6():
+		return packet.NewTuple(packet.ICMPv6, from, to.Addr(), 1, echoRequestV6<<8)
+	default:
+		return packet.NewTuple(protocol, from, to.Addr(), 1, echoRequest<<8)
+	}
+}
+
+// begin sends the packet from a socket in the namespace.
+func (p *prediction) begin(n *netinfo.Namespace, only *netinfo.Link, from netip.Addr, to netip.AddrPort) {
+	way, ok := p.lookUp(n, routeQuery{to: to.Addr(), from: from, out: only})
+	if !ok {
+		return
+	}
+	if !from.IsValid() {
+		from = way.source
+	}
+	p.packet = netfilter.Packet{
+		Tuple: p.tuple(from, to), MarkKnown: true, State: netfilter.StateNew, Direction: netfilter.DirectionOriginal,
+		TCPFlags: packet.SYN, TCPFlagsKnown: true, OutLink: way.out.Name, LocalAddress: n.HasAddress,
+	}
+	s := p.stage(Stage{Namespace: n, Out: way.out, How: Begins, Gateway: gatewayText(way)})
+	if s == nil || !p.walk(s, netfilter.Path{netfilter.Output}) {
+		return
+	}
+	if to := p.packet.Tuple.Destination(); to != s.Before.Destination() {
+		if way, ok = p.lookUp(n, routeQuery{to: to, from: p.packet.Tuple.Source()}); !ok {
+			return
+		}
+		s.Out, s.Gateway, p.packet.OutLink = way.out, gatewayText(way), way.out.Name
+	}
+	if !p.walk(s, netfilter.Path{netfilter.Postrouting}) {
+		return
+	}
+	if way.local {
+		p.packet.InLink, p.packet.OutLink = way.out.Name, ""
+		if p.walk(s, netfilter.Path{netfilter.Input}) {
+			p.deliver(n)
+		}
+		return
+	}
+	p.leave(n, way)
+}
+
+func gatewayText(r route) string {
+	if !r.gateway.IsValid() {
+		return ""
+	}
+	return r.gateway.String()
+}
+
+// lookUp asks for a route. When there is none, that is the end.
+func (p *prediction) lookUp(n *netinfo.Namespace, q routeQuery) (route, bool) {
+	r, err := p.route(n, q)
+	if err != nil {
+		p.end(NoWay, "%s has no route to %v: %v", n.Name, q.to, err)
+		return route{}, false
+	}
+	if r.out == nil {
+		p.unsure("the link that %s would send it by is not known", n.Name)
+		return route{}, false
+	}
+	return r, true
+}
+
+// walk evaluates the rules on a path; false when that is the end.
+func (p *prediction) walk(s *Stage, path netfilter.Path) bool {
+	w := p.rules(s.Namespace).Walk(path, p.packet)
+	for _, rule := range []*netfilter.NATRule{w.Destination, w.Source} {
+		if rule != nil {
+			s.NAT = append(s.NAT, *rule)
+		}
+	}
+	if w.Unsure != "" {
+		p.unsure("%s: %s", s.Namespace.Name, w.Unsure)
+	}
+	switch w.Verdict {
+	case netfilter.Dropped, netfilter.Rejected:
+		p.dropped(s, &w)
+		return false
+	case netfilter.Handed:
+		p.unsure("a rule of %s hands it to a program", s.Namespace.Name)
+		return false
+	}
+	after := w.Packet
+	if !after.Tuple.Valid() && w.Source != nil && w.Source.Kind == masquerade && s.Out != nil {
+		after.Tuple = masqueraded(p.packet.Tuple, s.Out)
+	}
+	if !after.Tuple.Valid() {
+		p.unsure("what the rules of %s make of its addresses is not known", s.Namespace.Name)
+		return false
+	}
+	p.packet, s.After = after, after.Tuple
+	return true
+}
+
+// masquerade is the kind of a translation to the address of the link (see
+// netfilter.NATRule).
+const masquerade = "masquerade"
+
+// masqueraded is the tuple behind a masquerade: it has the first address of the
+// link by which the packet goes (net/netfilter/nf_nat_masquerade.c). The port may
+// change, too; no rule here asks for it. Invalid when the link has no address.
+func masqueraded(t packet.Tuple, out *netinfo.Link) packet.Tuple {
+	for _, a := range out.Addresses {
+		if a.Addr().Is4() == t.Is4() && !a.Addr().IsLinkLocalUnicast() {
+			return packet.NewTuple(t.Protocol, a.Addr(), t.Destination(), t.SourcePort, t.DestinationPort)
+		}
+	}
+	return packet.Tuple{}
+}
+
+func (p *prediction) dropped(s *Stage, w *netfilter.Walk) {
+	verb := "dropped"
+	if w.Verdict == netfilter.Rejected {
+		verb = "rejected"
+	}
+	switch {
+	case w.Decisive != nil:
+		p.e.Rule = &w.Decisive.RuleRef
+		p.end(Dropped, "%s at %s by %s, rule %d", verb, w.Hook, w.Decisive.Chain, w.Decisive.Position)
+	case w.Policy != nil:
+		p.end(Dropped, "%s at %s by the policy of %s", verb, w.Hook, w.Policy.Name)
+	default:
+		p.end(Dropped, "%s at %s by a rule", verb, w.Hook)
+	}
+	s.How = StopsAt
+}
+
+// leave takes the packet from one namespace to the next.
+func (p *prediction) leave(n *netinfo.Namespace, way route) {
+	next := p.packet.Tuple.Destination()
+	if way.gateway.IsValid() {
+		next = way.gateway
+	}
+	if way.out.Kind == "bridge" {
+		p.acrossBridge(n, way.out, nil, next)
+		return
+	}
+	p.over(n, way.out, next)
+}
+
+// over takes the packet over the wire that the link is an end of.
+func (p *prediction) over(n *netinfo.Namespace, out *netinfo.Link, next netip.Addr) {
+	var far *netinfo.Link
+	if out.Peer != nil {
+		far = p.topology.Link(out.Peer.Key)
+	}
+	if far == nil {
+		p.unsure("what is behind %s is not on this host", p.linkName(n, out))
+		return
+	}
+	there := p.topology.Namespace(far.Key.Namespace)
+	if far.Master != nil {
+		if bridge := p.topology.Link(*far.Master); bridge != nil && bridge.Kind == "bridge" {
+			p.acrossBridge(there, bridge, far, next)
+			return
+		}
+	}
+	p.arrive(there, far, nil)
+}
+
+func (p *prediction) linkName(n *netinfo.Namespace, l *netinfo.Link) string {
+	if n.ID == p.topology.Self {
+		return l.Name
+	}
+	return n.Name + ":" + l.Name
+}
+
+// acrossBridge takes the packet into a bridge, by a port or, where that is nil,
+// from its own namespace: up to that namespace if it has the next address, else
+// out by the port behind which somebody has it.
+func (p *prediction) acrossBridge(n *netinfo.Namespace, bridge, port *netinfo.Link, next netip.Addr) {
+	if port != nil && n.HasAddress(next) {
+		p.arrive(n, bridge, port)
+		return
+	}
+	out := p.portTo(bridge, next, port)
+	if out == nil {
+		p.end(NoWay, "nobody on %s has the address %v", p.linkName(n, bridge), next)
+		return
+	}
+	if port != nil {
+		s := p.stage(Stage{Namespace: n, In: port, Bridge: bridge, Out: out, How: Bridged})
+		if s == nil || !p.bridged(s, n, bridge, port, out) {
+			return
+		}
+	}
+	p.over(n, out, next)
+}
+
+// portTo finds the port behind which the address is; nil when there is none.
+func (p *prediction) portTo(bridge *netinfo.Link, a netip.Addr, except *netinfo.Link) *netinfo.Link {
+	for _, port := range p.topology.Ports(bridge.Key) {
+		if port == except || port.Peer == nil {
+			continue
+		}
+		far := p.topology.Link(port.Peer.Key)
+		if far != nil && slices.ContainsFunc(far.Addresses, func(x netip.Prefix) bool { return x.Addr() == a }) {
+			return port
+		}
+	}
+	return nil
+}
+
+// bridged evaluates the rules that see a packet which a bridge switches: those of
+// the family bridge, and with bridge netfilter those of IP. false when that is
+// the end, or when a rule of IP sends the packet elsewhere.
+func (p *prediction) bridged(s *Stage, n *netinfo.Namespace, bridge, in, out *netinfo.Link) bool {
+	path := netfilter.Path{netfilter.Prerouting, netfilter.Forward, netfilter.Postrouting}
+	as := p.packet
+	p.packet.Bridged = true
+	p.packet.InLink, p.packet.OutLink, p.packet.InPort, p.packet.OutPort = in.Name, out.Name, "", ""
+	if !p.walk(s, path) {
+		return false
+	}
+	as.Tuple = p.packet.Tuple
+	p.packet = as
+	if !p.bridgeFilter(n, as.Tuple.Is4()) {
+		return true
+	}
+	p.packet.LocalAddress = n.HasAddress
+	p.packet.InLink, p.packet.OutLink, p.packet.InPort, p.packet.OutPort = bridge.Name, "", in.Name, ""
+	if !p.walk(s, path[:1]) {
+		return false
+	}
+	if p.packet.Tuple.Destination() != as.Tuple.Destination() {
+		p.passOn(s, n, bridge)
+		return false
+	}
+	p.packet.OutLink, p.packet.OutPort = bridge.Name, out.Name
+	return p.walk(s, path[1:])
+}
+
+// arrive shows the packet to a namespace that is its next hop. port is the
+// bridge's port by which it came, where in is a bridge.
+func (p *prediction) arrive(n *netinfo.Namespace, in, port *netinfo.Link) {
+	s := Stage{Namespace: n, In: in, How: Routed}
+	p.packet.InLink, p.packet.OutLink, p.packet.InPort, p.packet.OutPort = in.Name, "", "", ""
+	if port != nil {
+		s.In, s.Bridge = port, in
+		p.packet.InPort = port.Name
+	}
+	// Each namespace has its own connection tracking and its own marks.
+	p.packet.Mark, p.packet.MarkKnown, p.packet.State = 0, true, netfilter.StateNew
+	p.packet.SourceTranslated, p.packet.DestinationTranslated = netfilter.NotKnown, netfilter.NotKnown
+	p.packet.Translated = packet.Tuple{}
+	p.packet.LocalAddress = n.HasAddress
+	added := p.stage(s)
+	if added == nil || !p.walk(added, netfilter.Path{netfilter.Prerouting}) {
+		return
+	}
+	p.passOn(added, n, in)
+}
+
+// passOn routes the packet, whose destination is final here.
+func (p *prediction) passOn(s *Stage, n *netinfo.Namespace, in *netinfo.Link) {
+	t := p.packet.Tuple
+	way, ok := p.lookUp(n, routeQuery{to: t.Destination(), from: t.Source(), in: in})
+	if !ok {
+		return
+	}
+	if way.local {
+		s.How = Arrives
+		if p.walk(s, netfilter.Path{netfilter.Input}) {
+			p.deliver(n)
+		}
+		return
+	}
+	if !p.forwards(n, t.Is4()) {
+		p.end(Dropped, "%s does not forward packets of others (ip_forward is 0)", n.Name)
+		return
+	}
+	s.How, s.Out, s.Gateway, p.packet.OutLink = Routed, way.out, gatewayText(way), way.out.Name
+	if p.walk(s, netfilter.Path{netfilter.Forward, netfilter.Postrouting}) {
+		p.leave(n, way)
+	}
+}
+
+// deliver asks who waits for the packet in the namespace.
+func (p *prediction) deliver(n *netinfo.Namespace) {
+	t := p.packet.Tuple
+	if !t.HasPorts() {
+		return
+	}
+	for _, proxy := range p.topology.Proxies {
+		if proxy.Namespace == n.ID && proxy.Protocol == t.Protocol.String() && proxy.Listen.Port() == t.DestinationPort &&
+			(proxy.Listen.Addr().IsUnspecified() || proxy.Listen.Addr() == t.Destination()) {
+			if p.connections++; p.connections > 1 {
+				p.unsure("a proxy connects to a proxy")
+				return
+			}
+			p.begin(n, nil, netip.Addr{}, proxy.Backend)
+			return
+		}
+	}
+	found, err := p.listeners(n)
+	if err != nil {
+		p.unsure("what listens in %s is not known: %v", n.Name, err)
+		return
+	}
+	for _, l := range found {
+		if l.Protocol == t.Protocol.String() && l.Address.Port() == t.DestinationPort && l.Accepts(t.Destination()) {
+			return
+		}
+	}
+	p.end(RefusedBy, "nothing in %s listens on %v port %d for %v", n.Name, t.Protocol, t.DestinationPort, t.Destination())
+}
