@@ -4,6 +4,7 @@ import (
 	"net/netip"
 
 	"natlens/capture/packet"
+	"natlens/netinfo/netfilter"
 	"natlens/trace"
 )
 
@@ -138,9 +139,15 @@ func newTranslation(t *trace.Translation) translation {
 }
 
 func newRule(r *trace.Rule) rule {
+	x := newRuleRef(&r.RuleRef)
+	x.Evidence = string(r.Evidence)
+	return x
+}
+
+func newRuleRef(r *netfilter.RuleRef) rule {
 	return rule{
 		Backend: string(r.Backend), Family: r.Family, Table: r.Table, Chain: r.Chain,
-		Position: r.Position, Handle: r.Handle, Text: r.Text, Evidence: string(r.Evidence),
+		Position: r.Position, Handle: r.Handle, Text: r.Text,
 	}
 }
 

@@ -1,0 +1,389 @@
+package text
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	"natlens/capture/packet"
+	"natlens/internal/probe"
+	"natlens/netinfo"
+	"natlens/trace"
+)
+
+// Probe shows a probe from the expectation to the sentence that answers it. It
+// ends with a line break.
+func (st Style) Probe(d Detail, o *probe.Outcome, timeout time.Duration) string {
+	p := probeStory{Style: st, o: o, timeout: timeout}
+	if o.Failed != nil {
+		return p.cut(st.Paint(Bad, "NOT PROBED")+": "+st.Escape(o.Failed.Error())) + "\n"
+	}
+	p.meaning()
+	p.expected()
+	p.sent()
+	p.observed()
+	if d.Verbose {
+		for _, j := range slices.Concat(o.Journeys.There, o.Journeys.Back) {
+			p.b.WriteString(st.Card(d, j))
+		}
+	}
+	p.conclusion()
+	return p.b.String()
+}
+
+// Prediction shows what is expected of a probe that is not sent.
+func (st Style) Prediction(o *probe.Outcome) string {
+	p := probeStory{Style: st, o: o}
+	if o.Failed != nil {
+		return p.cut(st.Paint(Bad, "NOT WORKED OUT")+": "+st.Escape(o.Failed.Error())) + "\n"
+	}
+	p.meaning()
+	p.expected()
+	if o.Expected == nil {
+		p.conclusion()
+	} else {
+		p.line("sent", "nothing: --dry-run")
+	}
+	return p.b.String()
+}
+
+type probeStory struct {
+	Style
+	o       *probe.Outcome
+	timeout time.Duration
+	b       strings.Builder
+}
+
+// headColumn is the width of the words that begin lines.
+const headColumn = 10
+
+func (p *probeStory) line(head, text string) {
+	for i, l := range Wrap(text, p.Columns()-headColumn) {
+		if i > 0 {
+			head = ""
+		}
+		p.b.WriteString(p.Paint(Dim, Pad(head, headColumn)) + l + "\n")
+	}
+}
+
+func (p *probeStory) cut(s string) string { return strings.Join(Wrap(s, p.Columns()), "\n") }
+
+// name says what TO stands for, where that is not plain.
+func (p *probeStory) meaning() {
+	d := &p.o.Destination
+	if !d.Address.IsValid() || d.Word == d.Address.String() {
+		return
+	}
+	text := p.Escape(d.Word) + " is " + d.Address.String()
+	if d.Network != "" {
+		text += " on " + p.Escape(d.Network)
+	}
+	switch l := d.Lookup; {
+	case l.Asked && l.Resolves:
+		text += ", as " + p.Escape(p.o.Source.Name) + " learns from " + p.Escape(l.How)
+	case l.Asked:
+		text += "; but " + p.Escape(p.o.Source.Name) + " can't resolve that name: " + p.Escape(l.How)
+	}
+	p.line("name", text)
+}
+
+func (p *probeStory) sent() {
+	switch {
+	case p.o.Sent.Tuple.Valid():
+		t := p.o.Sent.Tuple
+		p.line("sent", fmt.Sprintf("%s %s %s %s from inside %s", packetWord(t.Protocol), sourceOf(t), p.symbols().arrow, destinationOf(t),
+			p.Escape(p.o.Source.Name)))
+	case p.o.Answer.Err != nil:
+		p.line("sent", "nothing: the kernel says "+p.Escape(p.o.Answer.Err.Error()))
+	}
+}
+
+// packetWord names what a probe sends.
+func packetWord(protocol packet.Protocol) string {
+	switch protocol {
+	case packet.TCP:
+		return "SYN"
+	case packet.UDP:
+		return "datagram"
+	}
+	return "echo request"
+}
+
+func (p *probeStory) observed() {
+	if !p.o.Sent.Tuple.Valid() {
+		return
+	}
+	if len(p.o.Journeys.There) == 0 {
+		p.line("observed", "nothing: no tap saw it")
+	}
+	p.ways("observed", p.o.Journeys.There)
+	p.ways("back", p.o.Journeys.Back)
+	p.line("answer", p.answer())
+}
+
+// ways shows each way that packets went, once: those of a connection that follow
+// the first go as it does.
+func (p *probeStory) ways(head string, journeys []*trace.Journey) {
+	var all []string
+	for _, j := range journeys {
+		if way := p.way(j); !slices.Contains(all, way) {
+			all = append(all, way)
+			p.line(head, way)
+			head = ""
+		}
+	}
+}
+
+// way lists the places a packet passed, and what was changed between them.
+func (p *probeStory) way(j *trace.Journey) string {
+	var words []string
+	if made := p.o.Journeys.Proxied(); made != nil && j.Hops[0].Headers.Tuple == made.Hops[0].Headers.Tuple {
+		words = append(words, "docker-proxy")
+	}
+	for i := range j.Hops {
+		for n := range j.Translations {
+			if t := &j.Translations[n]; t.PeerJourney == 0 && t.Between[1] == i {
+				words = append(words, "("+p.became(t)+")")
+			}
+		}
+		link := p.link(&j.Hops[i])
+		if len(words) == 0 || words[len(words)-1] != link {
+			words = append(words, link)
+		}
+	}
+	for n := range j.Translations {
+		if t := &j.Translations[n]; t.PeerJourney == 0 && t.Between[1] < 0 {
+			words = append(words, "("+p.became(t)+")")
+		}
+	}
+	switch j.Verdict.Result {
+	case trace.Delivered, trace.Left:
+	default:
+		words = append(words, p.Paint(Bad, p.symbols().cross))
+	}
+	return strings.Join(words, " "+p.symbols().arrow+" ")
+}
+
+func (p *probeStory) became(t *trace.Translation) string {
+	before, after := changedSource(t)
+	if destinationChanged(t) {
+		before, after = changedDestination(t)
+	}
+	return fmt.Sprintf("%s %s %s %s", kindWord(t), p.Paint(Before, before), p.symbols().becomes, p.Paint(After, after))
+}
+
+func (p *probeStory) answer() string {
+	a := &p.o.Answer
+	after := " after " + p.duration(a.After.Nanoseconds())
+	switch a.Result {
+	case probe.Replied:
+		if p.o.Request.Protocol == packet.TCP {
+			return "SYN-ACK" + after + "; closed again with a reset"
+		}
+		return "reply" + after
+	case probe.Refused:
+		if p.o.Request.Protocol == packet.TCP {
+			return "connection refused" + after
+		}
+		return "port unreachable" + after
+	case probe.Unreachable:
+		return p.Escape(a.Err.Error()) + after
+	}
+	return "none in " + p.duration(p.timeout.Nanoseconds())
+}
+
+// conclusion is the one sentence, and what to do about it.
+func (p *probeStory) conclusion() {
+	word, tone := strings.ToUpper(string(p.o.Result)), Bad
+	if p.o.Result == probe.Reached {
+		tone = Good
+	}
+	lines := Wrap(word+": "+p.why()+p.agreement()+".", p.Columns())
+	lines[0] = p.Paint(tone, word) + strings.TrimPrefix(lines[0], word)
+	p.b.WriteString(strings.Join(lines, "\n") + "\n")
+	if command := p.connect(); command != "" {
+		p.b.WriteString("To connect them:\n  " + command + "\n")
+	}
+}
+
+func (p *probeStory) agreement() string {
+	switch p.o.Agreement() {
+	case probe.AsExpected:
+		return ", as expected"
+	case probe.NotAsExpected:
+		return "; that is not what was expected (" + string(p.o.Expected.Result) + ")"
+	}
+	return ""
+}
+
+// why says what the result rests on, without its word.
+func (p *probeStory) why() string {
+	o, to := p.o, p.Escape(p.o.Destination.Word)
+	if to == "" {
+		to = p.Escape(o.Request.To)
+	}
+	cause := o.Cause.Journey
+	switch o.Result {
+	case probe.Reached:
+		if o.Answer.Result == probe.Replied {
+			return p.whoAnswered(to) + " answered in " + p.duration(o.Answer.After.Nanoseconds()) + p.behind()
+		}
+		return "the datagram arrived at " + p.arrivedAt() + ", from which no answer came"
+	case probe.RefusedBy:
+		return p.arrivedAt() + " got it, and nothing listens on " + o.Request.Protocol.String() + " port " + p.portThere() + " there"
+	case probe.Dropped:
+		if cause == nil {
+			return p.Escape(o.Cause.Reason)
+		}
+		words, _ := p.verdict(cause)
+		if o.Cause.Answer {
+			return "the answer was " + words
+		}
+		return strings.TrimPrefix(words, "dropped ")
+	case probe.Unresolved:
+		return p.Escape(o.Request.From) + " has no address for " + p.Escape(o.Request.To) + ": " + p.Escape(o.Cause.Reason)
+	case probe.NoWay:
+		if o.Cause.Reason != "" {
+			return p.Escape(o.Cause.Reason)
+		}
+		reason := "nobody on the way could deliver it"
+		if o.Answer.Err != nil {
+			reason = p.Escape(o.Answer.Err.Error())
+		}
+		if cause != nil {
+			words, _ := p.verdict(cause)
+			reason += "; it " + words
+		}
+		return reason
+	}
+	if cause == nil {
+		return p.Escape(o.Cause.Reason)
+	}
+	words, _ := p.verdict(cause)
+	switch {
+	case o.Cause.Answer:
+		return "the answer was on its way and " + words
+	case cause.Verdict.Result == trace.Delivered:
+		return p.arrivedAt() + " got it, and did not answer"
+	case cause.Verdict.Result == trace.Left:
+		return "it " + words + ", and nothing came back"
+	}
+	return "it " + words
+}
+
+// whoAnswered names who did: behind a published port that is not whom the address
+// seems to mean.
+func (p *probeStory) whoAnswered(to string) string {
+	if p.o.Journeys.Proxied() != nil {
+		return "docker-proxy"
+	}
+	if at := p.arrivedAt(); at != to && p.o.Journeys.Translated() {
+		return at + " (for " + to + ")"
+	}
+	return to
+}
+
+// behind says what a docker-proxy did with the connection.
+func (p *probeStory) behind() string {
+	made := p.o.Journeys.Proxied()
+	if made == nil || len(made.Hops) == 0 {
+		return ""
+	}
+	t := made.Hops[len(made.Hops)-1].Headers.Tuple
+	return " and connected to " + p.arrivedAt() + " (" + destinationOf(t) + ") for it"
+}
+
+// arrivedAt names who got the packet.
+func (p *probeStory) arrivedAt() string {
+	if all := p.o.Journeys.There; len(all) > 0 {
+		if j := all[len(all)-1]; j.Verdict.Result == trace.Delivered {
+			return p.deliveredTo(j)
+		}
+	}
+	return p.Escape(p.o.Destination.Word)
+}
+
+// portThere is the port that the packet had when it arrived.
+func (p *probeStory) portThere() string {
+	port := p.o.Request.Port
+	if all := p.o.Journeys.There; len(all) > 0 {
+		if hops := all[len(all)-1].Hops; len(hops) > 0 {
+			port = hops[len(hops)-1].Headers.Tuple.DestinationPort
+		}
+	}
+	return fmt.Sprint(port)
+}
+
+// connect is the command that lets two isolated containers talk; empty where that
+// is not what is missing.
+func (p *probeStory) connect() string {
+	from, to := p.o.Source.Container, p.o.Destination.Container
+	if p.o.Result != probe.Dropped || p.o.Cause.Answer || from == nil || to == nil || p.o.Destination.Network == "" {
+		return ""
+	}
+	for _, e := range from.Endpoints {
+		if e.Network == p.o.Destination.Network {
+			return ""
+		}
+	}
+	return "docker network connect " + p.Escape(p.o.Destination.Network) + " " + p.Escape(from.Name)
+}
+
+// expected says what the routes and rules promise.
+func (p *probeStory) expected() {
+	e := p.o.Expected
+	if e == nil {
+		return
+	}
+	var words []string
+	for i := range e.Stages {
+		if i > 0 && e.Stages[i].How == probe.Begins {
+			words = append(words, "docker-proxy")
+		}
+		words = append(words, p.stage(&e.Stages[i])...)
+	}
+	cross := p.Paint(Bad, p.symbols().cross) + " "
+	end := ""
+	switch reason := p.Escape(e.Reason); e.Result {
+	case probe.Reached:
+		end = p.Paint(Good, "reached")
+	case probe.Dropped: // says so itself
+		end = cross + reason
+	default:
+		end = cross + string(e.Result) + ": " + reason
+	}
+	text := strings.Join(append(words, end), " "+p.symbols().arrow+" ")
+	p.line("expected", text)
+	if e.Rule != nil {
+		p.line("", p.Escape(e.Rule.Text))
+	}
+	if e.Unsure != "" {
+		p.line("", "not sure: "+p.Escape(e.Unsure))
+	}
+}
+
+func (p *probeStory) stage(s *probe.Stage) []string {
+	var words []string
+	name := func(l *netinfo.Link) string {
+		if s.Namespace.Name == hostName {
+			return p.linkName(l)
+		}
+		return p.Escape(s.Namespace.Name) + ":" + p.linkName(l)
+	}
+	if s.In != nil && (s.Bridge == nil || s.In != s.Bridge) {
+		words = append(words, name(s.In))
+	}
+	if s.Bridge != nil {
+		words = append(words, name(s.Bridge))
+	}
+	for i := range s.NAT {
+		words = append(words, "("+strings.ToUpper(s.NAT[i].Kind)+")")
+	}
+	if s.Out != nil {
+		words = append(words, name(s.Out))
+	}
+	return words
+}
+
+func (p *probeStory) linkName(l *netinfo.Link) string { return p.Escape(l.Name) }

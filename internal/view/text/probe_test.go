@@ -1,0 +1,110 @@
+package text
+
+import (
+	"errors"
+	"strings"
+	"testing"
+	"time"
+
+	"natlens/capture/packet"
+	"natlens/internal/probe"
+	"natlens/internal/view/viewtest"
+	"natlens/netinfo"
+	"natlens/netinfo/docker"
+	"natlens/netinfo/netfilter"
+	"natlens/trace"
+)
+
+// probed are outcomes of every kind, on the host of viewtest.
+func probed() []*probe.Outcome {
+	host := viewtest.Topology()
+	out, back := viewtest.PingOut(7, 1), viewtest.PingReply(8, 1)
+	self := host.Namespace(host.Self)
+	source := probe.Source{Name: "back", Namespace: self}
+	base := func(to string, protocol packet.Protocol, port uint16) *probe.Outcome {
+		return &probe.Outcome{
+			Request: probe.Request{From: "back", To: to, Port: port, Protocol: protocol}, Source: source,
+			Destination: probe.Destination{Word: to, Address: out.To.IP},
+			Sent:        probe.Sent{Tuple: out.Hops[0].Headers.Tuple},
+		}
+	}
+	reached := base("198.51.100.7", packet.ICMP, 0)
+	reached.Answer = probe.Answer{Result: probe.Replied, After: 312 * time.Microsecond}
+	reached.Expected = &probe.Expectation{Result: probe.Reached, Stages: []probe.Stage{
+		{Namespace: self, Out: self.Links[0], How: probe.Begins, NAT: []netfilter.NATRule{{Kind: "masquerade"}}},
+	}}
+	reached.Journeys = probe.Journeys{There: []*trace.Journey{out, out}, Back: []*trace.Journey{back}}
+	reached.Result = probe.Reached
+
+	dropped := base("web", packet.TCP, 8000)
+	stopped := *out
+	stopped.Verdict = trace.Verdict{Result: trace.Dropped, Hop: 1, Hook: netfilter.Forward, By: "DOCKER-ISOLATION-STAGE-2 #1", Evidence: trace.ByRules}
+	dropped.Destination.Network = "web_net"
+	dropped.Destination.Lookup = probe.Lookup{Asked: true, How: "no network has both of them"}
+	dropped.Destination.Container, dropped.Source.Container = &netinfo.Container{}, &netinfo.Container{Container: docker.Container{Name: "back"}}
+	dropped.Expected = &probe.Expectation{Result: probe.Dropped, Reason: "dropped at forward by DOCKER-ISOLATION-STAGE-2, rule 1",
+		Rule: &netfilter.RuleRef{Text: "-A DOCKER-ISOLATION-STAGE-2 -o br-4c1f22aa -j DROP"}}
+	dropped.Answer = probe.Answer{Result: probe.Silent}
+	dropped.Journeys = probe.Journeys{There: []*trace.Journey{&stopped}}
+	dropped.Result, dropped.Cause.Journey = probe.Dropped, &stopped
+
+	surprised := *reached
+	surprised.Expected = &probe.Expectation{Result: probe.Dropped, Reason: "dropped at forward by the policy of FORWARD"}
+	unsure := *reached
+	unsure.Expected = &probe.Expectation{Result: probe.Reached, Unsure: "what is behind eth0 is not on this host"}
+
+	lost := base("198.51.100.7", packet.TCP, 80)
+	lost.Answer = probe.Answer{Result: probe.Silent}
+	lost.Journeys.There = []*trace.Journey{out}
+	lost.Result, lost.Cause.Journey = probe.Lost, out
+
+	unresolved := &probe.Outcome{Request: probe.Request{From: "back", To: "server.example", Protocol: packet.ICMP}, Source: source,
+		Result: probe.Unresolved, Cause: probe.Cause{Reason: "127.0.0.11 says that there is no such name (NXDOMAIN)"}}
+	unresolved.Destination.Word = "server.example"
+
+	forbidden := base("198.51.100.7", packet.UDP, 53)
+	forbidden.Sent = probe.Sent{}
+	forbidden.Answer = probe.Answer{Result: probe.Forbidden, Err: errors.New("operation not permitted")}
+	forbidden.Result, forbidden.Cause.Reason = probe.Dropped, "the kernel did not let it out: a rule of back's own output stopped it"
+
+	failed := &probe.Outcome{Failed: errors.New("enter back\x1b[2J: no such process")}
+	return []*probe.Outcome{reached, dropped, &surprised, &unsure, lost, unresolved, forbidden, failed}
+}
+
+func TestProbeGolden(t *testing.T) {
+	for name, style := range map[string]Style{
+		"probe": {Names: true}, "probe-40": {Names: true, Width: 40}, "probe-ascii": {Names: true, ASCII: true}, "probe-color": {Names: true, Color: true},
+	} {
+		t.Run(name, func(t *testing.T) {
+			style.Zone = time.UTC
+			var b strings.Builder
+			for _, o := range probed() {
+				b.WriteString(style.Probe(Detail{}, o, time.Second) + "\n")
+			}
+			b.WriteString("Only foretold:\n")
+			for _, o := range probed() {
+				if o.Sent == (probe.Sent{}) || o.Expected != nil {
+					b.WriteString(style.Prediction(o) + "\n")
+				}
+			}
+			golden(t, name, style, b.String())
+		})
+	}
+}
+
+func TestPolicyLine(t *testing.T) {
+	all := probed()
+	rule := probe.Rule{Request: all[0].Request, Want: probe.Reached}
+	style := Style{Names: true}
+	if got, want := style.PolicyLine(rule, all[0], false, time.Second), "ok   back -> 198.51.100.7 reached\n"; got != want {
+		t.Errorf("%q, want %q", got, want)
+	}
+	rule.Want = probe.Dropped
+	got := style.PolicyLine(rule, all[0], false, time.Second)
+	if !strings.HasPrefix(got, "FAIL back -> 198.51.100.7 should be dropped, was reached\n     ") || !strings.Contains(got, "REACHED: ") {
+		t.Errorf("%q", got)
+	}
+	if got := style.PolicyLine(rule, all[len(all)-1], false, time.Second); !strings.HasPrefix(got, "?    ") || strings.Contains(got, "\x1b") {
+		t.Errorf("%q", got)
+	}
+}
