@@ -20,6 +20,10 @@ func newWatchCommand(*app) *cobra.Command {
 	return needsLinux("watch", "Shows packets live, before and after NAT")
 }
 
+func newProbeCommand(*app) *cobra.Command {
+	return needsLinux("probe", "Sends one packet from inside a container and says what became of it")
+}
+
 func needsLinux(name, short string) *cobra.Command {
 	return &cobra.Command{
 		Use: name, Short: short + " (needs Linux)", DisableFlagParsing: true,

@@ -17,6 +17,7 @@ var commands = []func(*app) *cobra.Command{
 	newListCommand,
 	newExplainCommand,
 	newWatchCommand,
+	newProbeCommand,
 	newReadCommand,
 	newDoctorCommand,
 	newCompletionCommand,

@@ -47,12 +47,19 @@ type exitStatus int
 
 func (s exitStatus) Error() string { return fmt.Sprintf("status %d", int(s)) }
 
+// probeFailed ends the program with statusProbeFailed.
+type probeFailed struct{ err error }
+
+func (e *probeFailed) Error() string { return e.err.Error() }
+func (e *probeFailed) Unwrap() error { return e.err }
+
 // report says what went wrong, on standard error, and returns the exit status.
 func (a *app) report(cmd *cobra.Command, err error) int {
 	var (
 		status exitStatus
 		denied *notPermitted
 		wrong  *usageError
+		probe  *probeFailed
 	)
 	switch {
 	case err == nil, errors.Is(a.stdout.err, errOutputClosed) && onlyStopped(err):
@@ -71,6 +78,9 @@ func (a *app) report(cmd *cobra.Command, err error) int {
 			fmt.Fprintln(a.stderr, line)
 		}
 		return statusNotPermitted
+	case errors.As(err, &probe):
+		fmt.Fprintf(a.stderr, "natlens: %v\n", err)
+		return statusProbeFailed
 	case errors.Is(err, os.ErrPermission), errors.Is(err, errors.ErrUnsupported):
 		fmt.Fprintf(a.stderr, "natlens: %v\n", err)
 		return statusNotPermitted
