@@ -114,7 +114,7 @@ func sourceFor(p plan) (netip.Addr, error) {
 	}); err != nil {
 		return netip.Addr{}, err
 	}
-	defer unix.Close(fd)
+	defer func() { _ = unix.Close(fd) }() // nothing was sent or is to be lost
 	if p.link != "" {
 		if err := unix.BindToDevice(fd, p.link); err != nil {
 			return netip.Addr{}, fmt.Errorf("bind to %s: %w", p.link, err)

@@ -1,10 +1,10 @@
 package probe
 
 import (
+	"errors"
 	"fmt"
 	"net/netip"
 	"slices"
-	"strings"
 
 	"natlens/internal/explain"
 	"natlens/netinfo"
@@ -89,8 +89,12 @@ func FindDestination(t *netinfo.Topology, from Source, word string) (d Destinati
 		return d, true, nil
 	}
 	found, err := explain.Find(t, word)
-	if err != nil {
+	var unknown *explain.UnknownTarget
+	switch {
+	case errors.As(err, &unknown) && !unknown.Many:
 		return d, false, nil // a name, then
+	case err != nil:
+		return d, false, err
 	}
 	var ways []way
 	switch target := found[0]; {
@@ -225,14 +229,4 @@ func lookUp(from Source, to *netinfo.Container) Lookup {
 		l.How = "no network has both of them"
 	}
 	return l
-}
-
-// Networks returns the names of the networks that the container is on, joined for
-// a person.
-func Networks(c *netinfo.Container) string {
-	var names []string
-	for _, e := range c.Endpoints {
-		names = append(names, e.Network)
-	}
-	return strings.Join(names, ", ")
 }

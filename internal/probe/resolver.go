@@ -207,8 +207,8 @@ func question(name string, kind dnsmessage.Type) ([]byte, uint16, error) {
 func addressIn(m []byte, id uint16) (a netip.Addr, ours bool, err error) {
 	var p dnsmessage.Parser
 	h, err := p.Start(m)
-	if err != nil || h.ID != id || !h.Response {
-		return a, false, nil
+	if ours = err == nil && h.ID == id && h.Response; !ours {
+		return a, false, err
 	}
 	if h.RCode != dnsmessage.RCodeSuccess {
 		return a, true, rcode(h.RCode)
