@@ -49,6 +49,9 @@ func (c *Correlator) build(e *entry, early string) *Journey {
 		}
 	}
 	j.Verdict = c.verdict(e, hops, from, early)
+	if r := j.Verdict.Rule; r != nil {
+		j.Rules = append(j.Rules, *r)
+	}
 	if why := bridged(j, hops); why != "" {
 		j.Notes = append(j.Notes, why)
 	}

@@ -149,11 +149,14 @@ const (
 
 // Verdict is how a journey ended, and how that is known.
 type Verdict struct {
-	Result   Result
-	Hop      int            // index of the hop it ended at; -1 when Hook or nothing says it
-	Hook     netfilter.Hook // empty unless it ended at a hook
-	By       string         // a rule, a link, a socket; may be empty
-	Reason   string         // words for a person; may be empty
+	Result Result
+	Hop    int            // index of the hop it ended at; -1 when Hook or nothing says it
+	Hook   netfilter.Hook // empty unless it ended at a hook
+	By     string         // a rule, a link, a socket; may be empty
+	// Rule is the rule that ended it, one of Journey.Rules; nil when none did or
+	// when it is not known.
+	Rule     *Rule
+	Reason   string // words for a person; may be empty
 	Evidence Evidence
 	Leak     bool // a container's address left un-NATed
 }

@@ -1,6 +1,7 @@
 package trace
 
 import (
+	"net"
 	"net/netip"
 	"strconv"
 
@@ -18,6 +19,7 @@ type link struct {
 	master netinfo.LinkKey // zero: none
 	parent netinfo.LinkKey // zero: none
 	peer   netinfo.LinkKey // zero: none, or not to be seen from here
+	mac    [6]byte         // zero: none
 	bridge bool
 	loop   bool
 	uplink bool
@@ -126,6 +128,10 @@ func (h *hosts) setLink(nl *netinfo.Link, s *space) {
 	}
 	l.name, l.gone, l.far = nl.Name, 0, nil
 	l.bridge, l.loop, l.uplink = nl.Kind == "bridge", nl.Role == netinfo.RoleLoopback, nl.Role == netinfo.RoleUplink
+	l.mac = [6]byte{}
+	if hw, err := net.ParseMAC(nl.MAC); err == nil && len(hw) == len(l.mac) {
+		l.mac = [6]byte(hw)
+	}
 	l.master, l.parent, l.peer = netinfo.LinkKey{}, netinfo.LinkKey{}, netinfo.LinkKey{}
 	if nl.Master != nil {
 		l.master = *nl.Master

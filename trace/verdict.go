@@ -102,7 +102,7 @@ func (c *Correlator) verdict(e *entry, hops []sighting, from []int, early string
 	if f := c.floodOf(hops); f != nil && !f.accepted && len(f.ignored) == f.ports {
 		return f.verdict()
 	}
-	return c.missing(hops[0].time, &hops[last], last, early)
+	return c.missing(hops, early)
 }
 
 // destinationName names where a journey's end took the packet: a namespace, or the
@@ -114,12 +114,15 @@ func (c *Correlator) destinationName(s *sighting) string {
 	return s.space.name
 }
 
-// missing explains a journey, under way since then, whose end no tap saw.
-func (c *Correlator) missing(since int64, s *sighting, at int, early string) Verdict {
+// missing explains a journey whose end no tap saw.
+func (c *Correlator) missing(hops []sighting, early string) Verdict {
+	since, at := hops[0].time, len(hops)-1
+	s := &hops[at]
 	if c.foreign {
 		return foreignEnd(s, at)
 	}
 	v := Verdict{Result: Vanished, Hop: at, Evidence: ByTap}
+	var rules ruling
 	lost, lostFlows := c.lostRing.since(since), c.lostFlows.since(since)
 	switch {
 	case lost > 0:
@@ -133,6 +136,7 @@ func (c *Correlator) missing(since int64, s *sighting, at int, early string) Ver
 		}
 	case s.typ == capture.OtherHost && s.link != nil && s.link.master == (netinfo.LinkKey{}):
 		v.Reason = "its MAC address is another's: not accepted here"
+	case c.ruledOut(hops, &rules, &v):
 	case !c.flows[s.point.Namespace].tracks(s.tuple):
 		v.Reason = "not seen again: no route, or dropped by a rule; nothing here tracks connections"
 	case s.flow.flow != nil:
@@ -144,6 +148,9 @@ func (c *Correlator) missing(since int64, s *sighting, at int, early string) Ver
 	default:
 		v.Result, v.Evidence, v.Hook = Dropped, ByInference, netfilter.Forward
 		v.Reason = "connection tracking never confirmed it: a rule dropped it, or there is no route"
+		if why := rules.instead(); why != "" {
+			v.Reason = "connection tracking never confirmed it: " + why
+		}
 		if r, ok := c.redirected(s); ok && !s.space.has(r.after.Destination()) {
 			v.Reason = fmt.Sprintf("a rule sends it to %v, but %s", r.after.Destination(), v.Reason)
 		} else if s.space.has(s.h.Tuple.Destination()) {
@@ -152,4 +159,12 @@ func (c *Correlator) missing(since int64, s *sighting, at int, early string) Ver
 		}
 	}
 	return v
+}
+
+// ruledOut reports whether the rules say for sure that the packet was dropped
+// where it was seen last, and puts that into v. r holds what they say.
+func (c *Correlator) ruledOut(hops []sighting, r *ruling, v *Verdict) bool {
+	one, ok := c.rule(hops)
+	*r = one
+	return ok && r.decide(v)
 }

@@ -170,11 +170,16 @@ func (m *machine) followFlow(hook Hook) {
 		case p.Translated.Valid() && p.Translated.Is4() == p.Tuple.Is4():
 			p.Tuple = p.Translated
 			m.addressKnown, m.portKnown = [2]bool{true, true}, [2]bool{true, true}
-		case m.state != StateNew && m.state != StateInvalid && m.state != StateUntracked && p.DestinationTranslated != False:
+		case m.follows() && p.DestinationTranslated != False:
 			m.addressKnown[destinationSide], m.portKnown[destinationSide] = false, false
 		}
-	} else if m.state != StateNew && m.state != StateInvalid && m.state != StateUntracked && p.SourceTranslated != False {
+	} else if m.follows() && p.SourceTranslated != False {
 		m.addressKnown[sourceSide], m.portKnown[sourceSide] = false, false
 	}
 	m.fill()
+}
+
+// follows reports whether a flow that is there may decide the translation.
+func (m *machine) follows() bool {
+	return m.state == StateNew && m.packet.Bound || m.state != StateNew && m.state != StateInvalid && m.state != StateUntracked
 }

@@ -134,6 +134,10 @@ type Packet struct {
 	// first packet of a flow the rules tell.
 	Translated packet.Tuple
 
+	// Bound: its flow is in the table, so its translation is decided and no rule
+	// of NAT is asked, even while it is new because nobody has answered.
+	Bound bool
+
 	TCPFlags      uint8
 	TCPFlagsKnown bool
 	Length        uint32 // of the IP packet; 0: not known
@@ -182,6 +186,8 @@ type Ruleset struct {
 	marks  bool             // a rule outside of the NAT chains sets packet marks
 	legacy []LegacyTable    // of iptables-legacy
 	links  map[int32]string // names by index; for rules that ask for an index
+	// bridged: whether rules of IPv4 and of IPv6 see bridged frames.
+	bridged [2]Fact
 	// natOnly: only rules of NAT are here.
 	natOnly bool
 }
@@ -211,6 +217,18 @@ func (r *Ruleset) hidden(is4 bool, nat bool) (LegacyTable, bool) {
 		}
 	}
 	return LegacyTable{}, false
+}
+
+// SeesBridged says whether the rules of IP see frames that a bridge passes on, as
+// Docker asks for (bridge-nf-call-iptables).
+func (r *Ruleset) SeesBridged(is4 bool) Fact {
+	switch {
+	case r == nil || r.Unreadable != nil:
+		return NotKnown
+	case is4:
+		return r.bridged[0]
+	}
+	return r.bridged[1]
 }
 
 // Chains returns all chains: base chains by priority, each followed by the

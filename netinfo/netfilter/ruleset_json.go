@@ -23,6 +23,7 @@ type rulesetJSON struct {
 	Marks  bool             `json:",omitempty"`
 	Legacy []LegacyTable    `json:",omitempty"`
 	Links  map[int32]string `json:",omitempty"`
+	Bridged    [2]Fact          `json:",omitzero"`
 	// Base chains by priority: table and chain, as indexes into Tables.
 	Base [][2]int `json:",omitempty"`
 }
@@ -109,7 +110,7 @@ type elementJSON struct {
 
 // MarshalJSON returns all that is evaluated.
 func (r *Ruleset) MarshalJSON() ([]byte, error) {
-	out := rulesetJSON{Namespace: r.Namespace, Time: r.Time, Whole: !r.natOnly, Marks: r.marks, Legacy: r.legacy, Links: r.links}
+	out := rulesetJSON{Namespace: r.Namespace, Time: r.Time, Whole: !r.natOnly, Marks: r.marks, Legacy: r.legacy, Links: r.links, Bridged: r.bridged}
 	if r.Unreadable != nil {
 		out.Unreadable = r.Unreadable.Error()
 	}
@@ -194,7 +195,7 @@ func (r *Ruleset) UnmarshalJSON(b []byte) error {
 	if err := json.Unmarshal(b, &in); err != nil {
 		return err
 	}
-	*r = Ruleset{Namespace: in.Namespace, Time: in.Time, natOnly: !in.Whole, marks: in.Marks, legacy: in.Legacy, links: in.Links, tables: map[tableKey]*table{}}
+	*r = Ruleset{Namespace: in.Namespace, Time: in.Time, natOnly: !in.Whole, marks: in.Marks, legacy: in.Legacy, links: in.Links, bridged: in.Bridged, tables: map[tableKey]*table{}}
 	if in.Unreadable != "" {
 		r.Unreadable = errors.New(in.Unreadable)
 	}

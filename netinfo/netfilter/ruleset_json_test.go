@@ -64,7 +64,7 @@ func TestRulesetSurvivesJSON(t *testing.T) {
 	})
 	old := &chain{family: "ip", table: "filter", name: "FORWARD", legacy: true, base: true, kind: "filter", hook: Forward, policy: 0, devices: []string{"eth0"}}
 	checkJSON(t, &Ruleset{
-		natOnly: true, links: map[int32]string{2: "eth0"}, base: []*chain{old},
+		natOnly: true, bridged: [2]Fact{True, False}, links: map[int32]string{2: "eth0"}, base: []*chain{old},
 		tables: map[tableKey]*table{{"ip", "filter", true}: {chains: map[string]*chain{"FORWARD": old}, sets: map[string]*set{"s": {name: "s", undecoded: true}}}},
 	})
 	checkJSON(t, &Ruleset{tables: map[tableKey]*table{}})

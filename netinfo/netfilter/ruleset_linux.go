@@ -75,6 +75,9 @@ func (s *socket) readRuleset(ns *netns.Handle, in *receiver) (*Ruleset, error) {
 		if err := r.readLinks(ns); err != nil {
 			return nil, err
 		}
+		if err := r.readBridged(ns); err != nil {
+			return nil, err
+		}
 		r.finish()
 		after, err := s.generation(in)
 		if err != nil {

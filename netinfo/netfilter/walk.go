@@ -275,6 +275,9 @@ func (x *pass) nat(hook Hook) {
 
 // begins reports whether the packet is shown to the rules of NAT.
 func (x *pass) begins() bool {
+	if x.packet.Bound {
+		return false
+	}
 	switch x.state {
 	case StateNew:
 		return true

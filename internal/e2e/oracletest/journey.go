@@ -25,9 +25,10 @@ type Journey struct {
 		ID uint64
 	}
 	Verdict struct {
-		Result, Reason, Evidence, Hook string
-		At                             any
-		Leak                           bool
+		Result, Reason, Evidence, Hook, By string
+		At                                 any
+		Leak                               bool
+		Rule                               *Rule
 	}
 	Related []struct {
 		ID  uint64
@@ -89,10 +90,13 @@ type Translation struct {
 	Before, After struct{ Source, Destination Address }
 	Evidence      string
 	ConntrackID   uint64 `json:"conntrack_id"`
-	Rule          *struct {
-		Table, Chain, Text, Backend, Evidence string
-		Position                              int
-	}
+	Rule          *Rule
+}
+
+// Rule is a rule of a packet filter.
+type Rule struct {
+	Table, Chain, Text, Backend, Evidence string
+	Position                              int
 }
 
 // Summary is the last line.

@@ -64,6 +64,7 @@ type verdict struct {
 	At       any    `json:"at,omitempty"` // index of a hop, or the name of a hook
 	Hook     string `json:"hook,omitempty"`
 	By       string `json:"by,omitempty"`
+	Rule     *rule  `json:"rule,omitempty"`
 	Reason   string `json:"reason,omitempty"`
 	Evidence string `json:"evidence,omitempty"`
 	Leak     bool   `json:"leak"`
@@ -154,6 +155,10 @@ func newRuleRef(r *netfilter.RuleRef) rule {
 func newVerdict(v *trace.Verdict) verdict {
 	x := verdict{
 		Result: string(v.Result), By: v.By, Reason: v.Reason, Evidence: string(v.Evidence), Leak: v.Leak,
+	}
+	if v.Rule != nil {
+		r := newRule(v.Rule)
+		x.Rule = &r
 	}
 	switch {
 	case v.Hop >= 0:

@@ -113,6 +113,9 @@ func (x *verdict) write(w *writer) {
 	}
 	w.someText("hook", x.Hook)
 	w.someText("by", x.By)
+	if x.Rule != nil {
+		x.Rule.write(w, "rule")
+	}
 	w.someText("reason", x.Reason)
 	w.someText("evidence", x.Evidence)
 	w.flag("leak", x.Leak)
