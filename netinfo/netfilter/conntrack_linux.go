@@ -166,12 +166,15 @@ func (c *Conntrack) open(ns *netns.Handle) (*listener, error) {
 	if l.table.socket, err = openSocket(ns, 0, 0); err != nil {
 		return nil, errors.Join(err, l.events.close())
 	}
+	if l.table.setting, err = openEventSetting(ns); err != nil {
+		return nil, errors.Join(err, l.close())
+	}
 	l.through = now()
 	return l, nil
 }
 
 func (l *listener) close() error {
-	return errors.Join(l.events.close(), l.table.socket.close())
+	return errors.Join(l.events.close(), l.table.socket.close(), l.table.setting.close())
 }
 
 // Detach ends listening in a namespace and lets go of it. It is not an error

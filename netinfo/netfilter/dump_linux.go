@@ -12,11 +12,12 @@ import (
 // dump reads the whole table of one namespace, a piece at a time, beside its
 // events.
 type dump struct {
-	socket *socket
-	due    int64 // when the next one begins; 0 means at once
-	began  int64 // of the one that runs; 0 when none does
-	again  bool  // what runs is not enough: an overrun came after it began
-	read   int64 // when it was read last
+	socket  *socket
+	setting eventSetting
+	due     int64 // when the next one begins; 0 means at once
+	began   int64 // of the one that runs; 0 when none does
+	again   bool  // what runs is not enough: an overrun came after it began
+	read    int64 // when it was read last
 	// said holds the flows that an event named since the dump began. What
 	// the dump says of them may be older than the event: a piece of a dump
 	// waits in the kernel until it is read.
@@ -119,7 +120,7 @@ func (l *listener) dumpPiece(r *receiver, b *Batch) (more bool, err error) {
 }
 
 func (d *dump) synced(b *Batch) {
-	b.Synced, b.SyncedSince = true, d.began
+	b.Synced, b.SyncedSince, b.Silent = true, d.began, d.setting.off()
 	b.Entries, b.MaxEntries = d.entries, d.maxEntries
 }
 

@@ -138,4 +138,8 @@ type Batch struct {
 	// set where Synced is. A namespace whose Entries reach MaxEntries drops
 	// packets of new flows.
 	Entries, MaxEntries uint32
+	// Silent: the kernel tells no events of flows that begin here
+	// (net.netfilter.nf_conntrack_events is 0), so that only dumps tell of
+	// them. As it was when a dump ended: meant where Synced is.
+	Silent bool
 }
