@@ -68,10 +68,8 @@ func (c *Correlator) build(e *entry, early string) *Journey {
 	c.endpoints(j, hops)
 	c.relate(j, e, main, first)
 	c.proxied(j, e)
-	if first.point.Direction == capture.In {
-		if far := c.hosts.farSide(first.link); far != nil && len(far.containers) > 0 && !far.watched(first.time) {
-			j.Notes = append(j.Notes, "container side not watched yet: "+far.name)
-		}
+	if name := c.unwatchedEnd(j, hops); name != "" {
+		j.Notes = append(j.Notes, "container side not watched yet: "+name)
 	}
 	if e.inferred || main.flow != nil && main.flow.inferred && len(j.Translations) > 0 {
 		j.Notes = append(j.Notes, "no conntrack entry: hops joined because nothing else fits")
@@ -87,6 +85,24 @@ func (c *Correlator) build(e *entry, early string) *Journey {
 		c.counters.Unpaired++
 	}
 	return j
+}
+
+// unwatchedEnd names the container whose own side of its link had no ring when the
+// packet was there, at the beginning of the journey or at its end; else empty.
+func (c *Correlator) unwatchedEnd(j *Journey, hops []sighting) string {
+	ends := []*sighting{&hops[0]}
+	if hops[0].point.Direction != capture.In {
+		ends = ends[:0]
+	}
+	if at := j.Verdict.Hop; at >= 0 && j.Verdict.Result == Left {
+		ends = append(ends, &hops[at])
+	}
+	for _, s := range ends {
+		if far := c.hosts.farSide(s.link); far != nil && len(far.containers) > 0 && !far.watched(s.time) {
+			return far.name
+		}
+	}
+	return ""
 }
 
 // inOrder sorts hops into the order in which the packet passed them. They are

@@ -34,6 +34,7 @@ type Correlator struct {
 	hosts    hosts
 	flows    map[netns.ID]*flowIndex
 	rulesets map[netns.ID]*netfilter.Ruleset
+	exempts  map[netns.ID]bool // whose rules take packets out of connection tracking
 
 	waiting      waiting
 	ringThrough  int64
@@ -92,6 +93,7 @@ func New(open int, sink Sink) *Correlator {
 		hosts:    newHosts(),
 		flows:    map[netns.ID]*flowIndex{},
 		rulesets: map[netns.ID]*netfilter.Ruleset{},
+		exempts:  map[netns.ID]bool{},
 		slab:     slab{limit: open},
 		byPrint:  newPrints(),
 		parts:    newParts(),
@@ -115,7 +117,14 @@ func (c *Correlator) SetTopology(t *netinfo.Topology) {
 }
 
 // SetRuleset replaces what is known of one namespace's rules.
-func (c *Correlator) SetRuleset(r *netfilter.Ruleset) { c.rulesets[r.Namespace] = r }
+func (c *Correlator) SetRuleset(r *netfilter.Ruleset) {
+	c.rulesets[r.Namespace] = r
+	if r.Exempts() {
+		c.exempts[r.Namespace] = true
+	} else {
+		delete(c.exempts, r.Namespace)
+	}
+}
 
 // Watch says since when the namespace has a ring, in nanoseconds since the Unix
 // epoch.
@@ -152,6 +161,7 @@ func (c *Correlator) AddFlows(b *netfilter.Batch) {
 	if b.Synced {
 		x.synced(b.SyncedSince, b.Through)
 	}
+	x.silent = b.Silent || x.silent && !b.Synced
 }
 
 // AwaitFlows says that connection tracking is listened to, so that observations
@@ -256,6 +266,7 @@ func (c *Correlator) sweep() {
 		if at < c.now-keepDead {
 			delete(c.flows, ns)
 			delete(c.rulesets, ns)
+			delete(c.exempts, ns)
 			delete(c.forgotten, ns)
 		}
 	}

@@ -194,6 +194,7 @@ type flowIndex struct {
 	// like apart from the address they come from: see askedKey.
 	asked   map[packet.Tuple]*trackedFlow
 	tracked [2]bool // something was: IPv4, IPv6
+	silent  bool    // the kernel tells of no flow that begins
 }
 
 func newFlowIndex() *flowIndex {

@@ -124,6 +124,7 @@ func (c *Correlator) missing(hops []sighting, early string) Verdict {
 	v := Verdict{Result: Vanished, Hop: at, Evidence: ByTap}
 	var rules ruling
 	lost, lostFlows := c.lostRing.since(since), c.lostFlows.since(since)
+	silence := c.silence(s.point.Namespace)
 	switch {
 	case lost > 0:
 		v.Result, v.Reason = Unfinished, fmt.Sprintf("unknown: ring lost %d", lost)
@@ -145,6 +146,10 @@ func (c *Correlator) missing(hops []sighting, early string) Verdict {
 		v.Result, v.Reason = Unfinished, "unknown: not seen again, and connection tracking has not answered since"
 	case lostFlows > 0:
 		v.Result, v.Reason = Unfinished, fmt.Sprintf("unknown: not seen again, and connection tracking lost %d of its events", lostFlows)
+	case silence != "" && s.space.has(s.h.Tuple.Destination()):
+		v.Result, v.Reason = Unfinished, "it came to "+s.space.name+"; whether a rule dropped it there is unknown: "+silence
+	case silence != "":
+		v.Result, v.Reason = Unfinished, "unknown: not seen again, and "+silence
 	default:
 		v.Result, v.Evidence, v.Hook = Dropped, ByInference, netfilter.Forward
 		v.Reason = "connection tracking never confirmed it: a rule dropped it, or there is no route"

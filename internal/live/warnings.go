@@ -21,6 +21,9 @@ type warnings struct {
 	// full, blind and unlisted are the namespaces that were said to have a
 	// full table, rules that can't be read, flows that can't be listed.
 	full, blind, unlisted map[netns.ID]bool
+	// silent are those that were said to tell of no flow that begins, exempt
+	// those with rules that take packets out of connection tracking.
+	silent, exempt map[netns.ID]bool
 }
 
 // turn remembers a namespace's state and reports whether it has just begun.
@@ -44,6 +47,10 @@ func (w *warnings) flows(b *netfilter.Batch, t *netinfo.Topology) {
 			w.say(fmt.Sprintf("flows of %s that are older than the watch are unknown: %v", t.NamespaceName(b.Namespace), b.DumpError))
 		}
 	}
+	if b.Synced && turn(&w.silent, b.Namespace, b.Silent) {
+		w.say(fmt.Sprintf("connection tracking of %s tells of no flow that begins (net.netfilter.nf_conntrack_events = 0): "+
+			"its translations are inferred until they are found in the table, and its drops are not told from deliveries", t.NamespaceName(b.Namespace)))
+	}
 	if b.Synced && turn(&w.full, b.Namespace, b.MaxEntries > 0 && uint64(b.Entries)*100 >= uint64(b.MaxEntries)*nearlyFull) {
 		w.say(fmt.Sprintf("the conntrack table of %s is full or nearly, %d of %d: when it is, the kernel drops the packets of new flows "+
 			"(sysctl net.netfilter.nf_conntrack_max)", t.NamespaceName(b.Namespace), b.Entries, b.MaxEntries))
@@ -52,6 +59,10 @@ func (w *warnings) flows(b *netfilter.Batch, t *netinfo.Topology) {
 
 // rules looks at what was read of the rules.
 func (w *warnings) rules(r *netfilter.Ruleset, t *netinfo.Topology) {
+	if turn(&w.exempt, r.Namespace, r.Exempts()) {
+		w.say(fmt.Sprintf("a rule of %s takes packets out of connection tracking (notrack): they are not translated, and their drops are not told from deliveries",
+			t.NamespaceName(r.Namespace)))
+	}
 	if turn(&w.blind, r.Namespace, r.Unreadable != nil) {
 		w.say(fmt.Sprintf("which rule translates is not said in %s: %v", t.NamespaceName(r.Namespace), r.Unreadable))
 	}
@@ -64,7 +75,7 @@ func (w *warnings) topology(last, t *netinfo.Topology) {
 			w.say(n.About + ": " + n.Text)
 		}
 	}
-	for _, states := range []map[netns.ID]bool{w.full, w.blind, w.unlisted} {
+	for _, states := range []map[netns.ID]bool{w.full, w.blind, w.unlisted, w.silent, w.exempt} {
 		maps.DeleteFunc(states, func(id netns.ID, _ bool) bool { return t.Namespace(id) == nil })
 	}
 }

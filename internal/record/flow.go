@@ -17,6 +17,7 @@ type flows struct {
 	Events         []event `json:",omitempty"`
 	Overruns, Lost uint64  `json:",omitempty"`
 	Malformed      uint64  `json:",omitempty"`
+	Silent         bool    `json:",omitempty"`
 }
 
 type event struct {
@@ -63,7 +64,7 @@ var eventKinds = map[string]netfilter.EventKind{
 
 // batch is the reverse of what a Tape writes.
 func (f *flows) batch() (*netfilter.Batch, error) {
-	b := &netfilter.Batch{Namespace: f.Namespace, Through: f.Through, Overruns: f.Overruns, Lost: f.Lost, Malformed: f.Malformed}
+	b := &netfilter.Batch{Namespace: f.Namespace, Through: f.Through, Overruns: f.Overruns, Lost: f.Lost, Malformed: f.Malformed, Silent: f.Silent}
 	for i := range f.Events {
 		e := &f.Events[i]
 		kind, ok := eventKinds[e.Kind]

@@ -141,8 +141,8 @@ func (t *Tape) AddFlows(b *netfilter.Batch) {
 		return
 	}
 	events := t.known.flows.news(b)
-	if len(events) > 0 || b.Lost > 0 || b.Overruns > 0 || b.Malformed > 0 {
-		t.note(kindFlows, flows{Namespace: b.Namespace, Through: b.Through, Events: events, Lost: b.Lost, Overruns: b.Overruns, Malformed: b.Malformed})
+	if len(events) > 0 || b.Lost > 0 || b.Overruns > 0 || b.Malformed > 0 || b.Silent {
+		t.note(kindFlows, flows{Namespace: b.Namespace, Through: b.Through, Events: events, Lost: b.Lost, Overruns: b.Overruns, Malformed: b.Malformed, Silent: b.Silent})
 	}
 	t.Correlator.AddFlows(b)
 }
