@@ -139,7 +139,7 @@ func (c *Correlator) mark(group []*entry, why string) {
 
 // reopen shows a journey anew in a while.
 func (c *Correlator) reopen(e *entry) {
-	for _, t := range c.settling[stateShown-1].all() {
+	for _, t := range slices.Backward(c.settling[stateShown-1].all()) {
 		if c.slab.at(t.index) == e && t.generation == e.generation {
 			e.state, e.deadline = stateTerminal, c.now+settleTerminal
 			c.settling[stateTerminal-1].push(timer{t.index, e.generation, e.deadline})

@@ -30,8 +30,16 @@ func (c *Correlator) proxied(j *Journey, e *entry) {
 		if p.opens && conn.inner && rivals > 1 {
 			j.Notes = append(j.Notes, fmt.Sprintf(
 				"ambiguous: docker-proxy may have made this connection for any of %d clients, whose packets do not tell which", rivals))
+			conn.unsure, conn.unsureAs = e, e.generation
 		}
 		return
+	}
+	for _, u := range []*proxyConn{conn, mate} {
+		// What it carries has told what its first packet could not.
+		if o := u.unsure; o != nil && o != e && o.generation == u.unsureAs && o.state == stateShown {
+			c.reopen(o)
+		}
+		u.unsure = nil
 	}
 	if p.peers == nil {
 		p.peers = mate.peersOf(p)

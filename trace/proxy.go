@@ -94,6 +94,10 @@ type proxyConn struct {
 	half     [2]halfConn // by direction: from the client, to the client
 	mate     *proxyConn
 	equal    bool // bytes of both were compared
+	// unsure is the journey of its first packet, in the life unsureAs, where
+	// that was shown before it was known for whom the proxy made it.
+	unsure   *entry
+	unsureAs uint32
 }
 
 // halfConn is one direction.

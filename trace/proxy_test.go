@@ -240,6 +240,49 @@ func TestProxyTellsClientsByWhatTheySay(t *testing.T) {
 	})
 }
 
+// What was shown before the clients said anything is shown again when they have.
+func TestProxyTellsClientsLater(t *testing.T) {
+	s := newProxyStage(t, "tcp")
+	a, b, x, y := s.client(4000), s.client(4001), s.dialled(5000), s.dialled(5001)
+	for _, c := range []*conn{a, b, y, x} {
+		c.handshake()
+	}
+	s.pass(20 * time.Millisecond)
+	s.pass(20 * time.Millisecond)
+	if n := strings.Count(s.notes(), "for any of 2 clients"); n != 2 {
+		t.Fatalf("%d connections are ambiguous, want 2: %q", n, s.notes())
+	}
+	shown := map[uint64]*Journey{}
+	for _, j := range s.journeys {
+		shown[j.ID] = j
+	}
+	s.journeys = nil
+	for _, c := range []struct {
+		*conn
+		words string
+	}{{a, "GET /a"}, {b, "GET /b"}, {y, "GET /b"}, {x, "GET /a"}} {
+		c.send(0, "A", c.words)
+	}
+	for range 4 {
+		s.pass(20 * time.Millisecond)
+	}
+	for opens, client := range map[uint16]uint16{5000: 4000, 5001: 4001} {
+		found := 0
+		for _, j := range s.journeys {
+			if j.Supersedes == 0 || j.From.Port != opens {
+				continue
+			}
+			found++
+			if len(j.Related) != 1 || j.Related[0].Why != "proxied_as" || shown[j.Related[0].ID].From.Port != client || strings.Contains(strings.Join(j.Notes, " "), "ambiguous") {
+				t.Errorf("the connection of port %d is related to %v: %q", opens, j.Related, j.Notes)
+			}
+		}
+		if found != 1 {
+			t.Errorf("%d amended records of the connection of port %d, want 1", found, opens)
+		}
+	}
+}
+
 // A program of the host that asks the container itself is no proxy.
 func TestProxyIsNotTheHostsOwnConnection(t *testing.T) {
 	s := newProxyStage(t, "tcp")
