@@ -305,11 +305,13 @@ func (c *Correlator) process(o *capture.Observation) {
 	}
 	p := o.Point()
 	at := c.hosts.at(p)
-	s := sighting{
-		time: o.Time, point: p, typ: o.Type, h: h, link: at.link, space: at.space,
-		quotes: h.Layers.Has(packet.LayerQuoted),
-		flow:   c.flowOf(p.Namespace, h, o.Time), tuple: h.Tuple, extent: extentOf(h),
-	}
+	// Field by field: a composite would be made elsewhere and copied at once,
+	// which waits for its last stores.
+	var s sighting
+	s.time, s.point, s.typ = o.Time, p, o.Type
+	s.link, s.space = at.link, at.space
+	s.h, s.tuple, s.quotes = h, h.Tuple, h.Layers.Has(packet.LayerQuoted)
+	s.flow, s.extent = c.flowOf(p.Namespace, h, o.Time), extentOf(h)
 	if s.flow.flow != nil && s.flow.flow.inferred {
 		s.flow.flow.named = max(s.flow.flow.named, s.time)
 	}
@@ -362,7 +364,7 @@ func (c *Correlator) join(h handle, e *entry, s *sighting) {
 	if s.extent.kind == extentFragment {
 		c.remember(h, s)
 	}
-	c.schedule(h.index, e)
+	c.schedule(h.index, e, s)
 }
 
 // isNeighbourDiscovery reports the ICMPv6 messages of RFC 4861 that do for IPv6
@@ -445,9 +447,8 @@ func (c *Correlator) evictOf(states ...state) bool {
 	return false
 }
 
-// schedule sets the time at which the journey is settled.
-func (c *Correlator) schedule(i int32, e *entry) {
-	s := &e.hops[len(e.hops)-1]
+// schedule sets the time at which the journey is settled, whose newest hop is s.
+func (c *Correlator) schedule(i int32, e *entry, s *sighting) {
 	next, wait := statePending, c.patience
 	// A branch that has not ended does not reopen a journey that has.
 	if e.state == stateTerminal || e.state == stateShown || c.terminal(s) {
@@ -480,7 +481,7 @@ func (c *Correlator) recognise() {
 			}
 		}
 		if found {
-			c.schedule(t.index, e)
+			c.schedule(t.index, e, &e.hops[len(e.hops)-1])
 		}
 	}
 }

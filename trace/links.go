@@ -6,6 +6,7 @@ import (
 	"strconv"
 
 	"natlens/capture"
+	"natlens/capture/packet"
 	"natlens/netinfo"
 	"natlens/netinfo/netns"
 )
@@ -33,10 +34,10 @@ type space struct {
 	id         netns.ID
 	name       string
 	containers []string
-	own        map[netip.Addr]struct{} // its links' addresses
-	since      int64                   // when its ring was attached; 0 before it has one
-	until      int64                   // when its ring was detached; 0 before
-	gone       int64                   // when it was first missing; 0 while it is there
+	own        map[[16]byte]struct{} // its links' addresses, IPv4 in its v4-mapped form
+	since      int64                 // when its ring was attached; 0 before it has one
+	until      int64                 // when its ring was detached; 0 before
+	gone       int64                 // when it was first missing; 0 while it is there
 	self       bool
 }
 
@@ -97,7 +98,7 @@ func (h *hosts) set(t *netinfo.Topology) {
 	for _, n := range t.Namespaces {
 		s := h.space(n.ID)
 		s.name, s.self, s.gone = n.Name, n.ID == t.Self, 0
-		s.own, s.containers = map[netip.Addr]struct{}{}, nil
+		s.own, s.containers = map[[16]byte]struct{}{}, nil
 		for _, c := range n.Containers {
 			if n.ID != t.Self {
 				s.containers = append(s.containers, c.Name)
@@ -106,7 +107,7 @@ func (h *hosts) set(t *netinfo.Topology) {
 		for _, nl := range n.Links {
 			h.setLink(nl, s)
 			for _, p := range nl.Addresses {
-				s.own[p.Addr()] = struct{}{}
+				s.own[p.Addr().As16()] = struct{}{}
 			}
 		}
 	}
@@ -198,8 +199,19 @@ func (s *space) has(a netip.Addr) bool {
 	if s.own == nil {
 		return false
 	}
-	_, ok := s.own[a]
+	_, ok := s.own[a.As16()]
 	return ok || a.IsLoopback()
+}
+
+// hasDestination reports whether a packet with that tuple is for the namespace
+// itself.
+func (s *space) hasDestination(t *packet.Tuple) bool {
+	if s.own == nil {
+		return false
+	}
+	to := t.Destination16()
+	_, ok := s.own[to]
+	return ok || netip.AddrFrom16(to).Unmap().IsLoopback()
 }
 
 // farSide returns the namespace at the other end of a veth; nil when l is none

@@ -33,11 +33,11 @@ func (c *Correlator) end(s *sighting) (Result, Evidence) {
 	if s.typ == capture.Broadcast || s.typ == capture.Multicast {
 		return Delivered, ByTap
 	}
-	destination := s.h.Tuple.Destination()
+	tuple := &s.h.Tuple
 	if s.flow.flow != nil && !s.flow.about {
-		destination = s.flow.flow.direction(s.flow.reply).after.Destination()
+		tuple = &s.flow.flow.direction(s.flow.reply).after
 	}
-	if !s.space.has(destination) {
+	if !s.space.hasDestination(tuple) {
 		return "", ""
 	}
 	// Where connections are tracked, a packet that begins a flow is waited for

@@ -76,6 +76,10 @@ func (t Tuple) Source() netip.Addr { return t.addr(t.source) }
 // Destination returns the destination address; invalid for the zero Tuple.
 func (t Tuple) Destination() netip.Addr { return t.addr(t.destination) }
 
+// Destination16 returns the bytes of the destination, IPv4 in its v4-mapped form.
+// It is for tables: an address takes longer to make than to look up.
+func (t *Tuple) Destination16() [16]byte { return t.destination }
+
 func (t Tuple) addr(b [16]byte) netip.Addr {
 	switch t.family {
 	case 4:
