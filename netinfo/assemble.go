@@ -209,6 +209,9 @@ func hasKind(n *Namespace, kind string) bool {
 // placeEngine says whether what the engine runs is on this host.
 func placeEngine(t *Topology, f *hostFacts) {
 	t.Engine = &Engine{Engine: f.inventory.Engine}
+	if !f.blind && !t.Engine.Rootless && !strings.Contains(t.Engine.Name, "Podman") {
+		t.Engine.UserlandProxy = userlandProxy(t)
+	}
 	if len(t.Containers) == 0 ||
 		slices.ContainsFunc(t.Containers, func(c *Container) bool { return c.Namespace != 0 }) {
 		return

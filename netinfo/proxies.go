@@ -4,13 +4,15 @@ import (
 	"bytes"
 	"net/netip"
 	"path"
+	"slices"
 	"strconv"
 	"strings"
 
 	"natlens/netinfo/netns"
 )
 
-// Proxy is a running docker-proxy. The engine starts one for each address and
+// Proxy is a running docker-proxy, known by its command line and by the socket
+// that it listens at. The engine starts one for each address and
 // port that it publishes: it accepts what reaches Listen without having been
 // translated, and makes connections of its own to Backend. The container sees
 // those, with an address of the host as their source.
@@ -64,4 +66,26 @@ func addrPort(address, port string) (netip.AddrPort, bool) {
 func (p *Proxy) Accepts(a netip.Addr, port uint16) bool {
 	own := p.Listen.Addr()
 	return port == p.Listen.Port() && own.Is4() == a.Is4() && (own.IsUnspecified() || own == a)
+}
+
+// userlandProxy looks for a docker-proxy behind the published ports.
+func userlandProxy(t *Topology) string {
+	answer := ""
+	for _, c := range t.Containers {
+		if c.Namespace == 0 {
+			continue // not on this host
+		}
+		for _, p := range c.Ports {
+			if !p.HostAddress.IsValid() {
+				continue
+			}
+			if slices.ContainsFunc(t.Proxies, func(x Proxy) bool {
+				return x.Protocol == p.Protocol && x.Listen.Port() == p.HostAddress.Port() && x.Backend.Port() == p.ContainerPort
+			}) {
+				return "on"
+			}
+			answer = "off"
+		}
+	}
+	return answer
 }

@@ -2,6 +2,8 @@ package netinfo
 
 import (
 	"cmp"
+	"errors"
+	"io/fs"
 	"slices"
 	"strings"
 	"time"
@@ -41,11 +43,26 @@ func (s *proxyScan) look(d *discovery, now time.Time) {
 			delete(s.found, pid)
 			continue
 		}
-		if p, ok := parseProxy([]byte(readProcessFile(pid, "cmdline"))); ok {
-			p.PID, p.Namespace = pid, id
+		p, ok := parseProxy([]byte(readProcessFile(pid, "cmdline")))
+		p.PID, p.Namespace = pid, id
+		switch {
+		case !ok:
+			delete(s.found, pid)
+		case s.found[pid] != p && listens(p):
 			s.found[pid] = p
 		}
 	}
+}
+
+// listens reports whether the process holds the socket that its command line
+// speaks of: a name is soon given, and between exec and bind the port is another's.
+// Where that can't be told, the command line is believed.
+func listens(p Proxy) bool {
+	if p.Protocol != "tcp" && p.Protocol != "udp" {
+		return true
+	}
+	pid, err := Holder(Connection{Protocol: p.Protocol, Local: p.Listen}, []int{p.PID})
+	return pid == p.PID || err != nil && !errors.Is(err, fs.ErrNotExist)
 }
 
 // list returns them by process.

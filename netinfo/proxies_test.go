@@ -4,6 +4,9 @@ import (
 	"net/netip"
 	"strings"
 	"testing"
+	"time"
+
+	"natlens/netinfo/docker"
 )
 
 func TestParseProxy(t *testing.T) {
@@ -53,6 +56,44 @@ func TestProxyAccepts(t *testing.T) {
 		p := Proxy{Listen: netip.MustParseAddrPort(c.listen)}
 		if got := p.Accepts(netip.MustParseAddr(c.to), c.port); got != c.want {
 			t.Errorf("a proxy at %s accepts for %s port %d: %v, want %v", c.listen, c.to, c.port, got, c.want)
+		}
+	}
+}
+
+// What the engine does not say, its processes do: for ports that are published here.
+func TestUserlandProxy(t *testing.T) {
+	port := func(host string) docker.Port {
+		p := docker.Port{Protocol: "tcp", ContainerPort: 80}
+		if host != "" {
+			p.HostAddress = netip.MustParseAddrPort(host)
+		}
+		return p
+	}
+	proxy := func(protocol, listen string) Proxy {
+		return Proxy{PID: 7, Namespace: hostNS, Protocol: protocol, Listen: netip.MustParseAddrPort(listen), Backend: netip.MustParseAddrPort("172.17.0.2:80")}
+	}
+	for _, c := range []struct {
+		what    string
+		port    docker.Port
+		proxies []Proxy
+		change  func(*hostFacts)
+		want    string
+	}{
+		{"a proxy", port("0.0.0.0:8080"), []Proxy{proxy("tcp", "0.0.0.0:8080")}, nil, "on"},
+		{"none", port("0.0.0.0:8080"), nil, nil, "off"},
+		{"another port's", port("0.0.0.0:8080"), []Proxy{proxy("tcp", "0.0.0.0:8081"), proxy("udp", "0.0.0.0:8080")}, nil, "off"},
+		{"nothing published", port(""), nil, nil, ""},
+		{"processes that can't be seen", port("0.0.0.0:8080"), nil, func(f *hostFacts) { f.blind = true }, ""},
+		{"rootless", port("0.0.0.0:8080"), nil, func(f *hostFacts) { f.inventory.Engine.Rootless = true }, ""},
+		{"Podman", port("0.0.0.0:8080"), nil, func(f *hostFacts) { f.inventory.Engine.Name = "Podman Engine" }, ""},
+	} {
+		f := dockerHost()
+		f.inventory.Containers[0].Ports, f.proxies = []docker.Port{c.port}, c.proxies
+		if c.change != nil {
+			c.change(f)
+		}
+		if got := assemble(f, time.Time{}).Engine.UserlandProxy; got != c.want {
+			t.Errorf("%s: %q, want %q", c.what, got, c.want)
 		}
 	}
 }

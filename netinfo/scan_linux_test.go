@@ -385,6 +385,9 @@ func TestMain(m *testing.M) {
 	if os.Getenv(asNobody) != "" {
 		os.Exit(scanAsNobody())
 	}
+	if os.Getenv(asProxy) != "" {
+		os.Exit(waitAsProxy())
+	}
 	os.Exit(m.Run())
 }
 

@@ -149,6 +149,10 @@ type Engine struct {
 	// why not ("remote engine", "rootless", "Docker Desktop's virtual
 	// machine") and what to run there.
 	Elsewhere string
+	// UserlandProxy says whether it publishes ports by a docker-proxy as well as
+	// by NAT: "on" when one runs, "off" when ports are published here and none
+	// does, "" when nothing tells. The engine itself does not say.
+	UserlandProxy string
 }
 
 // Note is something a person should know about what is missing.

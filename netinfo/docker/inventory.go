@@ -14,13 +14,12 @@ type Inventory struct {
 
 // Engine is the engine that was asked.
 type Engine struct {
-	Name          string // "Docker Engine", "Podman Engine"
-	Version       string
-	APIVersion    string
-	Host          string // address it was reached at, as in DOCKER_HOST
-	OSType        string // "linux"
-	Rootless      bool
-	UserlandProxy string // "on", "off", or "" when the engine does not say
+	Name       string // "Docker Engine", "Podman Engine"
+	Version    string
+	APIVersion string
+	Host       string // address it was reached at, as in DOCKER_HOST
+	OSType     string // "linux"
+	Rootless   bool
 
 	OperatingSystem string // of the engine's host: "Debian GNU/Linux 12 (bookworm)", "Docker Desktop"
 	Hostname        string // of the engine's host

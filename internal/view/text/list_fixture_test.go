@@ -153,7 +153,7 @@ func courseHost() *netinfo.Topology {
 				Subnets: []docker.Subnet{{Prefix: netip.MustParsePrefix("172.25.0.0/16")}},
 			}},
 		},
-		Engine: &netinfo.Engine{Engine: docker.Engine{Name: "Docker Engine", Version: "20.10.24", UserlandProxy: "on"}},
+		Engine: &netinfo.Engine{Engine: docker.Engine{Name: "Docker Engine", Version: "20.10.24"}, UserlandProxy: "on"},
 	}
 	return t.Seal()
 }
