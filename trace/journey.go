@@ -70,8 +70,10 @@ type Endpoint struct {
 	// is not on this host.
 	Name       string
 	Containers []string
-	IP         netip.Addr
-	Port       uint16 // 0 where the protocol has none
+	// Host is whose the name is where several hosts were watched; else empty.
+	Host string
+	IP   netip.Addr
+	Port uint16 // 0 where the protocol has none
 }
 
 // Hop is one sighting of the packet.
@@ -80,8 +82,13 @@ type Hop struct {
 	Point     capture.Point
 	Interface string // name at that time; "if7" when unknown
 	Namespace string // name at that time; "host" for natlens's own
-	Type      capture.PacketType
-	Headers   packet.Headers
+	// Host is where it was seen when several hosts were watched; else empty.
+	// Clock is by how many nanoseconds that host's clock is ahead of the first
+	// hop's; 0 when it is not, or nobody knows.
+	Host    string
+	Clock   int64
+	Type    capture.PacketType
+	Headers packet.Headers
 	// Containers are those whose namespace this is; empty on the host.
 	Containers []string
 	// PeerContainers are at the other end of this veth.
@@ -113,6 +120,7 @@ const (
 type Translation struct {
 	Kind      string
 	Namespace string
+	Host      string // as in Hop
 	// Between holds the hops before and after; -1 on a side that no tap saw.
 	Between [2]int
 	// PeerJourney is that of the packet which a process took and of which it
@@ -203,4 +211,14 @@ func (j *Journey) HostID() netns.ID {
 		return 0
 	}
 	return j.Topology.Self
+}
+
+// OwnHop reports whether a hop was seen in the namespace that natlens ran in, on
+// whichever host.
+func (j *Journey) OwnHop(h *Hop) bool {
+	if h.Host != "" {
+		n := j.Topology.Namespace(h.Point.Namespace)
+		return n != nil && n.NameFrom == "self"
+	}
+	return h.Point.Namespace == j.HostID()
 }

@@ -27,8 +27,9 @@ func newReadCommand(a *app) *cobra.Command {
 			"conntrack entries: all of it is in the file. It needs no privileges.\n\n" +
 			"It reads what tcpdump, dumpcap and tshark write, too, pcap or pcapng: one file of\n" +
 			"all links (tcpdump -i any), or several of different links or hosts, which are\n" +
-			"merged by time. Nothing in such files tells what NAT did; natlens infers it from\n" +
-			"packets that are alike, and says inferred. - is standard input.\n\n" +
+			"merged by time. A packet that went from one host to another, with a file of each,\n" +
+			"is one journey, too. Nothing in other programs' files tells what NAT did; natlens\n" +
+			"infers it from packets that are alike, and says inferred. - is standard input.\n\n" +
 			"FILTER is that of natlens watch. It begins with the first word that is no file, or\n" +
 			"behind --.",
 		Example: "  natlens read incident.pcapng\n" +

@@ -24,7 +24,7 @@ func pickJourneys(pick *filter.Filter, containers, links []string) func(*trace.J
 func passes(j *trace.Journey, links []string) bool {
 	return slices.ContainsFunc(j.Hops, func(h trace.Hop) bool {
 		return slices.ContainsFunc(links, func(l string) bool {
-			if h.Point.Namespace == j.HostID() && h.Interface == l || h.Namespace+":"+h.Interface == l {
+			if j.OwnHop(&h) && h.Interface == l || h.Namespace+":"+h.Interface == l {
 				return true
 			}
 			return slices.ContainsFunc(h.Containers, func(c string) bool { return c+":"+h.Interface == l })

@@ -106,7 +106,7 @@ func (a *app) record(f *watchFlags, session *live.Session, follow *live.Follow, 
 		Open: a.captureFiles(&f.write), Size: f.write.bytes, Every: f.write.interval, Snaplen: f.snaplen, Limit: f.count,
 		Others:      expression == "" && len(f.links) == 0 && len(f.containers) == 0,
 		Match:       func(j *trace.Journey) bool { return !follow.Own.Hides(j) && follow.Match(j) },
-		Application: application(), OS: kernel(),
+		Application: application(), OS: kernel(), Host: hostname(),
 	}
 	tape, err := record.NewTape(config)
 	if err != nil {
@@ -134,6 +134,15 @@ func kernel() string {
 		return "Linux"
 	}
 	return unix.ByteSliceToString(u.Sysname[:]) + " " + unix.ByteSliceToString(u.Release[:])
+}
+
+// hostname is what the host calls itself; empty when it doesn't say.
+func hostname() string {
+	name, err := os.Hostname()
+	if err != nil {
+		return ""
+	}
+	return name
 }
 
 // captureFiles returns what opens a capture's files. Where there is more than

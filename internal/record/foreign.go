@@ -6,10 +6,8 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"path/filepath"
 	"slices"
 	"strconv"
-	"strings"
 	"time"
 
 	"natlens/capture"
@@ -49,7 +47,7 @@ func (p *player) foreign(ctx context.Context, files []*opened) error {
 	var lanes []*lane
 	for i, f := range files {
 		l := &lane{opened: f, unknown: map[pcapng.LinkType]bool{}}
-		l.namespace = &netinfo.Namespace{ID: netns.ID(i + 1), Name: p.uniqueName(f.Name), NameFrom: "file"}
+		l.namespace = &netinfo.Namespace{ID: netns.ID(i + 1).On(p.host), Name: p.uniqueName(baseName(f.Name)), NameFrom: "file"}
 		lanes = append(lanes, l)
 		p.announce(l.namespace, nil)
 	}
@@ -69,6 +67,7 @@ func (p *player) foreign(ctx context.Context, files []*opened) error {
 		}
 		p.c.Observe(&capture.Batch{Observations: p.packets, Through: through})
 		p.packets = nil
+		p.advanced()
 	}
 	p.drain()
 	p.c.Flush()
@@ -164,10 +163,12 @@ func (p *player) announce(n *netinfo.Namespace, link *netinfo.Link) {
 
 // uniqueName names the place that a file stands for.
 func (p *player) uniqueName(file string) string {
-	base := filepath.Base(file)
-	name := strings.TrimSuffix(base, filepath.Ext(base))
+	name := file
 	for n := 2; slices.ContainsFunc(p.last.Namespaces, func(o *netinfo.Namespace) bool { return o.Name == name }); n++ {
-		name = strings.TrimSuffix(base, filepath.Ext(base)) + "-" + strconv.Itoa(n)
+		name = numbered(file, n)
 	}
 	return name
 }
+
+// numbered is how the nth of a name is called.
+func numbered(name string, n int) string { return name + "-" + strconv.Itoa(n) }

@@ -38,6 +38,7 @@ type header struct {
 	// other, in the order of Part.
 	Session string
 	Part    int
+	Host    string `json:",omitempty"` // its name, as hostname(1) prints it
 }
 
 // place says which link an interface of the file is.

@@ -30,6 +30,8 @@ type Listener struct {
 	Change  func(netinfo.Change, time.Time)
 	// Warning is a sentence about what can't be known; may be nil.
 	Warning func(string)
+
+	advanced func() // the correlator's watermark may have moved; may be nil
 }
 
 // Account is what was played.
@@ -43,6 +45,7 @@ type Recording struct {
 	own      []*opened
 	foreign  []*opened
 	errs     []error
+	hosts    []*host
 	topology *netinfo.Topology
 }
 
@@ -67,31 +70,45 @@ func Open(files []File) (*Recording, error) {
 	slices.SortStableFunc(r.own, func(a, b *opened) int {
 		return cmp.Or(cmp.Compare(a.header.Session, b.header.Session), cmp.Compare(a.header.Part, b.header.Part))
 	})
-	if len(r.own) > 0 {
+	r.hosts = hostsOf(r.own)
+	if len(r.hosts) == 1 {
 		r.topology = r.own[0].topology
+	}
+	if len(r.hosts) > 1 {
+		var all []*netinfo.Topology
+		for i, h := range r.hosts {
+			if t := h.first().topology; t != nil {
+				renumber(t, uint32(i))
+				all = append(all, t)
+			}
+		}
+		r.topology = union(all...)
 	}
 	return r, nil
 }
 
-// Topology is the host as the first watch found it; nil when another program
-// wrote the files.
+// Topology is the hosts as their first watches found them; nil when another
+// program wrote the files.
 func (r *Recording) Topology() *netinfo.Topology { return r.topology }
 
-// Play plays the files: those of a watch one after another, with the parts of
-// each in order, then those of other programs, merged by time. It ends early
+// Play plays the files. Those of one host are played one watch after another, with
+// the parts of each in order; several hosts, and files of other programs, side by
+// side by time, and what several saw of one packet is one journey. It ends early
 // when ctx does, with its error. A broken file is played up to the break; the
 // error, which matches *pcapng.BreakError, comes when everything was played. A
 // Recording is played once.
 func (r *Recording) Play(ctx context.Context, open int, to Listener) (Account, error) {
+	if len(r.hosts) > 1 || len(r.hosts) == 1 && len(r.foreign) > 0 {
+		return r.merge(ctx, open, to)
+	}
 	var account Account
 	errs := r.errs
-	for begin := 0; begin < len(r.own) && ctx.Err() == nil; {
-		end := begin + 1
-		for end < len(r.own) && r.own[end].header.Session == r.own[begin].header.Session {
-			end++
+	for _, h := range r.hosts {
+		for _, files := range h.sessions {
+			if ctx.Err() == nil {
+				errs = append(errs, newPlayer(open, to, &account).session(ctx, files))
+			}
 		}
-		errs = append(errs, newPlayer(open, to, &account).session(ctx, r.own[begin:end]))
-		begin = end
 	}
 	if len(r.foreign) > 0 && ctx.Err() == nil {
 		errs = append(errs, newPlayer(open, to, &account).foreign(ctx, r.foreign))
@@ -103,6 +120,7 @@ func (r *Recording) Play(ctx context.Context, open int, to Listener) (Account, e
 type opened struct {
 	File
 	reader *pcapng.Reader
+	start  int64   // of the file's bytes in In; -1: it can be read once only
 	header *header // nil: another program's
 	// topology is that of the host when the file began; nil when the file does
 	// not tell.
@@ -114,8 +132,13 @@ type opened struct {
 
 // openFile reads until it is clear whose file it is, and of which host.
 func openFile(f File) (*opened, error) {
-	o := &opened{File: f, places: map[int]place{}}
+	o := &opened{File: f, places: map[int]place{}, start: -1}
 	var err error
+	if file, ok := f.In.(io.Seeker); ok {
+		if at, err := file.Seek(0, io.SeekCurrent); err == nil {
+			o.start = at
+		}
+	}
 	if o.reader, err = pcapng.NewReader(f.In); err != nil {
 		return nil, o.wrap(err)
 	}
@@ -158,7 +181,7 @@ func (o *opened) readAhead(l *pcapng.Local) error {
 	}
 	v, err := decode[again[json.RawMessage]](l)
 	if err == nil {
-		o.topology, err = readTopology(v.Value)
+		o.topology, err = readTopology(v.Value, 0)
 	}
 	if err != nil {
 		return o.wrap(err)
@@ -181,6 +204,7 @@ func (o *opened) next() (pcapng.Block, error) {
 // player tells one correlator what stands in files.
 type player struct {
 	c       *trace.Correlator
+	host    uint32 // its number; see netns.ID.On
 	to      Listener
 	account *Account
 	last    *netinfo.Topology

@@ -109,6 +109,10 @@ func FuzzPlay(f *testing.F) {
 		}
 		f.Add(file)
 	}
+	foreign, err := os.ReadFile("testdata/uplink.pcap")
+	if err != nil {
+		f.Fatal(err)
+	}
 	header := local(f, 1, `{"Version":1,"Session":"s"}`)
 	for kind, data := range []string{
 		2: `{"Interface":0,"Namespace":1,"Ifindex":2}`,
@@ -130,5 +134,6 @@ func FuzzPlay(f *testing.F) {
 		_, err := playBytes(t.Context(), file)
 		_ = err // broken is what it mostly is
 		_, _ = playBytes(t.Context(), file, file)
+		_, _ = playBytes(t.Context(), file, foreign)
 	})
 }

@@ -74,6 +74,7 @@ func (p *player) tell(f *opened, l *pcapng.Local, continues bool) error {
 	switch l.Kind {
 	case kindInterface:
 		at, err := decode[place](l)
+		at.Namespace = at.Namespace.On(p.host)
 		f.places[at.Interface] = at
 		return err
 	case kindTopology:
@@ -81,7 +82,7 @@ func (p *player) tell(f *opened, l *pcapng.Local, continues bool) error {
 		if err != nil || v.Again && continues {
 			return err
 		}
-		t, err := readTopology(v.Value)
+		t, err := readTopology(v.Value, p.host)
 		if err == nil {
 			p.wait(func(*trace.Correlator) { p.setTopology(t) })
 		}
@@ -89,6 +90,7 @@ func (p *player) tell(f *opened, l *pcapng.Local, continues bool) error {
 	case kindRuleset:
 		v, err := decode[again[*netfilter.Ruleset]](l)
 		if err == nil && v.Value != nil && !(v.Again && continues) {
+			v.Value.Namespace = v.Value.Namespace.On(p.host)
 			p.wait(func(c *trace.Correlator) { c.SetRuleset(v.Value) })
 		}
 		return err
@@ -97,6 +99,7 @@ func (p *player) tell(f *opened, l *pcapng.Local, continues bool) error {
 		if err != nil || v.Again && continues {
 			return err
 		}
+		v.Namespace = v.Namespace.On(p.host)
 		b, err := v.batch()
 		if err == nil && b.Namespace != 0 {
 			p.wait(func(c *trace.Correlator) { c.AddFlows(b) })
@@ -105,12 +108,13 @@ func (p *player) tell(f *opened, l *pcapng.Local, continues bool) error {
 	case kindRing:
 		v, err := decode[again[ring]](l)
 		if err == nil && !(v.Again && continues) {
+			v.Value.Namespace = v.Value.Namespace.On(p.host)
 			p.wait(v.Value.tell)
 		}
 		return err
 	case kindLost:
 		v, err := decode[lost](l)
-		p.wait(func(c *trace.Correlator) { c.Observe(&capture.Batch{Lost: v.Packets, Through: c.Now()}) })
+		p.wait(func(c *trace.Correlator) { c.Observe(&capture.Batch{Lost: v.on(p.host), Through: c.Now()}) })
 		return err
 	case kindMark:
 		v, err := decode[mark](l)
@@ -161,6 +165,7 @@ func (p *player) complete(through int64) {
 		ready := p.packets[:n:n]
 		p.packets = p.packets[n:]
 		p.c.Observe(&capture.Batch{Observations: ready, Through: next.through})
+		p.advanced()
 	}
 }
 
@@ -211,6 +216,13 @@ func packetType(b *pcapng.Packet) capture.PacketType {
 	return capture.Host
 }
 
+// advanced tells how far the correlator has come.
+func (p *player) advanced() {
+	if p.to.advanced != nil {
+		p.to.advanced()
+	}
+}
+
 func (p *player) warn(sentence string) {
 	if p.to.Warning != nil {
 		p.to.Warning(sentence)
@@ -219,17 +231,5 @@ func (p *player) warn(sentence string) {
 
 // sum adds up what the correlator did.
 func (p *player) sum() {
-	n := p.c.Counters()
-	a := &p.account.Counters
-	a.Observations += n.Observations
-	a.Journeys += n.Journeys
-	a.Hops += n.Hops
-	a.RingDrops += n.RingDrops
-	a.ConntrackLost += n.ConntrackLost
-	a.Evicted += n.Evicted
-	a.Unpaired += n.Unpaired
-	a.Ambiguous += n.Ambiguous
-	a.Malformed += n.Malformed
-	a.Undecoded += n.Undecoded
-	a.Ignored += n.Ignored
+	p.account.add(&Account{Counters: p.c.Counters()})
 }

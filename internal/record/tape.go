@@ -31,8 +31,8 @@ type Config struct {
 	Limit int
 	// Others are written, too: packets that belong to no journey.
 	Others bool
-	// Application and OS are who writes, and on what.
-	Application, OS string
+	// Application and OS are who writes, and on what; Host is its name.
+	Application, OS, Host string
 }
 
 // Tape writes to files what passes on its way to a correlator. What it is given

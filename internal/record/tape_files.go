@@ -70,7 +70,7 @@ func (t *Tape) next() {
 	t.keep(err)
 	t.points, t.counts, t.named = map[point]int{}, nil, map[string]bool{}
 	t.began = max(t.mark, t.skipped)
-	t.local(kindHeader, header{Version: version, Session: t.session, Part: t.part})
+	t.local(kindHeader, header{Version: version, Session: t.session, Part: t.part, Host: t.config.Host})
 	t.known.each(t.local)
 	t.names()
 	if t.mark != 0 {

@@ -84,7 +84,8 @@ func topologyOf(t *netinfo.Topology) *topologyJSON {
 
 var errTopology = errors.New("a topology that refers to what is not in it")
 
-func readTopology(b []byte) (*netinfo.Topology, error) {
+// readTopology reads what topologyOf made, on the host with that number.
+func readTopology(b []byte, host uint32) (*netinfo.Topology, error) {
 	var in topologyJSON
 	if err := json.Unmarshal(b, &in); err != nil {
 		return nil, err
@@ -119,6 +120,9 @@ func readTopology(b []byte) (*netinfo.Topology, error) {
 			made.Members = append(made.Members, m.Member)
 		}
 		t.Networks = append(t.Networks, &made)
+	}
+	if host != 0 {
+		renumber(&t, host)
 	}
 	return t.Seal(), nil
 }

@@ -93,7 +93,7 @@ func (l link) match(s sighting) bool {
 	case h == nil || h.Interface != l.name:
 		return false
 	case l.namespace == "":
-		return s.isHost(h.Point.Namespace)
+		return s.journey.OwnHop(h)
 	}
 	return h.Namespace == l.namespace || slices.Contains(h.Containers, l.namespace)
 }

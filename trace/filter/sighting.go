@@ -6,7 +6,6 @@ import (
 
 	"natlens/capture/packet"
 	"natlens/netinfo"
-	"natlens/netinfo/netns"
 	"natlens/trace"
 )
 
@@ -97,9 +96,6 @@ func (s *sighting) link() *netinfo.Link {
 	}
 	return s.journey.Topology.Link(netinfo.LinkKey{Namespace: s.hop.Point.Namespace, Index: s.hop.Point.Ifindex})
 }
-
-// isHost reports whether the namespace is natlens's own.
-func (s *sighting) isHost(id netns.ID) bool { return id == s.journey.HostID() }
 
 // from reports whether the journey begins in the container, to whether it ends
 // there, at whether it passes it.

@@ -54,6 +54,8 @@ type Address struct {
 // Hop is one sighting, as natlens tells it.
 type Hop struct {
 	Time           time.Time
+	Host           string
+	Clock          int64
 	Namespace      string
 	NamespaceInode uint64 `json:"namespace_inode"`
 	Interface      string

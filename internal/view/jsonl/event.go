@@ -36,7 +36,7 @@ type resolution struct {
 func Change(c *netinfo.Change, at time.Time) ([]byte, error) {
 	return line(event{
 		header: kind("event"), Time: stamp(at.UnixNano()), Object: c.Kind, Action: c.Action, Name: c.Name,
-		Namespace: c.NamespaceName, NamespaceInode: uint64(c.Namespace), Detail: c.Detail,
+		Namespace: c.NamespaceName, NamespaceInode: c.Namespace.Inode(), Detail: c.Detail,
 	})
 }
 
@@ -46,7 +46,7 @@ func ARP(a *trace.ARP) ([]byte, error) {
 	x := resolution{
 		event: event{
 			header: kind("event"), Time: stamp(a.Time), Object: "arp", Action: "other",
-			Namespace: a.Namespace, NamespaceInode: uint64(a.Point.Namespace),
+			Namespace: a.Namespace, NamespaceInode: a.Point.Namespace.Inode(),
 		},
 		Interface: a.Interface, Ifindex: a.Point.Ifindex, Direction: a.Point.Direction.String(),
 		Source: newEnd(h.Tuple.Source(), 0, false), Destination: newEnd(h.Tuple.Destination(), 0, false),

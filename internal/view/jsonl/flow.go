@@ -10,6 +10,7 @@ import (
 // flow is a conntrack entry, as part of a journey.
 type flow struct {
 	Namespace      string   `json:"namespace,omitempty"`
+	Host           string   `json:"host,omitempty"`
 	NamespaceInode uint64   `json:"namespace_inode,omitempty"`
 	ID             uint32   `json:"id"`
 	Zone           uint16   `json:"zone"`
@@ -62,7 +63,7 @@ func Flow(e *netfilter.Event, t *netinfo.Topology) ([]byte, error) {
 
 func newFlow(f *netfilter.Flow, t *netinfo.Topology) flow {
 	return flow{
-		Namespace: namespaceName(t, f.Namespace), NamespaceInode: uint64(f.Namespace), ID: f.ID, Zone: f.Zone,
+		Namespace: namespaceName(t, f.Namespace), NamespaceInode: f.Namespace.Inode(), ID: f.ID, Zone: f.Zone,
 		Status: statusWords(f.Status), Original: newTuple(f.Original), Reply: newTuple(f.Reply),
 	}
 }

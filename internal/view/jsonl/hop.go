@@ -9,6 +9,8 @@ import (
 
 type hop struct {
 	Time           instant  `json:"time"`
+	Host           string   `json:"host,omitempty"`
+	Clock          int64    `json:"clock,omitempty"`
 	Namespace      string   `json:"namespace,omitempty"`
 	NamespaceInode uint64   `json:"namespace_inode,omitempty"`
 	Interface      string   `json:"interface,omitempty"`
@@ -74,7 +76,7 @@ type part struct {
 
 func newHop(h *trace.Hop, i int) hop {
 	x := hop{
-		Time: instant(h.Time), Namespace: h.Namespace, NamespaceInode: uint64(h.Point.Namespace),
+		Time: instant(h.Time), Host: h.Host, Clock: h.Clock, Namespace: h.Namespace, NamespaceInode: h.Point.Namespace.Inode(),
 		Interface: h.Interface, Ifindex: h.Point.Ifindex, Direction: h.Point.Direction.String(),
 		PacketType: h.Type.String(), Containers: list(h.Containers), PeerContainers: list(h.PeerContainers),
 		SameStamp: h.SameStamp, MAC: newMACs(&h.Headers),

@@ -29,6 +29,7 @@ type journey struct {
 
 type endpoint struct {
 	Name       string     `json:"name,omitempty"`
+	Host       string     `json:"host,omitempty"`
 	Containers []string   `json:"containers"`
 	IP         netip.Addr `json:"ip,omitzero"`
 	Port       uint16     `json:"port,omitempty"`
@@ -37,6 +38,7 @@ type endpoint struct {
 type translation struct {
 	Kind        string  `json:"kind"`
 	Namespace   string  `json:"namespace,omitempty"`
+	Host        string  `json:"host,omitempty"`
 	Between     []index `json:"between,omitempty"`
 	PeerJourney uint64  `json:"peer_journey,omitempty"`
 	Hook        string  `json:"hook,omitempty"`
@@ -110,6 +112,11 @@ func newJourney(j *trace.Journey) journey {
 	}
 	for i := range j.Flows {
 		x.Flows[i] = newFlow(&j.Flows[i], j.Topology)
+		for k := range j.Hops {
+			if h := &j.Hops[k]; h.Point.Namespace == j.Flows[i].Namespace {
+				x.Flows[i].Host = h.Host
+			}
+		}
 	}
 	for i, r := range j.Related {
 		x.Related[i] = relation{ID: r.ID, Why: r.Why}
@@ -118,12 +125,12 @@ func newJourney(j *trace.Journey) journey {
 }
 
 func newEndpoint(e trace.Endpoint) endpoint {
-	return endpoint{Name: e.Name, Containers: list(e.Containers), IP: e.IP, Port: e.Port}
+	return endpoint{Name: e.Name, Host: e.Host, Containers: list(e.Containers), IP: e.IP, Port: e.Port}
 }
 
 func newTranslation(t *trace.Translation) translation {
 	x := translation{
-		Kind: t.Kind, Namespace: t.Namespace,
+		Kind: t.Kind, Namespace: t.Namespace, Host: t.Host,
 		Hook: string(t.Hook), Undo: t.Undo, Before: newEnds(t.Before), After: newEnds(t.After),
 		Evidence: string(t.Evidence), ConntrackID: t.ConntrackID,
 	}

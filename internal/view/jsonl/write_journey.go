@@ -51,6 +51,7 @@ func (x *journey) write(w *writer) {
 func (x *endpoint) write(w *writer, k string) {
 	w.open(k, '{')
 	w.someText("name", x.Name)
+	w.someText("host", x.Host)
 	w.texts("containers", x.Containers)
 	if x.IP.IsValid() {
 		w.address("ip", x.IP)
@@ -63,6 +64,7 @@ func (x *translation) write(w *writer) {
 	w.open("", '{')
 	w.text("kind", x.Kind)
 	w.someText("namespace", x.Namespace)
+	w.someText("host", x.Host)
 	if len(x.Between) > 0 {
 		w.open("between", '[')
 		for _, i := range x.Between {
@@ -125,6 +127,7 @@ func (x *verdict) write(w *writer) {
 func (x *flow) write(w *writer) {
 	w.open("", '{')
 	w.someText("namespace", x.Namespace)
+	w.someText("host", x.Host)
 	w.someNumber("namespace_inode", x.NamespaceInode)
 	w.number("id", uint64(x.ID))
 	w.number("zone", uint64(x.Zone))
@@ -137,6 +140,10 @@ func (x *flow) write(w *writer) {
 func (x *hop) write(w *writer) {
 	w.open("", '{')
 	w.time("time", x.Time)
+	w.someText("host", x.Host)
+	if x.Clock != 0 {
+		w.integer("clock", x.Clock)
+	}
 	w.someText("namespace", x.Namespace)
 	w.someNumber("namespace_inode", x.NamespaceInode)
 	w.someText("interface", x.Interface)

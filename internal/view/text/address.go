@@ -12,7 +12,14 @@ import (
 // wanted, else the address; with the port where there is one.
 func (st Style) endpoint(e trace.Endpoint) string {
 	if e.Name != "" && (st.Names || !e.IP.IsValid()) {
-		name := st.name(e.Name, maxName)
+		name := e.Name
+		switch {
+		case e.Host != "" && e.Name == hostName:
+			name = e.Host
+		case e.Host != "":
+			name = e.Host + "/" + e.Name
+		}
+		name = st.name(name, maxName)
 		if e.Port != 0 {
 			name += ":" + strconv.Itoa(int(e.Port))
 		}

@@ -84,7 +84,7 @@ func (c *card) measure() {
 	room := c.Columns()/2 - 20
 	for i := range c.j.Hops {
 		h := &c.j.Hops[i]
-		c.namespace = max(c.namespace, min(Columns(c.Escape(h.Namespace)), max(room, 8)))
+		c.namespace = max(c.namespace, min(Columns(c.Escape(spaceOf(h))), max(room, 8)))
 		c.iface = max(c.iface, min(Columns(c.Escape(h.Interface)), max(room, 10)))
 	}
 	limit := c.Columns() - c.namespace - c.iface - 20
@@ -99,7 +99,7 @@ func (c *card) measure() {
 
 func (c *card) hop(i int) {
 	h := &c.j.Hops[i]
-	prefix := "  " + Pad(c.name(h.Namespace, c.namespace), c.namespace) +
+	prefix := "  " + Pad(c.name(spaceOf(h), c.namespace), c.namespace) +
 		" " + Pad(c.name(h.Interface, c.iface), c.iface) + "  " + Pad(h.Point.Direction.String(), 3)
 	sourceTone, destinationTone := tones(c.j, h.Headers.Tuple)
 	pieces := c.between(2, sourceOf(h.Headers.Tuple), destinationOf(h.Headers.Tuple), sourceTone, destinationTone, hopHang)
@@ -142,7 +142,7 @@ func (c *card) since(h, previous *trace.Hop) []piece {
 	case h.SameStamp:
 		return []piece{{gap: 2, text: "same stamp"}}
 	}
-	return []piece{{gap: 2, text: c.signed(h.Time - previous.Time)}}
+	return []piece{{gap: 2, text: c.signed((h.Time - h.Clock) - (previous.Time - previous.Clock))}}
 }
 
 // unusual reports whether the packet type tells something. A bridge's port

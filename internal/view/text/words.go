@@ -99,10 +99,22 @@ func (st Style) place(j *trace.Journey) string {
 }
 
 func (st Style) link(h *trace.Hop) string {
-	if h.Namespace == hostName || h.Namespace == "" {
+	if h.Host == "" && (h.Namespace == hostName || h.Namespace == "") {
 		return st.name(h.Interface, maxName)
 	}
-	return st.name(h.Namespace, maxName) + ":" + st.name(h.Interface, maxName)
+	return st.name(spaceOf(h), maxName) + ":" + st.name(h.Interface, maxName)
+}
+
+// spaceOf names a hop's namespace; where there are several hosts, with its host's
+// name in front.
+func spaceOf(h *trace.Hop) string {
+	switch {
+	case h.Host == "":
+		return h.Namespace
+	case h.Namespace == hostName:
+		return h.Host
+	}
+	return h.Host + "/" + h.Namespace
 }
 
 func (st Style) deliveredTo(j *trace.Journey) string {
@@ -110,6 +122,8 @@ func (st Style) deliveredTo(j *trace.Journey) string {
 	switch {
 	case h == nil:
 		return st.name(j.To.Name, maxName)
+	case h.Host != "":
+		return st.name(spaceOf(h), maxName)
 	case h.Namespace == hostName:
 		return thisHost
 	case len(h.Containers) == 1:

@@ -1,0 +1,227 @@
+package e2e
+
+import (
+	"bytes"
+	"fmt"
+	"net/netip"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"testing"
+	"time"
+
+	"natlens/internal/e2e/oracletest"
+	"natlens/internal/lab"
+)
+
+// TestFilesOfTwoHosts reads what natlens wrote on two hosts, with and without what
+// tcpdump saw between. What tshark finds to be one packet must be one journey, and
+// one journey one packet.
+func TestFilesOfTwoHosts(t *testing.T) {
+	m := newMachines(t)
+	one, two, router := m.watchAll(func() { crossing(t, m) })
+	for _, files := range [][]string{{one, two}, {two, one}, {one, router, two}, {router, one}} {
+		var names []string
+		for _, f := range files {
+			names = append(names, baseOf(f))
+		}
+		t.Run(strings.Join(names, " "), func(t *testing.T) {
+			journeys, said := readAll(t, files...)
+			if strings.Contains(said, "clock") {
+				t.Errorf("one clock is two: %s", said)
+			}
+			checkOnePacketEach(t, journeys, files)
+			for _, j := range crossed(t, journeys) {
+				for _, tr := range j.Translations {
+					if tr.Evidence != "conntrack" {
+						t.Errorf("journey %d: nobody between translates, yet %+v", j.ID, tr)
+					}
+				}
+			}
+		})
+	}
+	t.Run("clocks", func(t *testing.T) {
+		for _, ahead := range []time.Duration{time.Hour, -40 * time.Millisecond} {
+			files := []string{one, setClock(t, two, ahead)}
+			journeys, said := readAll(t, files...)
+			which, by := "ahead of", ahead
+			if ahead < 0 {
+				which, by = "behind", -ahead
+			}
+			if want := regexp.MustCompile("the clock of two-set is .* " + which + " that of one, give or take .*: [0-9]+ packets"); !want.MatchString(said) {
+				t.Errorf("%v: natlens says %q", by, said)
+			}
+			checkOnePacketEach(t, journeys, files)
+			for _, j := range crossed(t, journeys) {
+				for _, h := range j.Hops {
+					set := time.Duration(h.Clock)
+					if placeOf(&j.Hops[0]) != "one" {
+						set = -set
+					}
+					if placeOf(&h) == placeOf(&j.Hops[0]) && set != 0 || placeOf(&h) != placeOf(&j.Hops[0]) && (set-ahead).Abs() > 10*time.Millisecond {
+						t.Errorf("journey %d: the clock at %s is said to be %v ahead, want %v", j.ID, placeOf(&h), set, ahead)
+					}
+				}
+			}
+		}
+	})
+}
+
+// TestFilesAroundARouterThatTranslates is the same where a router between changes
+// addresses, of which no file tells.
+func TestFilesAroundARouterThatTranslates(t *testing.T) {
+	m := newMachines(t)
+	m.in("router", "nft", `add table ip nat
+		add chain ip nat post { type nat hook postrouting priority srcnat; }
+		add rule ip nat post oifname two masquerade`)
+	one, two, router := m.watchAll(func() { crossing(t, m) })
+	for _, files := range [][]string{{one, two}, {one, router, two}} {
+		journeys, _ := readAll(t, files...)
+		checkOnePacketEach(t, journeys, files)
+		for _, j := range crossed(t, journeys) {
+			inferred := 0
+			for _, tr := range j.Translations {
+				if tr.Evidence == "inferred" {
+					inferred++
+					if tr.Kind != "snat" || tr.Undo != (placeOf(&j.Hops[0]) == "two") || tr.Rule != nil || tr.ConntrackID != 0 {
+						t.Errorf("journey %d: %+v", j.ID, tr)
+					}
+				}
+			}
+			if inferred != 1 {
+				t.Errorf("journey %d: %d translations are inferred, want that of the router", j.ID, inferred)
+			}
+		}
+	}
+}
+
+// crossed returns the journeys that two hosts saw.
+func crossed(t *testing.T, journeys []journey) (both []journey) {
+	t.Helper()
+	for _, j := range journeys {
+		if n := len(j.Hops); n > 0 && placeOf(&j.Hops[0]) != placeOf(&j.Hops[n-1]) {
+			both = append(both, j)
+		}
+	}
+	if len(both) < 20 {
+		t.Errorf("%d journeys of two hosts, want 20 and more", len(both))
+	}
+	return both
+}
+
+// checkOnePacketEach holds journeys against what tshark says of the files.
+func checkOnePacketEach(t *testing.T, journeys []journey, files []string) {
+	t.Helper()
+	packetAt, size := map[string]string{}, map[string]int{}
+	for _, f := range files {
+		for _, f := range framesOf(t, f) {
+			packetAt[f.at] = f.packet
+			size[f.packet]++
+		}
+	}
+	if len(size) < 20 {
+		t.Fatalf("tshark finds %d packets", len(size))
+	}
+	for i := range journeys {
+		j := &journeys[i]
+		if j.Protocol == "2" {
+			continue // IGMP, which a host may send twice alike
+		}
+		identities := map[string]bool{}
+		for _, h := range j.Hops {
+			identities[packetAt[fmt.Sprintf("%s %d.%09d", placeOf(&h), h.Time.Unix(), h.Time.Nanosecond())]] = true
+		}
+		for identity := range identities {
+			size[identity] -= len(j.Hops)
+			if len(identities) != 1 || size[identity] != 0 {
+				t.Errorf("journey %d: %s: %d hops of %d packets; %d sightings too few", j.ID, j.Path(), len(j.Hops), len(identities), size[identity])
+			}
+		}
+	}
+	for identity, left := range size {
+		if left != 0 {
+			t.Errorf("packet %s: %d sightings in no journey", identity, left)
+		}
+	}
+}
+
+// frame says when a file shows a packet.
+type frame struct{ at, packet string }
+
+func framesOf(t *testing.T, path string) (frames []frame) {
+	t.Helper()
+	fields := []string{"frame.time_epoch", "ip.flags.mf", "ip.frag_offset", "ip.proto", "ip.id", "icmp.type", "icmp.seq", "udp.length",
+		"tcp.seq_raw", "tcp.ack_raw", "tcp.flags", "tcp.len"}
+	args := []string{"-r", path, "-n", "-Y", "ip and not igmp", "-T", "fields", "-E", "occurrence=f", "-o", "ip.defragment:FALSE"}
+	for _, f := range fields {
+		args = append(args, "-e", f)
+	}
+	out, err := exec.CommandContext(t.Context(), "tshark", args...).Output()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for line := range strings.Lines(string(out)) {
+		f := strings.Split(strings.TrimSuffix(line, "\n"), "\t")
+		identity := strings.Join(f[3:], " ")
+		if f[3] == "17" && f[4] != "0x0000" || f[1] == "1" || f[2] != "0" {
+			identity = "datagram " + f[4] // whole here, in fragments there
+		}
+		frames = append(frames, frame{baseOf(path) + " " + f[0], identity})
+	}
+	return frames
+}
+
+func baseOf(path string) string { return strings.TrimSuffix(filepath.Base(path), filepath.Ext(path)) }
+
+// placeOf is the file that a hop is from: natlens calls hosts by their files here,
+// since all run on one machine and so have one name.
+func placeOf(h *oracletest.Hop) string {
+	switch {
+	case h.Host != "":
+		return h.Host
+	case h.Namespace == "router":
+		return h.Namespace
+	}
+	return "one" // alone it needs no name
+}
+
+// crossing sends between the hosts' containers: datagrams, one of them in
+// fragments, a connection, pings.
+func crossing(t *testing.T, m *machines) {
+	server := netip.MustParseAddrPort("203.0.113.10:8000")
+	echo, err := lab.EchoUDP(m.spaces["two-back"], netip.MustParseAddrPort("172.17.0.2:8000"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer echo.Close()
+	web, err := lab.ServeHTTP(m.spaces["two-back"], netip.MustParseAddrPort("172.17.0.2:8000"), "hello")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer web.Close()
+	c, err := lab.DialUDP(m.spaces["one-back"], netip.AddrPort{}, server)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.Close()
+	for n := range 5 {
+		if _, err := lab.Exchange(t.Context(), c, fmt.Appendf(nil, "datagram %d", n)); err != nil {
+			t.Error(err)
+		}
+	}
+	if _, err := lab.Exchange(t.Context(), c, bytes.Repeat([]byte("large "), 700)); err != nil {
+		t.Error(err)
+	}
+	if _, err := lab.Get(t.Context(), m.spaces["one-back"], server); err != nil {
+		t.Error(err)
+	}
+	for seq := range uint16(3) {
+		if _, err := lab.Ping(t.Context(), m.spaces["one-back"], server.Addr(), lab.Echo{ID: 77, Seq: seq, Payload: make([]byte, 56)}); err != nil {
+			t.Error(err)
+		}
+	}
+	if _, err := lab.Exchange(t.Context(), c, []byte(lastWords)); err != nil {
+		t.Error(err)
+	}
+}
