@@ -12,15 +12,15 @@ type expression struct {
 	hasSource           bool
 	hasDestination      bool
 
-	operation uint32 // cmp, range, bitwise; ct: direction; reject: code
-	// hasOperation is of ct and reject.
+	operation uint32 // cmp, range, bitwise; ct: direction; reject: code; log: level
+	// hasOperation is of ct and reject; of log it means that it has a group.
 	hasOperation bool
-	key          uint32 // meta and ct key, fib result, nat type, reject type, limit type, objref type
-	flags        uint32 // fib, lookup, nat, masq, redir
+	key          uint32 // meta and ct key, fib result, nat type, reject type, limit type, objref type, log group
+	flags        uint32 // fib, lookup, nat, masq, redir, limit, log
 	family       uint32 // nat
-	base         uint32 // payload
+	base         uint32 // payload; log: threshold
 	offset       uint32 // payload
-	length       uint32 // payload, bitwise
+	length       uint32 // payload, bitwise; log: bytes
 
 	data  []byte // cmp, immediate: value; range: from; bitwise: mask; match, target: the extension's own structure
 	data2 []byte // range: to; bitwise: xor
@@ -207,7 +207,10 @@ var expressionShapes = map[string]map[uint16]attributeReader{
 	},
 	"reject": {1: readKey, 2: readOneByte},
 	"objref": {1: readKey, 2: readSet},
-	"log":    {1: ignore, 2: readPrefix, 3: ignore, 4: ignore, 5: ignore, 6: ignore},
+	"log": {
+		1: readGroup, 2: readPrefix, 3: number(func(e *expression) *uint32 { return &e.length }), 4: readThreshold,
+		5: number(func(e *expression) *uint32 { return &e.operation }), 6: readFlags,
+	},
 }
 
 func ignore(*expression, []byte) bool { return true }
@@ -230,6 +233,19 @@ func readLimit(field func(*limit) *uint64) attributeReader {
 func readOneByte(e *expression, value []byte) bool {
 	v, ok := be8(value)
 	e.operation, e.hasOperation = uint32(v), ok
+	return ok
+}
+
+// readGroup reads the group to which a log goes; the kernel's own has none.
+func readGroup(e *expression, value []byte) bool {
+	v, ok := be16(value)
+	e.key, e.hasOperation = uint32(v), ok
+	return ok
+}
+
+func readThreshold(e *expression, value []byte) bool {
+	v, ok := be16(value)
+	e.base = uint32(v)
 	return ok
 }
 

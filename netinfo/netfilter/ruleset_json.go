@@ -19,11 +19,11 @@ type rulesetJSON struct {
 	Unreadable string      `json:",omitempty"`
 	Tables     []tableJSON `json:",omitempty"`
 	// Whole: there are the rules of all chains. A file may have those of NAT alone.
-	Whole  bool             `json:",omitempty"`
-	Marks  bool             `json:",omitempty"`
-	Legacy []LegacyTable    `json:",omitempty"`
-	Links  map[int32]string `json:",omitempty"`
-	Bridged    [2]Fact          `json:",omitzero"`
+	Whole   bool             `json:",omitempty"`
+	Marks   bool             `json:",omitempty"`
+	Legacy  []LegacyTable    `json:",omitempty"`
+	Links   map[int32]string `json:",omitempty"`
+	Bridged [2]Fact          `json:",omitzero"`
 	// Base chains by priority: table and chain, as indexes into Tables.
 	Base [][2]int `json:",omitempty"`
 }

@@ -38,6 +38,16 @@ const (
 	sourceType
 	destinationType
 	icmpType
+	tcpFlags
+	linkIn  // by index
+	linkOut // likewise
+	flowState
+	flowStatus
+	flowDirection
+	flowMark
+	packetType
+	timeToLive
+	nextHeader
 	constant // an immediate
 	mappedField
 )
@@ -103,6 +113,12 @@ func (r *rule) terms(t *table) (list []term) {
 				continue
 			}
 			v.put(e.destination, metaField(e))
+		case "ct":
+			if e.hasSource {
+				list = append(list, statement(e, v))
+				continue
+			}
+			v.put(e.destination, ctField(e))
 		case "fib":
 			v.put(e.destination, fibField(e))
 		case "bitwise":
@@ -194,21 +210,30 @@ func (e *expression) what() string {
 func payloadField(e *expression) field {
 	n := int(e.length)
 	f := field{length: n, what: "payload"}
+	v4, v6 := e.extensionFamily != familyIPv6, e.extensionFamily != familyIPv4
 	switch {
-	case e.base == payloadNetwork && e.offset == 12 && n <= 4:
+	case e.base == payloadNetwork && e.offset == 6 && n == 1 && !v4:
+		f.kind = nextHeader
+	case e.base == payloadNetwork && e.offset == 8 && n == 1 && v4:
+		if !v6 {
+			f.kind = timeToLive
+		} // else it may be the first byte of an IPv6 address as well
+	case e.base == payloadNetwork && e.offset == 12 && n <= 4 && v4:
 		f.kind = sourceAddress
-	case e.base == payloadNetwork && e.offset == 16 && n <= 4:
+	case e.base == payloadNetwork && e.offset == 16 && n <= 4 && v4:
 		f.kind = destinationAddress
-	case e.base == payloadNetwork && e.offset == 8 && n <= 16:
+	case e.base == payloadNetwork && e.offset == 8 && n <= 16 && v6:
 		f.kind, f.inet6 = sourceAddress, true
-	case e.base == payloadNetwork && e.offset == 24 && n <= 16:
+	case e.base == payloadNetwork && e.offset == 24 && n <= 16 && v6:
 		f.kind, f.inet6 = destinationAddress, true
-	case e.base == payloadNetwork && e.offset == 9 && n == 1:
+	case e.base == payloadNetwork && e.offset == 9 && n == 1 && v4:
 		f.kind = ipProtocol
 	case e.base == payloadTransport && e.offset == 0 && n == 2:
 		f.kind = sourcePort
 	case e.base == payloadTransport && e.offset == 2 && n == 2:
 		f.kind = destinationPort
+	case e.base == payloadTransport && e.offset == 13 && n == 1:
+		f.kind = tcpFlags
 	case e.base == payloadTransport && e.offset == 0 && n == 1:
 		f.kind = icmpType
 	}
@@ -223,12 +248,35 @@ func metaField(e *expression) field {
 		return field{kind: transportProtocol, length: 1}
 	case metaNFProto:
 		return field{kind: networkProtocol, length: 1}
+	case metaIIF:
+		return field{kind: linkIn, length: 4}
+	case metaOIF:
+		return field{kind: linkOut, length: 4}
+	case metaPacketType:
+		return field{kind: packetType, length: 1}
 	case metaIIFName:
 		return field{kind: inName, length: 16}
 	case metaOIFName:
 		return field{kind: outName, length: 16}
 	}
 	return field{what: fmt.Sprintf("meta key %d", e.key), length: 4}
+}
+
+func ctField(e *expression) field {
+	if e.hasOperation { // of one direction
+		return field{what: "ct", length: 4}
+	}
+	switch e.key {
+	case ctState:
+		return field{kind: flowState, length: 4}
+	case ctStatus:
+		return field{kind: flowStatus, length: 4}
+	case ctDirection:
+		return field{kind: flowDirection, length: 1}
+	case ctMark:
+		return field{kind: flowMark, length: 4}
+	}
+	return field{what: "ct", length: 4}
 }
 
 func fibField(e *expression) field {

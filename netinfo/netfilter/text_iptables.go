@@ -91,6 +91,8 @@ func (w *iptablesWriter) condition(t *term) bool {
 		w.protocol = not + "-p " + w.protocolName
 	case sourcePort, destinationPort:
 		return w.port(t, f, not)
+	case tcpFlags:
+		return w.tcpFlags(t, f)
 	case packetMark:
 		return w.mark(t, f, not)
 	default:
@@ -127,6 +129,19 @@ func (w *iptablesWriter) port(t *term, f field, not string) bool {
 	}
 	*match += " " + not + option + text
 	return true
+}
+
+func (w *iptablesWriter) tcpFlags(t *term, f field) bool {
+	if len(t.value) != 1 || len(f.mask) != 1 || t.ranged || w.protocolName != "tcp" || !zero(f.xor) {
+		return false
+	}
+	text, ok := tcpFlagsText(f.mask[0], t.value[0], t.operation == cmpNotEqual)
+	if w.ports < 0 {
+		w.ports = len(w.matches)
+		w.matches = append(w.matches, "-m "+w.protocolName)
+	}
+	w.matches[w.ports] += text
+	return ok
 }
 
 func (w *iptablesWriter) mark(t *term, f field, not string) bool {
@@ -234,6 +249,18 @@ func xtablesProtocol(number byte) string {
 func (w *iptablesWriter) action(e *expression) {
 	switch e.name {
 	case "counter":
+	case "limit":
+		text, ok := nftLimitText(e.limit)
+		if !ok || e.flags != 0 {
+			text = notDecoded(e.what())
+		}
+		w.matches = append(w.matches, text)
+	case "log":
+		if !e.hasOperation {
+			w.matches = append(w.matches, notDecoded(e.what()))
+			return
+		}
+		w.target = "-j " + nflog(e.prefix, uint16(e.key), e.length, uint16(e.base))
 	case "match":
 		text, ok := xtablesMatchText(e)
 		if !ok {

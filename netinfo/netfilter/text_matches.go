@@ -75,24 +75,20 @@ func physdevText(e *expression) (string, bool) {
 	}
 	s := "-m physdev"
 	for _, one := range []struct {
-		bit        uint8
-		option     string
-		name, mask *[16]byte
+		bit    uint8
+		option string
+		name   *[16]byte // iptables leaves its "+" in it
 	}{
-		{physdevIn, "--physdev-in", &p.in, &p.inMask}, {physdevIsIn, "--physdev-is-in", nil, nil},
-		{physdevOut, "--physdev-out", &p.out, &p.outMask}, {physdevIsOut, "--physdev-is-out", nil, nil},
-		{physdevBridged, "--physdev-is-bridged", nil, nil},
+		{physdevIn, "--physdev-in", &p.in}, {physdevIsIn, "--physdev-is-in", nil},
+		{physdevOut, "--physdev-out", &p.out}, {physdevIsOut, "--physdev-is-out", nil},
+		{physdevBridged, "--physdev-is-bridged", nil},
 	} {
 		if p.match&one.bit == 0 {
 			continue
 		}
 		s += bang(p.invert&one.bit != 0) + " " + one.option
 		if one.name != nil {
-			name := text(one.name[:])
-			if len(name) < 16 && one.mask[len(name)] == 0 {
-				name += "+"
-			}
-			s += " " + name
+			s += " " + text(one.name[:])
 		}
 	}
 	return s, true
@@ -126,33 +122,152 @@ func rejectText(e *expression) (string, bool) {
 // xtLimitText writes -m limit from struct xt_rateinfo: the average is in
 // ten-thousandths of a second between two packets.
 func xtLimitText(e *expression) (string, bool) {
-	const second, defaultBurst = 10000, 5
 	if len(e.data) < 8 {
 		return "", false
 	}
-	every, burst := uint64(binary.NativeEndian.Uint32(e.data)), binary.NativeEndian.Uint32(e.data[4:])
-	if every == 0 {
+	return limitText(uint64(binary.NativeEndian.Uint32(e.data)), binary.NativeEndian.Uint32(e.data[4:]))
+}
+
+const limitSecond = 10000 // XT_LIMIT_SCALE
+
+// nftLimitText writes -m limit from what iptables-nft makes of it: so many
+// packets in so many seconds.
+func nftLimitText(l limit) (string, bool) {
+	if l.rate == 0 {
 		return "", false
 	}
-	for _, unit := range []struct {
+	return limitText(limitSecond*l.unit/l.rate, l.burst)
+}
+
+// limitText writes a limit in the unit that iptables prints (libxt_limit.c): the
+// largest in which it loses little.
+func limitText(period uint64, burst uint32) (string, bool) {
+	if period == 0 {
+		return "", false
+	}
+	units := []struct {
 		name  string
-		units uint64
-	}{{"day", 24 * 3600 * second}, {"hour", 3600 * second}, {"min", 60 * second}, {"sec", second}} {
-		// The largest unit in which the rate is a whole number, or the
-		// smallest that there is (libxt_limit.c).
-		if rate := unit.units / every; unit.name == "sec" || rate != 0 && unit.units%every == 0 && unit.units/rate >= every && rate < unitLimit(unit.name) {
-			return limitText(rate, unit.name, burst), rate != 0
+		ticks uint64
+	}{{"day", 86400 * limitSecond}, {"hour", 3600 * limitSecond}, {"min", 60 * limitSecond}, {"sec", limitSecond}}
+	i := 1
+	for i < len(units) && period <= units[i].ticks && units[i].ticks/period >= units[i].ticks%period {
+		i++
+	}
+	s := fmt.Sprintf("-m limit --limit %d/%s", units[i-1].ticks/period, units[i-1].name)
+	if burst != defaultBurst {
+		s += " --limit-burst " + strconv.Itoa(int(burst))
+	}
+	return s, true
+}
+
+// tcpFlagNames are iptables' words in the order in which it prints them.
+var tcpFlagNames = []bitName{{1, "FIN"}, {2, "SYN"}, {4, "RST"}, {8, "PSH"}, {16, "ACK"}, {32, "URG"}}
+
+// tcpFlagsText writes --tcp-flags.
+func tcpFlagsText(mask, flags uint8, invert bool) (string, bool) {
+	m, ok := bitNames(uint32(mask), tcpFlagNames, "NONE")
+	f, good := bitNames(uint32(flags), tcpFlagNames, "NONE")
+	return bang(invert) + " --tcp-flags " + m + " " + f, ok && good
+}
+
+// ownerText writes -m owner from struct xt_owner_match_info.
+func ownerText(e *expression) (string, bool) {
+	const user, group, socket = 1, 2, 4
+	if len(e.data) < 18 {
+		return "", false
+	}
+	match, invert := e.data[16], e.data[17]
+	s := "-m owner"
+	for i, option := range []string{"--uid-owner", "--gid-owner"} {
+		if bit := uint8(user) << i; match&bit != 0 {
+			from, to := binary.NativeEndian.Uint32(e.data[8*i:]), binary.NativeEndian.Uint32(e.data[8*i+4:])
+			s += fmt.Sprintf("%s %s %d", bang(invert&bit != 0), option, from)
+			if from != to {
+				s += fmt.Sprintf("-%d", to)
+			}
 		}
+	}
+	if match&socket != 0 {
+		s += bang(invert&socket != 0) + " --socket-exists"
+	}
+	return s, match&^(user|group|socket) == 0
+}
+
+// connmarkText writes -m connmark.
+func connmarkText(e *expression) (string, bool) {
+	m, ok := decodeMark(e.data)
+	s := "-m connmark" + bang(m.invert) + fmt.Sprintf(" --mark %#x", m.mark)
+	if m.mask != 1<<32-1 {
+		s += fmt.Sprintf("/%#x", m.mask)
+	}
+	return s, ok
+}
+
+// connmarkTargetText writes -j CONNMARK from struct xt_connmark_tginfo1.
+func connmarkTargetText(e *expression) (string, bool) {
+	if e.revision != 1 || len(e.data) < 13 {
+		return "", false
+	}
+	mark, mask, own := binary.NativeEndian.Uint32(e.data), binary.NativeEndian.Uint32(e.data[4:]), binary.NativeEndian.Uint32(e.data[8:])
+	switch e.data[12] {
+	case 0:
+		return fmt.Sprintf("CONNMARK --set-xmark %#x/%#x", mark, mask), true
+	case 1:
+		return fmt.Sprintf("CONNMARK --save-mark --nfmask %#x --ctmask %#x", own, mask), true
+	case 2:
+		return fmt.Sprintf("CONNMARK --restore-mark --nfmask %#x --ctmask %#x", own, mask), true
 	}
 	return "", false
 }
 
-func unitLimit(string) uint64 { return 60 }
+// notrackText writes -j CT and -j NOTRACK where that is all they ask.
+func notrackText(e *expression) (string, bool) {
+	const noTrack, alias = 1, 2
+	if len(e.data) < 2 {
+		return "", false
+	}
+	switch binary.NativeEndian.Uint16(e.data) {
+	case noTrack:
+		return "CT --notrack", true
+	case noTrack | alias:
+		return "NOTRACK", true
+	}
+	return "", false
+}
 
-func limitText(rate uint64, unit string, burst uint32) string {
-	s := fmt.Sprintf("-m limit --limit %d/%s", rate, unit)
-	if burst != 5 {
-		s += " --limit-burst " + strconv.Itoa(int(burst))
+// nflogText writes -j NFLOG from struct xt_nflog_info.
+func nflogText(e *expression) (string, bool) {
+	if len(e.data) < 76 || binary.NativeEndian.Uint16(e.data[8:]) != 0 {
+		return "", false
+	}
+	return nflog(text(e.data[12:76]), binary.NativeEndian.Uint16(e.data[4:]), binary.NativeEndian.Uint32(e.data), binary.NativeEndian.Uint16(e.data[6:])), true
+}
+
+func nflog(prefix string, group uint16, size uint32, threshold uint16) string {
+	s := "NFLOG"
+	if prefix != "" {
+		s += " --nflog-prefix " + quoteXtables(prefix)
+	}
+	if group != 0 {
+		s += " --nflog-group " + strconv.Itoa(int(group))
+	}
+	if size != 0 {
+		s += " --nflog-range " + strconv.Itoa(int(size))
+	}
+	if threshold > 1 {
+		s += " --nflog-threshold " + strconv.Itoa(int(threshold))
 	}
 	return s
+}
+
+// mssText writes -j TCPMSS from struct xt_tcpmss_info.
+func mssText(e *expression) (string, bool) {
+	if len(e.data) < 2 {
+		return "", false
+	}
+	mss := binary.NativeEndian.Uint16(e.data)
+	if mss == 1<<16-1 {
+		return "TCPMSS --clamp-mss-to-pmtu", true
+	}
+	return "TCPMSS --set-mss " + strconv.Itoa(int(mss)), true
 }

@@ -45,9 +45,12 @@ func (w *nftWriter) implied(list []term, i int) bool {
 		w.protocol = xtablesProtocol(t.value[0])
 	}
 	for _, later := range list[i+1:] {
+		if a := later.action; a != nil && a.name == "reject" && a.key == rejectReset && (kind == transportProtocol || kind == ipProtocol) {
+			return true
+		}
 		for _, f := range later.fields {
 			switch f.kind {
-			case sourcePort, destinationPort, icmpType:
+			case sourcePort, destinationPort, icmpType, tcpFlags:
 				if kind == transportProtocol || kind == ipProtocol {
 					return true
 				}
@@ -88,7 +91,10 @@ func (w *nftWriter) term(t *term) string {
 		return left + operator[t.operation] + w.setText(t)
 	}
 	f := t.fields[0]
-	if f.mask != nil && f.kind != sourceAddress && f.kind != destinationAddress {
+	if bits := flagWords[f.kind]; bits != nil {
+		return w.flags(t, left, bits)
+	}
+	if f.mask != nil && !f.isPrefix() {
 		mask, ok := w.value(field{kind: f.kind, length: f.length}, f.mask)
 		if !ok || !zero(f.xor) || t.ranged {
 			return notDecoded("bitwise")
@@ -97,6 +103,7 @@ func (w *nftWriter) term(t *term) string {
 		if t.operation == cmpEqual {
 			operator[cmpEqual] = " == "
 		}
+		f.mask = nil
 	}
 	right, ok := w.value(f, t.value)
 	if ok && t.ranged {
@@ -108,6 +115,15 @@ func (w *nftWriter) term(t *term) string {
 		return notDecoded("value of " + left)
 	}
 	return left + operator[t.operation] + right
+}
+
+// isPrefix reports whether a field is an address whose mask is that of a prefix.
+func (f field) isPrefix() bool {
+	if f.kind != sourceAddress && f.kind != destinationAddress {
+		return false
+	}
+	_, ok := maskBits(f.mask)
+	return ok
 }
 
 func (f field) describe() string {
@@ -133,9 +149,9 @@ func (w *nftWriter) name(f field) (string, bool) {
 	case destinationAddress:
 		return ip + " daddr", true
 	case sourcePort:
-		return transport + " sport", true
+		return transport + " sport", !strings.Contains(transport, "icmp")
 	case destinationPort:
-		return transport + " dport", true
+		return transport + " dport", !strings.Contains(transport, "icmp")
 	case ipProtocol:
 		return "ip protocol", true
 	case transportProtocol:
@@ -152,6 +168,26 @@ func (w *nftWriter) name(f field) (string, bool) {
 		return "fib saddr type", true
 	case destinationType:
 		return "fib daddr type", true
+	case tcpFlags:
+		return "tcp flags", w.protocol == "tcp"
+	case timeToLive:
+		return "ip ttl", true
+	case linkIn:
+		return "iif", true
+	case linkOut:
+		return "oif", true
+	case flowState:
+		return "ct state", true
+	case flowStatus:
+		return "ct status", true
+	case flowDirection:
+		return "ct direction", true
+	case flowMark:
+		return "ct mark", true
+	case packetType:
+		return "meta pkttype", true
+	case nextHeader:
+		return "ip6 nexthdr", true
 	case icmpType:
 		switch w.protocol {
 		case "icmp":
@@ -184,7 +220,7 @@ func (w *nftWriter) value(f field, b []byte) (string, bool) {
 		if len(b) == 2 {
 			return strconv.Itoa(int(binary.BigEndian.Uint16(b))), true
 		}
-	case ipProtocol, transportProtocol:
+	case ipProtocol, transportProtocol, nextHeader:
 		if len(b) == 1 {
 			return xtablesProtocol(b[0]), true
 		}
@@ -195,7 +231,28 @@ func (w *nftWriter) value(f field, b []byte) (string, bool) {
 		}
 	case inName, outName:
 		return `"` + linkPattern(b, "*") + `"`, true
-	case packetMark:
+	case linkIn, linkOut:
+		if v, ok := nativeMark(b); ok && w.links[int32(v)] != "" {
+			return `"` + w.links[int32(v)] + `"`, true
+		}
+	case flowState, flowStatus:
+		v, ok := nativeMark(b)
+		words, known := bitNames(v, flagWords[f.kind], "")
+		return words, ok && known && words != "" && !strings.Contains(words, ",")
+	case flowDirection:
+		if len(b) == 1 && b[0] < 2 {
+			return [...]string{"original", "reply"}[b[0]], true
+		}
+	case timeToLive:
+		if len(b) == 1 {
+			return strconv.Itoa(int(b[0])), true
+		}
+	case packetType:
+		if len(b) == 1 {
+			name := map[byte]string{0: "host", 1: "broadcast", 2: "multicast", 3: "other"}[b[0]]
+			return name, name != ""
+		}
+	case packetMark, flowMark:
 		if v, ok := nativeMark(b); ok {
 			return fmt.Sprintf("0x%08x", v), true
 		}
@@ -329,16 +386,36 @@ func (w *nftWriter) statement(t *term) string {
 	case "counter":
 		return "counter"
 	case "log":
-		if e.prefix != "" {
-			return "log prefix " + strconv.Quote(e.prefix)
+		return logStatement(e)
+	case "limit":
+		return limitStatement(e)
+	case "reject":
+		return w.reject(e)
+	case "notrack":
+		return "notrack"
+	case "objref":
+		if name := map[uint32]string{1: "counter", 2: "quota", 4: "limit"}[e.key]; name != "" {
+			return name + " name " + strconv.Quote(e.set)
 		}
-		return "log"
+	case "ct":
+		f, ok := t.operandValues.at(e.source)
+		if e.key != ctMark || !ok {
+			break
+		}
+		switch value, good := w.value(field{kind: packetMark}, f.value); {
+		case f.kind == constant && good:
+			return "ct mark set " + value
+		case f.kind == packetMark && f.mask == nil:
+			return "ct mark set meta mark"
+		}
 	case "immediate":
 		return nftVerdict(e.verdict)
 	case "meta":
 		f, ok := t.operandValues.at(e.source)
 		if value, good := w.value(field{kind: packetMark}, f.value); ok && good && e.key == metaMark && f.kind == constant {
 			return "meta mark set " + value
+		} else if e.key == metaMark && f.kind == flowMark && f.mask == nil {
+			return "meta mark set ct mark"
 		}
 	case "masq":
 		return w.translated("masquerade", "", t)

@@ -16,10 +16,15 @@ func xtablesMatchText(e *expression) (string, bool) {
 		return "-m comment --comment " + quoteXtables(text(e.data)), true
 	case (e.extension == "tcp" || e.extension == "udp") && e.revision == 0:
 		p, ok := decodePorts(e.extension, e.data)
-		if !ok || !p.plain() {
+		if !ok || p.option != 0 {
 			return "", false
 		}
-		return "-m " + e.extension + portOption("--sport", p.source, p.invertSource) + portOption("--dport", p.destination, p.invertDestination), true
+		s := "-m " + e.extension + portOption("--sport", p.source, p.invertSource) + portOption("--dport", p.destination, p.invertDestination)
+		if p.plain() {
+			return s, true
+		}
+		flags, ok := tcpFlagsText(p.flagMask, p.flags, p.invertFlags)
+		return s + flags, ok
 	case e.extension == "multiport" && e.revision == 1:
 		m, ok := decodeMultiport(e.data)
 		if !ok {
@@ -42,6 +47,10 @@ func xtablesMatchText(e *expression) (string, bool) {
 		return conntrackText(e)
 	case e.extension == "physdev" && e.revision == 0:
 		return physdevText(e)
+	case e.extension == "owner" && e.revision == 1:
+		return ownerText(e)
+	case e.extension == "connmark" && e.revision == 1:
+		return connmarkText(e)
 	case e.extension == "limit" && e.revision == 0:
 		return xtLimitText(e)
 	case e.extension == "icmp" && e.extensionFamily == familyIPv4:
@@ -144,6 +153,14 @@ func xtablesTargetText(e *expression) (string, bool) {
 		return logText(e.data)
 	case "REJECT":
 		return rejectText(e)
+	case "TCPMSS":
+		return mssText(e)
+	case "CT":
+		return notrackText(e)
+	case "CONNMARK":
+		return connmarkTargetText(e)
+	case "NFLOG":
+		return nflogText(e)
 	case "MASQUERADE", "REDIRECT", "SNAT", "DNAT", "NETMAP":
 		t, ok := decodeTranslation(e)
 		if !ok {
