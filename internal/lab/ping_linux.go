@@ -12,15 +12,17 @@ import (
 	"natlens/netinfo/netns"
 )
 
-// Echo is what an ICMP echo request carries (RFC 792).
+// Echo is what an ICMP echo request carries (RFC 792, RFC 4443).
 type Echo struct {
 	ID, Seq uint16
 	Payload []byte
 }
 
 const (
-	echoReply   = 0
-	echoRequest = 8
+	echoReply    = 0
+	echoRequest  = 8
+	echoRequest6 = 128
+	echoReply6   = 129
 )
 
 // Ping sends one echo request from inside a namespace and waits for its reply
@@ -34,9 +36,13 @@ func Ping(ctx context.Context, from *netns.Handle, to netip.Addr, e Echo) (time.
 }
 
 func ping(ctx context.Context, from *netns.Handle, to netip.Addr, e Echo) (time.Duration, error) {
+	network, any, request, reply := "ip4:icmp", "0.0.0.0", byte(echoRequest), byte(echoReply)
+	if to.Is6() {
+		network, any, request, reply = "ip6:ipv6-icmp", "::", echoRequest6, echoReply6
+	}
 	var conn net.PacketConn
 	err := from.Do(func() (err error) {
-		conn, err = net.ListenPacket("ip4:icmp", "0.0.0.0")
+		conn, err = net.ListenPacket(network, any)
 		return err
 	})
 	if err != nil {
@@ -50,10 +56,10 @@ func ping(ctx context.Context, from *netns.Handle, to netip.Addr, e Echo) (time.
 	defer release()
 
 	sent := time.Now()
-	if _, err := conn.WriteTo(e.message(echoRequest), &net.IPAddr{IP: to.AsSlice()}); err != nil {
+	if _, err := conn.WriteTo(e.message(request), &net.IPAddr{IP: to.AsSlice()}); err != nil {
 		return 0, err
 	}
-	want := e.message(echoReply)
+	want := withoutChecksum(e.message(reply))
 	// net reads the IPv4 header, of up to 60 bytes, into buf and moves the
 	// rest down over it; one byte more tells a longer message apart.
 	buf := make([]byte, 60+len(want)+1)
@@ -64,13 +70,20 @@ func ping(ctx context.Context, from *netns.Handle, to netip.Addr, e Echo) (time.
 			return 0, cause(ctx, err)
 		}
 		ip, ok := peer.(*net.IPAddr)
-		if ok && ip.IP.Equal(to.AsSlice()) && bytes.Equal(buf[:n], want) {
+		if ok && ip.IP.Equal(to.AsSlice()) && n >= 4 && bytes.Equal(withoutChecksum(buf[:n]), want) {
 			return time.Since(sent), nil
 		}
 	}
 }
 
-// message is the ICMP message with its checksum.
+// withoutChecksum blanks a message's checksum. That of ICMPv6 covers addresses,
+// and the kernel fills it in and checks it.
+func withoutChecksum(m []byte) []byte {
+	m[2], m[3] = 0, 0
+	return m
+}
+
+// message is the ICMP message with the checksum of IPv4.
 func (e Echo) message(kind byte) []byte {
 	m := make([]byte, 8, 8+len(e.Payload))
 	m[0] = kind

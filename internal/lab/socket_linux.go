@@ -15,11 +15,20 @@ import (
 // exchangeTimeout bounds every exchange in a lab, where nothing is far away.
 const exchangeTimeout = 3 * time.Second
 
+// family names a protocol for the family of an address: "0.0.0.0" alone would
+// mean both.
+func family(protocol string, a netip.AddrPort) string {
+	if a.Addr().Is4() {
+		return protocol + "4"
+	}
+	return protocol + "6"
+}
+
 // ListenTCP opens a listener inside a namespace. Port 0 picks a free one.
 func ListenTCP(in *netns.Handle, at netip.AddrPort) (*net.TCPListener, error) {
 	var l *net.TCPListener
 	err := in.Do(func() (err error) {
-		l, err = net.ListenTCP("tcp4", net.TCPAddrFromAddrPort(at))
+		l, err = net.ListenTCP(family("tcp", at), net.TCPAddrFromAddrPort(at))
 		return err
 	})
 	return l, err
@@ -29,7 +38,7 @@ func ListenTCP(in *netns.Handle, at netip.AddrPort) (*net.TCPListener, error) {
 func ListenUDP(in *netns.Handle, at netip.AddrPort) (*net.UDPConn, error) {
 	var c *net.UDPConn
 	err := in.Do(func() (err error) {
-		c, err = net.ListenUDP("udp4", net.UDPAddrFromAddrPort(at))
+		c, err = net.ListenUDP(family("udp", at), net.UDPAddrFromAddrPort(at))
 		return err
 	})
 	return c, err
@@ -43,7 +52,7 @@ func DialTCP(ctx context.Context, in *netns.Handle, from, to netip.AddrPort) (*n
 	var c *net.TCPConn
 	// Given addresses, not names, net makes the socket on the calling thread.
 	err := in.Do(func() (err error) {
-		c, err = new(net.Dialer).DialTCP(ctx, "tcp4", from, to)
+		c, err = new(net.Dialer).DialTCP(ctx, family("tcp", to), from, to)
 		return err
 	})
 	return c, err
@@ -54,7 +63,7 @@ func DialTCP(ctx context.Context, in *netns.Handle, from, to netip.AddrPort) (*n
 func DialUDP(in *netns.Handle, from, to netip.AddrPort) (*net.UDPConn, error) {
 	var c *net.UDPConn
 	err := in.Do(func() (err error) {
-		c, err = new(net.Dialer).DialUDP(context.Background(), "udp4", from, to)
+		c, err = new(net.Dialer).DialUDP(context.Background(), family("udp", to), from, to)
 		return err
 	})
 	return c, err
