@@ -75,8 +75,9 @@ const (
 	// keepShown is how long a late hop can still amend a journey.
 	keepShown = 300e6
 	// conntrackPatience is how long observations wait for connection
-	// tracking when it says nothing.
-	conntrackPatience = 100e6
+	// tracking when it says nothing: its reader may have to wait for a
+	// processor.
+	conntrackPatience = 1e9
 	// clockStep is by how much a source can seem to go back without the
 	// clock having been set: a ring that comes late holds the others up.
 	clockStep = 1e9

@@ -244,6 +244,17 @@ func (s *Session) correlate(ctx context.Context, batches <-chan capture.Batch, f
 				c.Interrupt("the clock was set meanwhile")
 				warn.clock(by)
 			}
+			// What connection tracking has said already comes first: packets
+			// wait for it only so long.
+			for told := true; told; {
+				select {
+				case b := <-flows:
+					c.AddFlows(&b)
+					warn.flows(&b, last)
+				default:
+					told = false
+				}
+			}
 			c.Observe(&b)
 			note()
 		case b := <-flows:

@@ -82,6 +82,7 @@ type listener struct {
 	namespace netns.ID
 	events    *socket
 	table     dump
+	attached  int64  // when it was
 	through   int64  // no event before this waits in the socket
 	dropped   uint32 // socket.dropped at the last overrun
 }
@@ -169,7 +170,8 @@ func (c *Conntrack) open(ns *netns.Handle) (*listener, error) {
 	if l.table.setting, err = openEventSetting(ns); err != nil {
 		return nil, errors.Join(err, l.close())
 	}
-	l.through = now()
+	l.attached = now()
+	l.through = l.attached
 	return l, nil
 }
 
@@ -260,6 +262,11 @@ func (c *Conntrack) turn() ([]Batch, error) {
 		}
 	}
 	c.readDumps(&collected)
+	for _, l := range c.listeners {
+		if !l.table.once {
+			collected.behind(l.attached) // flows that were there before are not known yet
+		}
+	}
 	return append(collected.batches, Batch{Through: min(start, collected.oldest())}), nil
 }
 

@@ -14,6 +14,7 @@ import (
 type dump struct {
 	socket  *socket
 	setting eventSetting
+	once    bool  // one has ended
 	due     int64 // when the next one begins; 0 means at once
 	began   int64 // of the one that runs; 0 when none does
 	again   bool  // what runs is not enough: an overrun came after it began
@@ -76,7 +77,7 @@ func (d *dump) end(interval time.Duration) {
 	if d.again {
 		d.due = 0
 	}
-	d.began, d.again, d.said = 0, false, nil
+	d.once, d.began, d.again, d.said = true, 0, false, nil
 }
 
 // dumpPiece begins a dump or reads a piece of it into b. It reports whether

@@ -119,7 +119,9 @@ type Batch struct {
 	Namespace netns.ID
 	Events    []Event
 	// Through: every event before this time, in nanoseconds since the Unix
-	// epoch, has been delivered in this Batch or an earlier one, or is lost.
+	// epoch, has been delivered in this Batch or an earlier one, or is lost. Of
+	// all namespaces together nothing is said that is later than when one was
+	// attached whose first dump has not ended.
 	Through int64
 	// Overruns counts how often since the last Batch the kernel said that it
 	// had to drop events (ENOBUFS), and Lost how many it dropped. A dump
