@@ -13,7 +13,7 @@ import (
 // Entry is a conntrack entry as conntrack(8) printed it.
 type Entry struct {
 	ID              uint64
-	Time            int64 // when conntrack read it, ns
+	Time            int64 // when conntrack read it, ns; 0 if it was there before
 	Protocol        string
 	Original, Reply [2]Address // source, destination
 	ICMP            [2]int     // echo id, original and reply
@@ -21,9 +21,10 @@ type Entry struct {
 
 // Tracker is a running conntrack -E.
 type Tracker struct {
-	cmd  *exec.Cmd
-	out  *Buffer
-	said *Buffer
+	cmd   *exec.Cmd
+	out   *Buffer
+	said  *Buffer
+	older []byte // what conntrack -L printed when it listened
 }
 
 // Track starts conntrack -E by prepare, which runs a program in the namespace
@@ -42,6 +43,10 @@ func Track(t testing.TB, prepare func(name string, args ...string) *exec.Cmd) *T
 		_ = prepare("ping", "-c1", "-W1", "127.0.0.1").Run()
 		return c.out.String() != ""
 	})
+	var err error
+	if c.older, err = prepare("conntrack", "-L", "-o", "id").Output(); err != nil {
+		t.Fatalf("conntrack -L: %v", err)
+	}
 	return c
 }
 
@@ -62,26 +67,31 @@ func (c *Tracker) Stop(t testing.TB) []Entry {
 		t.Fatalf("the oracle lost events: %s", said)
 	}
 	var all []Entry
+	for line := range strings.Lines(string(c.older)) {
+		all = append(all, parseEntry(t, line))
+	}
 	for line := range strings.Lines(c.out.String()) {
 		m := stamp.FindStringSubmatch(line)
 		if m == nil {
 			continue
 		}
-		all = append(all, parseEntry(t, m, strings.TrimSpace(line[len(m[0]):])))
+		e := parseEntry(t, strings.TrimPrefix(strings.TrimSpace(line[len(m[0]):]), "[NEW]"))
+		seconds, _ := strconv.ParseInt(m[1], 10, 64)
+		micros, _ := strconv.ParseInt(m[2], 10, 64)
+		e.Time = seconds*int64(time.Second) + micros*int64(time.Microsecond)
+		all = append(all, e)
 	}
 	return all
 }
 
-func parseEntry(t testing.TB, stamp []string, line string) Entry {
+// parseEntry reads "icmp 1 30 src=…".
+func parseEntry(t testing.TB, line string) (e Entry) {
 	t.Helper()
-	seconds, _ := strconv.ParseInt(stamp[1], 10, 64)
-	micros, _ := strconv.ParseInt(stamp[2], 10, 64)
-	e := Entry{Time: seconds*int64(time.Second) + micros*int64(time.Microsecond)}
-	words := strings.Fields(line) // [NEW] icmp 1 30 src=…
+	words := strings.Fields(line)
 	if len(words) < 3 {
 		t.Fatalf("conntrack printed %q", line)
 	}
-	e.Protocol = words[1]
+	e.Protocol = words[0]
 	side := -1
 	for _, m := range field.FindAllStringSubmatch(line, -1) {
 		key, value := m[1], m[2]

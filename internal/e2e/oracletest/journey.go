@@ -143,3 +143,6 @@ func (j *Journey) End() string {
 	}
 	return s
 }
+
+// ambiguous reports whether it says that it can't be told from others.
+func (j *Journey) ambiguous() bool { return j.Verdict.Evidence == "ambiguous" }

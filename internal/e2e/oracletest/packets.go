@@ -17,7 +17,8 @@ type Packet struct {
 	// direction in which the error itself travels.
 	About bool
 	// Ambiguous: packets that look the same were seen in different numbers at
-	// different places, so that nobody can tell which of them was lost.
+	// different places while it was under way, so that nobody can tell which of
+	// them was lost.
 	Ambiguous bool
 
 	begin, end uint32 // sequence numbers of TCP data
@@ -35,19 +36,13 @@ func (p *Packet) Pieces() bool {
 	return false
 }
 
-// flow is a direction of a conntrack entry.
-type flow struct {
-	entry *Entry
-	reply bool
-	about bool
-}
-
 // Oracle knows all packets that passed.
 type Oracle struct {
 	Packets []*Packet
 	byPoint map[point][]*Packet
 	flows   map[tuple][]flow
 	inside  map[tuple][]flow
+	said    map[[2]Address]string // the first data of each direction of a TCP connection
 }
 
 // NewOracle groups sightings into packets. What makes two sightings one packet:
@@ -65,18 +60,23 @@ type Oracle struct {
 // themselves, which tell of packets that the host has no entry for. Packets
 // first seen before since are left out.
 func NewOracle(entries, inside []Entry, sightings []Sighting, since int64) *Oracle {
-	o := &Oracle{byPoint: map[point][]*Packet{}, flows: flowsOf(entries), inside: flowsOf(inside)}
+	o := &Oracle{byPoint: map[point][]*Packet{}, flows: flowsOf(entries), inside: flowsOf(inside), said: map[[2]Address]string{}}
+	sightings = bothWays(sightings)
 	slices.SortStableFunc(sightings, func(a, b Sighting) int { return int(a.Time - b.Time) })
 	wholePieces(sightings)
 	g := grouping{oracle: o, cut: map[datagram]bool{}, datagrams: map[datagram]*Packet{}, streams: map[string][]*Packet{},
 		turns: map[string]map[place]int{}, alike: map[string][]*Packet{}}
 	for i := range sightings {
 		if s := &sightings[i]; s.piece() {
-			g.cut[datagram{g.way(s), s.IPID}] = true
+			g.cut[g.datagram(s)] = true
 		}
 	}
 	for i := range sightings {
-		g.add(&sightings[i])
+		s := &sightings[i]
+		g.add(s)
+		if ends := [2]Address{s.Source, s.Dest}; s.TCPLength > 0 && o.said[ends] == "" {
+			o.said[ends] = s.payload
+		}
 	}
 	g.doubt()
 	o.Packets = slices.DeleteFunc(o.Packets, func(p *Packet) bool { return p.Sightings[0].Time < since })
@@ -91,42 +91,19 @@ func NewOracle(entries, inside []Entry, sightings []Sighting, since int64) *Orac
 	return o
 }
 
-// flowsOf finds entries by every tuple that their packets can carry.
-func flowsOf(entries []Entry) map[tuple][]flow {
-	numbers := map[string]int{"icmp": 1, "tcp": 6, "udp": 17}
-	flows := map[tuple][]flow{}
-	for i := range entries {
-		e := &entries[i]
-		add := func(source, dest Address, id int, reply bool) {
-			k := tuple{numbers[e.Protocol], source, dest, id}
-			if n := len(flows[k]); n == 0 || flows[k][n-1].entry != e {
-				flows[k] = append(flows[k], flow{entry: e, reply: reply})
-			}
+// bothWays adds what is sent to a loopback, of which tcpdump records only that it
+// comes in.
+func bothWays(sightings []Sighting) []Sighting {
+	var all []Sighting
+	for _, s := range sightings {
+		if s.Ifindex == loopback && !s.Out {
+			sent := s
+			sent.Out, sent.Type, sent.unrecorded = true, outgoing, true
+			all = append(all, sent)
 		}
-		before, after := e.Original, [2]Address{e.Reply[1], e.Reply[0]}
-		add(before[0], before[1], e.ICMP[0], false)
-		add(after[0], after[1], e.ICMP[1], false)
-		add(e.Reply[0], e.Reply[1], e.ICMP[1], true)
-		add(before[1], before[0], e.ICMP[0], true)
-		// Halfway: one side translated (localhost and hairpin).
-		add(before[0], after[1], e.ICMP[0], false)
-		add(after[1], before[0], e.ICMP[0], true)
+		all = append(all, s)
 	}
-	return flows
-}
-
-// flowAt returns the flow of a tuple at that time: the last that began by then.
-func flowAt(flows map[tuple][]flow, t tuple, at int64) flow {
-	// The news of a flow comes behind its first packet; that which is sent
-	// again for one that was dropped comes later than this.
-	const late = int64(500 * time.Millisecond)
-	found := flow{}
-	for _, f := range flows[t] {
-		if f.entry.Time <= at+late {
-			found = f
-		}
-	}
-	return found
+	return all
 }
 
 // wholePieces gives later fragments, which have no ports, the tuple of their
@@ -136,27 +113,37 @@ func wholePieces(sightings []Sighting) {
 		place
 		source, dest string
 		protocol     int
-		id           uint16
+		id           uint32
 	}
-	first := map[key]tuple{}
+	first := map[key]*Sighting{}
 	for i := range sightings {
 		s := &sightings[i]
 		if !s.piece() {
 			continue
 		}
-		k := key{s.place(), s.Source.IP, s.Dest.IP, s.Protocol, s.IPID}
+		k := key{s.place(), s.Source.IP, s.Dest.IP, s.Protocol, s.fragmentID}
 		if s.Offset == 0 {
-			first[k] = s.whole
-		} else if t, ok := first[k]; ok {
-			s.whole = t
+			first[k] = s
+		} else if f := first[k]; f != nil {
+			s.whole, s.beginning = f.whole, f.beginning
 		}
 	}
 }
 
-// datagram names one that travels in pieces somewhere.
+// datagram names one that travels in pieces somewhere: by its identification, or,
+// in IPv6, where who cuts it again gives it another, by what it begins with.
 type datagram struct {
-	way string
-	id  uint16
+	way       string
+	id        uint16
+	beginning string
+}
+
+func (g *grouping) datagram(s *Sighting) datagram {
+	d := datagram{way: g.way(s), id: s.IPID}
+	if s.is6() {
+		d.beginning = s.beginning[:min(len(s.beginning), 24)]
+	}
+	return d
 }
 
 type grouping struct {
@@ -191,7 +178,7 @@ func (g *grouping) way(s *Sighting) string {
 
 func (g *grouping) add(s *Sighting) {
 	way := g.way(s)
-	if d := (datagram{way, s.IPID}); g.cut[d] {
+	if d := g.datagram(s); g.cut[d] {
 		p := g.datagrams[d]
 		if p == nil || s.Time > p.Sightings[len(p.Sightings)-1].Time+int64(2*time.Second) {
 			p = g.open(s) // identifications come round again
@@ -265,21 +252,31 @@ func (g *grouping) open(s *Sighting) *Packet {
 }
 
 // doubt marks packets that look the same and were not seen equally often at
-// every place.
+// every place. There a sighting is surely of one of them only as long as no
+// further one had set out when it was made.
 func (g *grouping) doubt() {
 	for id, packets := range g.alike {
-		if len(packets) == 1 {
-			continue
-		}
-		for _, n := range g.turns[id] {
-			if n != len(packets) {
-				for _, p := range packets {
-					p.Ambiguous = true
-				}
-				break
+		for at, n := range g.turns[id] {
+			if n == len(packets) {
+				continue
+			}
+			for _, p := range packets[g.certain(packets, at):] {
+				p.Ambiguous = true
 			}
 		}
 	}
+}
+
+// certain is how many of the first of packets that look the same are surely those
+// that were seen at a place.
+func (g *grouping) certain(packets []*Packet, at place) int {
+	for i, p := range packets {
+		seen := slices.IndexFunc(p.Sightings, func(s Sighting) bool { return s.place() == at })
+		if seen < 0 || i+1 < len(packets) && packets[i+1].Sightings[0].Time <= p.Sightings[seen].Time {
+			return i
+		}
+	}
+	return len(packets)
 }
 
 // direction is what the journey of a packet has to call it.

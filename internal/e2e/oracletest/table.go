@@ -2,21 +2,29 @@ package oracletest
 
 import (
 	"fmt"
+	"math"
 	"slices"
 	"strings"
 )
 
 // Tally is one line of the table.
 type Tally struct {
-	Case      string
-	Packets   int
-	Right     int
-	Wrong     [faults]int // journeys (for Missing, packets) with that fault
-	Ambiguous int         // packets whose truth nobody can know; not among the others
+	Case    string
+	Packets int
+	Right   int
+	Wrong   [faults]int // journeys (for Missing, packets) with that fault
+
+	// Of the right ones: dropped by a rule that is not named; ended where they
+	// did, without a word that it was a drop; translated by inference.
+	Unruled, Vanished, Inferred int
+
+	Ambiguous int // packets whose truth nobody can know; not among the others
+	Unsaid    int // of these, journeys that do not say so
 }
 
 // Table counts journeys by case.
 type Table struct {
+	Foreign  bool // of files that have packets and nothing else
 	Lines    []*Tally
 	Examples []string // of what was wrong, the first of each fault and case
 }
@@ -35,7 +43,7 @@ func (t *Table) line(name string) *Tally {
 // Judge holds all journeys against the oracle. caseOf names the case of a
 // packet; what it calls "" is not counted.
 func (o *Oracle) Judge(journeys []Journey, host *Host, since int64, caseOf func(*Packet) string) *Table {
-	t := &Table{}
+	t := &Table{Foreign: host.Foreign}
 	found := map[*Packet]bool{}
 	examples := map[string]int{}
 	example := func(name string, m Mistake, format string, args ...any) {
@@ -46,10 +54,11 @@ func (o *Oracle) Judge(journeys []Journey, host *Host, since int64, caseOf func(
 	}
 	for i := range journeys {
 		j := &journeys[i]
-		if len(j.Hops) == 0 || strings.Contains(j.Hops[0].Source.IP, ":") || j.Hops[0].Time.UnixNano() < since {
+		if len(j.Hops) == 0 || housekeeping(j.Hops[0].Source.IP, j.Hops[0].Destination.IP) || j.Hops[0].Time.UnixNano() < since {
 			continue
 		}
-		p, mistakes := o.Check(j, host)
+		c := o.check(j, host)
+		p, mistakes := c.packet, c.mistakes
 		name := "other"
 		if p != nil {
 			if name = caseOf(p); name == "" {
@@ -57,6 +66,9 @@ func (o *Oracle) Judge(journeys []Journey, host *Host, since int64, caseOf func(
 			}
 			if p.Ambiguous {
 				found[p] = true
+				if !j.ambiguous() && !host.Foreign {
+					t.line(name).Unsaid++
+				}
 				continue
 			}
 			if found[p] {
@@ -67,6 +79,9 @@ func (o *Oracle) Judge(journeys []Journey, host *Host, since int64, caseOf func(
 		l := t.line(name)
 		if len(mistakes) == 0 {
 			l.Right++
+			l.Unruled += number(c.unruled)
+			l.Vanished += number(c.vanished)
+			l.Inferred += number(c.inferred)
 		}
 		var had [faults]bool
 		for _, m := range mistakes {
@@ -97,13 +112,30 @@ func (o *Oracle) Judge(journeys []Journey, host *Host, since int64, caseOf func(
 	return t
 }
 
+func number(b bool) int {
+	if b {
+		return 1
+	}
+	return 0
+}
+
+// Add takes over the lines of another table.
+func (t *Table) Add(o *Table) {
+	t.Lines = append(t.Lines, o.Lines...)
+	t.Examples = append(t.Examples, o.Examples...)
+}
+
 // Total adds the lines.
 func (t *Table) Total() Tally {
 	sum := Tally{Case: "total"}
 	for _, l := range t.Lines {
 		sum.Packets += l.Packets
 		sum.Right += l.Right
+		sum.Unruled += l.Unruled
+		sum.Vanished += l.Vanished
+		sum.Inferred += l.Inferred
 		sum.Ambiguous += l.Ambiguous
+		sum.Unsaid += l.Unsaid
 		for f, n := range l.Wrong {
 			sum.Wrong[f] += n
 		}
@@ -115,28 +147,50 @@ func (t *Table) Total() Tally {
 // it.
 func (t *Table) Perfect() bool {
 	sum := t.Total()
-	return sum.Right == sum.Packets && sum.Wrong == [faults]int{}
+	return sum.Right == sum.Packets && sum.Wrong == [faults]int{} && sum.Unsaid == 0
+}
+
+// column is one that counts apart what is right.
+type column struct {
+	heading string
+	of      func(*Tally) int
+}
+
+func (t *Table) columns() []column {
+	if t.Foreign {
+		return []column{{"inferred", func(l *Tally) int { return l.Inferred }}, {"ambig.", func(l *Tally) int { return l.Ambiguous }}}
+	}
+	return []column{
+		{"unruled", func(l *Tally) int { return l.Unruled }}, {"vanished", func(l *Tally) int { return l.Vanished }},
+		{"ambig.", func(l *Tally) int { return l.Ambiguous }}, {"unsaid", func(l *Tally) int { return l.Unsaid }},
+	}
 }
 
 // String prints the table.
 func (t *Table) String() string {
 	var b strings.Builder
-	fmt.Fprintf(&b, "%-15s %8s %8s %8s", "case", "packets", "right", "%")
+	fmt.Fprintf(&b, "%-20s %7s %7s %6s", "case", "packets", "right", "%")
 	for f := range faults {
-		fmt.Fprintf(&b, " %8s", f)
+		fmt.Fprintf(&b, " %7s", f)
 	}
-	fmt.Fprintf(&b, " %9s\n", "ambiguous")
+	for _, c := range t.columns() {
+		fmt.Fprintf(&b, " %8s", c.heading)
+	}
+	b.WriteByte('\n')
 	sum := t.Total()
 	for _, l := range append(slices.Clone(t.Lines), &sum) {
 		share := 100.0
-		if l.Packets > 0 {
-			share = float64(l.Right) / float64(l.Packets) * 100
+		if l.Packets > 0 { // rounded down: 100.00 is all
+			share = math.Floor(float64(l.Right)/float64(l.Packets)*1e4) / 100
 		}
-		fmt.Fprintf(&b, "%-15s %8d %8d %8.2f", l.Case, l.Packets, l.Right, share)
+		fmt.Fprintf(&b, "%-20s %7d %7d %6.2f", l.Case, l.Packets, l.Right, share)
 		for _, n := range l.Wrong {
-			fmt.Fprintf(&b, " %8d", n)
+			fmt.Fprintf(&b, " %7d", n)
 		}
-		fmt.Fprintf(&b, " %9d\n", l.Ambiguous)
+		for _, c := range t.columns() {
+			fmt.Fprintf(&b, " %8d", c.of(l))
+		}
+		b.WriteByte('\n')
 	}
 	return b.String()
 }
