@@ -15,71 +15,11 @@ import (
 	"natlens/netinfo/netns"
 )
 
-// rounds are the cases of the load, by the names that the table has. Each plays
-// one round of its case.
-func (c *cast) rounds() map[string]func(name string) {
-	to := func(ip netip.Addr, port uint16) netip.AddrPort { return netip.AddrPortFrom(ip, port) }
-	return map[string]func(string){
-		"ping": func(name string) {
-			c.everyone(func(in *netns.Handle, ip netip.Addr) { c.echo(name, in, ip, internet, 20, 24, 70) })
-			c.echo(name, c.spaces["back"], c.ip["back"], hostAddress, 5, 24, 50)
-		},
-		"fragments": func(name string) {
-			c.everyone(func(in *netns.Handle, ip netip.Addr) {
-				c.echo(name, in, ip, internet, 6, 2000, 900)
-				c.ask(name, in, to(internet, 5000), 5, 3000, 900)
-			})
-			c.echo(name, c.spaces["back"], c.ip["back"], c.ip["database"], 4, 2000, 900)
-			c.ask(name, c.e.Internet(), to(hostAddress, 5000), 4, 3000, 900)
-		},
-		"udp": func(name string) {
-			c.everyone(func(in *netns.Handle, _ netip.Addr) { c.ask(name, in, to(internet, 5000), 30, 20, 40) })
-		},
-		"tcp": func(name string) {
-			c.everyone(func(in *netns.Handle, _ netip.Addr) { c.talk(name, in, 0, to(internet, 8000), 8) })
-		},
-		"published": func(name string) {
-			c.ask(name, c.e.Internet(), to(hostAddress, 5000), 20, 20, 30)
-			for range 3 {
-				c.talk(name, c.e.Internet(), 0, to(hostAddress, 8000), 4)
-				c.talk(name, c.e.Internet(), 0, to(hostAddress, 8001), 4)
-			}
-		},
-		"between": func(name string) {
-			back, database, host := c.spaces["back"], c.spaces["database"], c.e.Host()
-			c.echo(name, back, c.ip["back"], c.ip["database"], 20, 24, 50)
-			c.ask(name, database, to(c.ip["back"], 5000), 15, 20, 30)
-			c.talk(name, back, 0, to(c.ip["database"], 8000), 5)
-			c.ask(name, host, to(c.ip["back"], 5000), 15, 20, 30)
-			c.talk(name, host, 0, to(c.ip["front"], 8000), 5)
-		},
-		"bulk": func(name string) {
-			c.send(name, c.spaces["back"], to(c.ip["database"], 8002), 400_000)
-			c.send(name, c.e.Internet(), to(hostAddress, 8002), 400_000)
-		},
-		"split": func(name string) { // at the uplink
-			c.everyone(func(in *netns.Handle, _ netip.Addr) { c.send(name, in, to(internet, 8010), 200_000) })
-		},
-		"resent": func(name string) {
-			c.everyone(func(in *netns.Handle, _ netip.Addr) { c.talk(name, in, 0, to(internet, 8003), 12) })
-		},
-		"identical": c.identical,
-		"errors": func(name string) {
-			c.everyone(func(in *netns.Handle, _ netip.Addr) {
-				c.refused(name, in, to(internet, 9), 0)
-				c.refused(name, in, to(internet, 5000), 1) // a router's: time exceeded
-			})
-			c.refused(name, c.spaces["back"], to(c.ip["database"], 9), 0)
-			c.refused(name, c.e.Host(), to(c.ip["front"], 9), 0)
-		},
-	}
-}
-
 // everyone lets all containers do the same at once.
-func (c *cast) everyone(do func(in *netns.Handle, ip netip.Addr)) {
+func (c *cast) everyone(do func(in *netns.Handle, name string)) {
 	var group sync.WaitGroup
 	for _, name := range containers {
-		group.Go(func() { do(c.spaces[name], c.ip[name]) })
+		group.Go(func() { do(c.spaces[name], name) })
 	}
 	group.Wait()
 }
@@ -87,7 +27,11 @@ func (c *cast) everyone(do func(in *netns.Handle, ip netip.Addr)) {
 // echo pings with a first size that grows.
 func (c *cast) echo(name string, in *netns.Handle, from, to netip.Addr, n, size, more int) {
 	id := uint16(c.echoID.Add(1))
-	c.belongs(name, 1, netip.AddrPortFrom(from, id))
+	protocol := 1
+	if to.Is6() {
+		protocol = 58
+	}
+	c.belongs(name, protocol, netip.AddrPortFrom(from, id))
 	for i := range n {
 		_, err := lab.Ping(context.Background(), in, to, lab.Echo{ID: id, Seq: uint16(i + 1), Payload: c.words(size + i*more)})
 		c.must(err)
@@ -167,10 +111,16 @@ func (c *cast) send(name string, in *netns.Handle, to netip.AddrPort, size int) 
 	c.must(err)
 }
 
-// swallow takes connections and reads what they bring.
+// swallow does what swallowAt does, on all addresses of IPv4.
 func (l *load) swallow(in *netns.Handle, port uint16) {
 	l.t.Helper()
-	ln, err := lab.ListenTCP(in, netip.AddrPortFrom(netip.IPv4Unspecified(), port))
+	l.swallowAt(in, netip.AddrPortFrom(netip.IPv4Unspecified(), port))
+}
+
+// swallowAt takes connections and reads what they bring.
+func (l *load) swallowAt(in *netns.Handle, at netip.AddrPort) {
+	l.t.Helper()
+	ln, err := lab.ListenTCP(in, at)
 	if err != nil {
 		l.t.Fatal(err)
 	}
@@ -195,14 +145,14 @@ func (c *cast) identical(name string) {
 	same := c.words(40)
 	id := uint16(c.echoID.Add(1))
 	for seq := range uint16(20) {
-		c.everyone(func(in *netns.Handle, ip netip.Addr) {
-			c.belongs(name, 1, netip.AddrPortFrom(ip, id))
+		c.everyone(func(in *netns.Handle, who string) {
+			c.belongs(name, 1, netip.AddrPortFrom(c.ip[who], id))
 			_, err := lab.Ping(context.Background(), in, internet, lab.Echo{ID: id, Seq: seq, Payload: same})
 			c.must(err)
 		})
 	}
-	port := 10000 + uint16(c.echoID.Add(1)%20000) // below those that the kernel gives out
-	c.everyone(func(in *netns.Handle, _ netip.Addr) {
+	port := c.number()
+	c.everyone(func(in *netns.Handle, _ string) {
 		c.talk(name, in, port, netip.AddrPortFrom(internet, 8000), 3)
 		u := c.dial(name, in, netip.AddrPortFrom(netip.IPv4Unspecified(), port), netip.AddrPortFrom(internet, 5000))
 		if u == nil {
@@ -225,14 +175,13 @@ func (c *cast) refused(name string, in *netns.Handle, to netip.AddrPort, ttl int
 			return
 		}
 		if ttl > 0 {
-			raw, err := u.SyscallConn()
-			c.must(err)
-			c.must(raw.Control(func(fd uintptr) {
-				err = syscall.SetsockoptInt(int(fd), syscall.IPPROTO_IP, syscall.IP_TTL, ttl)
-			}))
-			c.must(err)
+			level, option := syscall.IPPROTO_IP, syscall.IP_TTL
+			if to.Addr().Is6() {
+				level, option = syscall.IPPROTO_IPV6, syscall.IPV6_UNICAST_HOPS
+			}
+			c.control(u, level, option, ttl)
 			// Such an error is told only to sockets that ask for it.
-			_, err = u.Write(c.words(60))
+			_, err := u.Write(c.words(60))
 			c.must(err)
 		} else if _, err := lab.Exchange(context.Background(), u, c.words(60)); !errors.Is(err, syscall.ECONNREFUSED) && !errors.Is(err, os.ErrDeadlineExceeded) {
 			// The kernel rations errors over all namespaces, so one may be missing.
@@ -248,7 +197,7 @@ func (c *cast) refused(name string, in *netns.Handle, to netip.AddrPort, ttl int
 func (c *cast) steady(ctx context.Context, name string, rate int) {
 	const sightings, workers = 8, 6 // of an exchange, and for each container
 	pause := time.Second * sightings * workers * time.Duration(len(containers)) / time.Duration(rate)
-	c.everyone(func(in *netns.Handle, _ netip.Addr) {
+	c.everyone(func(in *netns.Handle, _ string) {
 		var group sync.WaitGroup
 		for range workers {
 			group.Go(func() {

@@ -3,175 +3,173 @@ package e2e
 import (
 	"context"
 	"flag"
-	"net/netip"
+	"fmt"
 	"os/exec"
+	"path/filepath"
 	"slices"
 	"strings"
 	"sync"
-	"sync/atomic"
 	"testing"
 	"time"
 
 	"natlens/internal/e2e/oracletest"
 	"natlens/internal/lab/engine"
-	"natlens/netinfo/netns"
 )
 
 // scripts/exactness sets these; see there.
 var (
-	exactFor   = flag.Duration("exactness.duration", 0, "how long the load lasts; 0 is one round")
+	exactFor   = flag.Duration("exactness.duration", 0, "how long the load lasts on each host; 0 is one round")
 	exactRate  = flag.Int("exactness.rate", 0, "observations a second, in addition to the cases")
 	exactCases = flag.String("exactness.cases", "", "names of cases, with commas; all by default")
 )
 
-// cast is who takes part in the load.
-type cast struct {
-	*load
-	spaces map[string]*netns.Handle
-	ip     map[string]netip.Addr
-	echoID atomic.Uint32
-}
-
-var containers = []string{"back", "database", "front"}
-
-func newCast(t *testing.T, e *engine.Engine) *cast {
-	e.Network("back_net")
-	e.Run("--name", "back", "-p", "8000:8000", "-p", "8002:8002", "-p", "5000:5000/udp", "box", "sleep", "1000")
-	e.Run("--name", "database", "box", "sleep", "1000")
-	e.Run("--name", "front", "--network", "back_net", "-p", "8001:8000", "box", "sleep", "1000")
-	c := &cast{load: &load{t: t, e: e}, spaces: map[string]*netns.Handle{}, ip: map[string]netip.Addr{}}
-	c.echoID.Store(1000)
-	for _, name := range containers {
-		c.spaces[name] = e.Namespace(name)
-		c.ip[name] = netip.MustParseAddr(e.Docker("inspect", "-f", "{{range .NetworkSettings.Networks}}{{.IPAddress}}{{end}}", name))
-		c.answerUDP(c.spaces[name], netip.AddrPortFrom(c.ip[name], 5000))
-		c.answerTCP(c.spaces[name], 8000)
-		c.swallow(c.spaces[name], 8002)
-	}
-	// A datagram socket on all addresses would answer from another one.
-	c.answerUDP(e.Internet(), netip.AddrPortFrom(internet, 5000))
-	c.answerTCP(e.Internet(), 8000)
-	c.answerTCP(e.Internet(), 8003)
-	c.swallow(e.Internet(), 8010)
-	// What the uplink sends is cut to its size, as on a network card without
-	// offloads; and errors are not rationed.
-	succeed(t, e.Command("ethtool", "-K", "eth0", "tso", "off", "gso", "off"))
-	succeed(t, e.Command("sysctl", "-q", "-w", "net.ipv4.icmp_ratelimit=0"))
-	succeed(t, e.CommandOutside("sysctl", "-q", "-w", "net.ipv4.icmp_ratelimit=0"))
-	// Some segments are lost behind the first tap, and sent again.
-	succeed(t, e.Command("iptables", "-I", "DOCKER-USER", "-p", "tcp", "--dport", "8003",
-		"-m", "statistic", "--mode", "nth", "--every", "9", "--packet", "4", "-j", "DROP"))
-	return c
-}
-
-// restore takes back what newCast changed on the engine that all tests share.
-func (c *cast) restore() {
-	succeed(c.t, c.e.Command("iptables", "-D", "DOCKER-USER", "1"))
-	succeed(c.t, c.e.Command("ethtool", "-K", "eth0", "tso", "on", "gso", "on"))
-}
-
-func succeed(t *testing.T, cmd *exec.Cmd) {
-	t.Helper()
-	if out, err := cmd.CombinedOutput(); err != nil {
-		t.Fatalf("%v: %v\n%s", cmd.Args, err, out)
-	}
-}
-
-// hostOf is whose addresses are where, as ip(8) tells.
-func hostOf(t *testing.T, e *engine.Engine, containers []string) *oracletest.Host {
-	t.Helper()
-	h := &oracletest.Host{Addresses: map[uint64]map[string]bool{}, Containers: map[uint64]string{}, Self: uint64(e.Host().ID())}
-	add := func(space uint64, cmd *exec.Cmd) {
-		out, err := cmd.Output()
-		if err != nil {
-			t.Fatal(err)
-		}
-		var links []struct {
-			Info []struct{ Local string } `json:"addr_info"`
-		}
-		decode(t, out, &links)
-		h.Addresses[space] = map[string]bool{}
-		for _, l := range links {
-			for _, a := range l.Info {
-				h.Addresses[space][a.Local] = true
-			}
-		}
-	}
-	add(uint64(e.Host().ID()), e.Command("ip", "-j", "addr"))
-	for _, name := range containers {
-		space := uint64(e.Namespace(name).ID())
-		h.Containers[space] = name
-		add(space, e.CommandIn(name, "ip", "-j", "addr"))
-	}
-	return h
-}
-
-// caseOf names the case of a packet by whose traffic it is.
-func (l *load) caseOf(p *oracletest.Packet) string {
-	for i := range p.Sightings {
-		s := &p.Sightings[i]
-		protocol, ends := s.Conversation()
-		for _, end := range ends {
-			if name := l.cases[party{protocol, end.IP, int(end.Port)}]; name != "" {
-				return name
-			}
-		}
-	}
-	return "other"
+// exactness is what three ways of seeing the same packets come to.
+type exactness struct {
+	sync.Mutex
+	live, files  oracletest.Table
+	shown, again int // journeys shown live; of these, those that natlens's own file gives to the letter
+	observations int
+	took         time.Duration
+	lost         []string // what natlens said that it lost
 }
 
 func TestEveryJourneyIsWhatTcpdumpSaw(t *testing.T) {
-	c := newCast(t, engine.Shared(t))
-	defer c.restore()
-	host := hostOf(t, c.e, containers)
-	inside := func(name string) func(string, ...string) *exec.Cmd {
-		return func(program string, args ...string) *exec.Cmd { return c.e.CommandIn(name, program, args...) }
+	sum := exactness{files: oracletest.Table{Foreign: true}}
+	t.Run("on", func(t *testing.T) {
+		for _, s := range stages {
+			t.Run("host"+s.suffix, func(t *testing.T) {
+				if *exactFor == 0 {
+					t.Parallel()
+				}
+				s.measure(t, &sum)
+			})
+		}
+	})
+	t.Logf("%d observations in %.1f s, %.0f a second, of which tcpdump lost none\n%s", sum.observations, sum.took.Seconds(),
+		float64(sum.observations)/sum.took.Seconds(), &sum.live)
+	for _, what := range sum.lost {
+		t.Logf("natlens lost, and said so: %s", what)
 	}
-	recorders := []*oracletest.Recorder{oracletest.Record(t, uint64(c.e.Host().ID()), c.e.Command)}
+	t.Logf("natlens read, its own file: %d of %d journeys to the letter", sum.again, sum.shown)
+	t.Logf("natlens read, tcpdump's files, without conntrack:\n%s", &sum.files)
+	if !sum.live.Perfect() || len(sum.lost) > 0 {
+		t.Errorf("not exact:\n%s", strings.Join(sum.live.Examples, "\n"))
+	}
+	if sum.again != sum.shown {
+		t.Error("a file gives other journeys")
+	}
+	if n := sum.files.Total().Wrong[oracletest.Joined]; n > 0 {
+		t.Errorf("%d journeys wrongly joined from files", n)
+	}
+	for _, example := range sum.files.Examples {
+		t.Logf("from files: %s", example)
+	}
+	if n := sum.live.Total().Packets; *exactCases == "" && n < 2000 {
+		t.Errorf("%d packets compared, want at least 2000", n)
+	}
+}
+
+// measure plays the load on one host and adds what came of it.
+func (s *stage) measure(t *testing.T, sum *exactness) {
+	e := engine.Start(t, append([]string{"--experimental", "--ipv6", "--fixed-cidr-v6", "fd00:1::/64", "--ip6tables"}, s.args...)...)
+	c := newCast(t, e)
+	c.run(e.Command, "sysctl -q -w net.bridge.bridge-nf-call-iptables=%s net.bridge.bridge-nf-call-ip6tables=%s", s.filtered, s.filtered)
+	inside := func(name string) func(string, ...string) *exec.Cmd {
+		return func(program string, args ...string) *exec.Cmd { return e.CommandIn(name, program, args...) }
+	}
+	recorders := []*oracletest.Recorder{oracletest.Record(t, uint64(e.Host().ID()), e.Command)}
 	for _, name := range containers {
 		recorders = append(recorders, oracletest.Record(t, uint64(c.spaces[name].ID()), inside(name)))
 	}
-	tracked := oracletest.Track(t, c.e.Command)
-	inFront := oracletest.Track(t, inside("front")) // a network of its own brings DNS, by rules that make it track
-	w := startWatch(t, c.e, "--json")
+	tracked := oracletest.Track(t, e.Command)
+	// A network of its own brings DNS, by rules that make a container track.
+	inFront, inRouted := oracletest.Track(t, inside("front")), oracletest.Track(t, inside("routed"))
+	own := filepath.Join(t.TempDir(), "own.pcapng")
+	w := startWatch(t, e, "--json", "-w", own, "-s", "256")
 
 	since := time.Now()
-	c.play(*exactFor, *exactRate)
+	c.play(s, *exactFor, *exactRate)
 	took := time.Since(since)
 
 	time.Sleep(4 * time.Second) // a drop is said when no next hop can come any more
-	journeys, sum := w.journeys()
-	entries, entriesInFront := tracked.Stop(t), inFront.Stop(t)
+	// Connections that stay open are probed now and then (tcp(7)).
+	until := time.Now()
+	journeys, said := w.journeys()
+	journeys = slices.DeleteFunc(journeys, func(j journey) bool { return len(j.Hops) > 0 && j.Hops[0].Time.After(until) })
+	entries, entriesInside := tracked.Stop(t), append(inFront.Stop(t), inRouted.Stop(t)...)
 	var sightings []oracletest.Sighting
 	for _, r := range recorders {
 		sightings = append(sightings, r.Stop(t)...)
 	}
-	if sum.RingDrops+sum.ConntrackLost+sum.QueueDrops+sum.Evicted+sum.Malformed > 0 {
-		t.Errorf("lost something: %+v", sum)
+	sightings = slices.DeleteFunc(sightings, func(s oracletest.Sighting) bool { return s.Time > until.UnixNano() })
+	oracle := oracletest.NewOracle(entries, entriesInside, sightings, since.UnixNano())
+	host := c.host()
+	caseOf := func(p *oracletest.Packet) string { return c.caseOf(p) + s.suffix }
+	live := oracle.Judge(journeys, host, since.UnixNano(), caseOf)
+	shown, again := journeysOf(w.stdout.String()), journeysOf(readFiles(t, own))
+	host.Foreign = true
+	files := oracle.Judge(foreign(t, recorders, until), host, since.UnixNano(), caseOf)
+
+	sum.Lock()
+	defer sum.Unlock()
+	sum.took += took
+	sum.observations += len(sightings)
+	sum.live.Add(live)
+	sum.files.Add(files)
+	if said.RingDrops+said.ConntrackLost+said.QueueDrops+said.Evicted+said.Malformed > 0 {
+		sum.lost = append(sum.lost, fmt.Sprintf("%+v", said))
 	}
-	oracle := oracletest.NewOracle(entries, entriesInFront, sightings, since.UnixNano())
-	table := oracle.Judge(journeys, host, since.UnixNano(), c.caseOf)
-	t.Logf("%d observations in %.1f s, %.0f a second, of which tcpdump lost none\n%s", len(sightings), took.Seconds(),
-		float64(len(sightings))/took.Seconds(), table)
-	if !table.Perfect() {
-		t.Errorf("not exact:\n%s", strings.Join(table.Examples, "\n"))
+	sum.shown += len(shown)
+	for i, line := range again {
+		if i < len(shown) && shown[i] == line {
+			sum.again++
+		}
 	}
-	if *exactCases != "" {
-		return
+}
+
+// readFiles returns what natlens read prints of files.
+func readFiles(t *testing.T, files ...string) string {
+	t.Helper()
+	cmd := exec.CommandContext(t.Context(), natlens, append([]string{"read", "--json"}, files...)...)
+	var complaint strings.Builder
+	cmd.Stderr = &complaint
+	out, err := cmd.Output()
+	if err != nil {
+		t.Fatalf("natlens read: %v: %s", err, complaint.String())
 	}
-	if n := table.Total().Packets; n < 1000 {
-		t.Errorf("%d packets compared, want at least 1000", n)
+	return string(out)
+}
+
+// foreign returns the journeys that natlens reads out of tcpdump's files.
+func foreign(t *testing.T, recorders []*oracletest.Recorder, until time.Time) (journeys []journey) {
+	t.Helper()
+	var files []string
+	spaces := map[string]uint64{}
+	for _, r := range recorders {
+		files = append(files, r.File())
+		spaces[strings.TrimSuffix(filepath.Base(r.File()), ".pcap")] = r.Space()
 	}
+	for _, line := range journeysOf(readFiles(t, files...)) {
+		var j journey
+		decode(t, []byte(line), &j)
+		for i := range j.Hops {
+			j.Hops[i].NamespaceInode = spaces[j.Hops[i].Namespace]
+		}
+		if len(j.Hops) > 0 && !j.Hops[0].Time.After(until) {
+			journeys = append(journeys, j)
+		}
+	}
+	return oracletest.Newest(journeys)
 }
 
 // play plays a round of each case every second for that long, at least one, and
 // beside them a steady load of so many observations a second.
-func (c *cast) play(atLeast time.Duration, rate int) {
+func (c *cast) play(s *stage, atLeast time.Duration, rate int) {
 	ctx, cancel := context.WithTimeout(context.Background(), atLeast)
 	defer cancel()
 	var group sync.WaitGroup
-	for name, round := range c.rounds() {
-		if *exactCases != "" && !slices.Contains(strings.Split(*exactCases, ","), name) {
+	for name, round := range s.rounds(c) {
+		if *exactCases != "" && !slices.Contains(strings.Split(*exactCases, ","), name+s.suffix) {
 			continue
 		}
 		group.Go(func() {

@@ -85,10 +85,33 @@ func (l *load) answerUDP(in *netns.Handle, at netip.AddrPort) {
 	}()
 }
 
-// answerTCP does the same for connections.
+// hearUDP takes datagrams and says nothing.
+func (l *load) hearUDP(in *netns.Handle, at netip.AddrPort) {
+	l.t.Helper()
+	c, err := lab.ListenUDP(in, at)
+	if err != nil {
+		l.t.Fatal(err)
+	}
+	l.t.Cleanup(func() { c.Close() })
+	go func() {
+		b := make([]byte, 2048)
+		for {
+			if _, _, err := c.ReadFromUDPAddrPort(b); err != nil {
+				return
+			}
+		}
+	}()
+}
+
+// answerTCP answers as answerUDP does, on connections to all addresses of IPv4.
 func (l *load) answerTCP(in *netns.Handle, port uint16) {
 	l.t.Helper()
-	ln, err := lab.ListenTCP(in, netip.AddrPortFrom(netip.IPv4Unspecified(), port))
+	l.answerAt(in, netip.AddrPortFrom(netip.IPv4Unspecified(), port))
+}
+
+func (l *load) answerAt(in *netns.Handle, at netip.AddrPort) {
+	l.t.Helper()
+	ln, err := lab.ListenTCP(in, at)
 	if err != nil {
 		l.t.Fatal(err)
 	}

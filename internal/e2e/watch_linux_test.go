@@ -41,7 +41,9 @@ func startWatch(t *testing.T, e *engine.Engine, args ...string) *watch {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { w.cmd.Process.Kill() })
-	await(t, 20*time.Second, "natlens to watch", func() bool { return strings.Contains(w.stderr.String(), "Ctrl-C ends.") })
+	await(t, 20*time.Second, "natlens to watch", func() bool {
+		return strings.Contains(strings.Join(strings.Fields(w.stderr.String()), " "), "Ctrl-C ends.") // it may take more than one line
+	})
 	return w
 }
 
