@@ -177,7 +177,7 @@ func (c *Correlator) crosses(a, b *sighting, equal bool) fit {
 		return fitDirect
 	}
 	// macvlan, ipvlan, VLAN: a link here, its parent there.
-	if equal && (a.link.parent == b.link.key || b.link.parent == a.link.key) {
+	if equal && stacked(a, b) {
 		if a.time == b.time {
 			return fitStamp
 		}
@@ -195,6 +195,16 @@ func (c *Correlator) crosses(a, b *sighting, equal bool) fit {
 		}
 	}
 	return fitNone
+}
+
+// stacked reports whether b can be the next sighting after a where one's link
+// stands on the other's: down to the parent on the way out (which shows what goes
+// on to a neighbour on the same parent as coming in), up from it on the way in.
+func stacked(a, b *sighting) bool {
+	if a.point.Direction == capture.Out {
+		return a.link.parent == b.link.key
+	}
+	return b.point.Direction == capture.In && b.link.parent == a.link.key
 }
 
 // keepsOneSide reports whether b can be a with one side translated: protocol

@@ -137,6 +137,9 @@ func (c *Correlator) missing(hops []sighting, early string) Verdict {
 		}
 	case s.typ == capture.OtherHost && s.link != nil && s.link.master == (netinfo.LinkKey{}):
 		v.Reason = "its MAC address is another's: not accepted here"
+		if s.link.uplink {
+			v.Reason += ", unless by a macvlan that is not watched"
+		}
 	case c.ruledOut(hops, &rules, &v):
 	case !c.flows[s.point.Namespace].tracks(s.tuple):
 		v.Reason = "not seen again: no route, or dropped by a rule; nothing here tracks connections"
