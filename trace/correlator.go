@@ -22,6 +22,9 @@ type Sink struct {
 	// Other takes each packet that belongs to no journey, address resolution
 	// among them; may be nil. It shares memory with its Batch.
 	Other func(*capture.Observation)
+	// Socket asks for the holder of a socket; may be nil. The answer goes to
+	// AddSocket, soon or never.
+	Socket func(SocketQuery)
 }
 
 // Correlator joins observations into journeys. It is a state machine without a
@@ -70,6 +73,9 @@ const (
 	// settleTerminal is how long a journey whose end was seen waits for
 	// branches of a flood.
 	settleTerminal = 10e6
+	// settleDialled is how long the first packet of a connection by a
+	// docker-proxy waits, so that it can be said whose socket it is.
+	settleDialled = 60e6
 	// settlePending is how long a journey waits for its next hop: neighbour
 	// resolution gives up after 3 s.
 	settlePending = 3.5e9
@@ -90,7 +96,7 @@ const DefaultOpen = 1 << 16
 // New returns a Correlator that keeps at most open journeys at a time; beyond
 // that the oldest are let go and counted.
 func New(open int, sink Sink) *Correlator {
-	return &Correlator{
+	c := &Correlator{
 		sink:     sink,
 		hosts:    newHosts(),
 		flows:    map[netns.ID]*flowIndex{},
@@ -104,6 +110,8 @@ func New(open int, sink Sink) *Correlator {
 
 		forgotten: map[netns.ID]int64{},
 	}
+	c.proxies.ask = sink.Socket
+	return c
 }
 
 // SetPatience says how long a journey waits for its next hop, instead of 3.5 s. A
@@ -486,6 +494,9 @@ func (c *Correlator) schedule(i int32, e *entry, s *sighting) {
 	// A branch that has not ended does not reopen a journey that has.
 	if e.state == stateTerminal || e.state == stateShown || c.terminal(s) {
 		next, wait = stateTerminal, settleTerminal
+		if e.proxied != nil && e.proxied.opens && e.proxied.conn.inner && e.state != stateShown {
+			wait = settleDialled
+		}
 	}
 	deadline := max(s.time, c.now) + wait
 	switch {

@@ -61,8 +61,8 @@ func (c *Correlator) proxied(j *Journey, e *entry) {
 	j.Translations = append(j.Translations, t)
 	if p.opens {
 		j.Notes = append(j.Notes, fmt.Sprintf(
-			"why %v and not %v: docker-proxy, a process on this host, took the client's connection (#%d) and made this one itself; this is no NAT",
-			conn.tuple.Source(), mate.tuple.Source(), p.peers[0]))
+			"why %v and not %v: docker-proxy, a process on this host, took the client's connection (#%d) and made this one itself; this is no NAT (%s)",
+			conn.tuple.Source(), mate.tuple.Source(), p.peers[0], conn.why()))
 	}
 }
 
@@ -124,10 +124,22 @@ func (s *carried) carries(d *carried, datagram bool) bool {
 	return bytes.Equal(a[:n], b[:n])
 }
 
-// evidence is what the pairing of a connection rests on.
+// evidence is what the pairing of a connection rests on: that one process held
+// both sockets, with no other that could be meant; else it is only what fits.
 func (c *proxyConn) evidence() Evidence {
-	if c.equal {
-		return ByTap
+	if c.mate != nil && heldTogether(c, c.mate) && (c.sockets || c.mate.sockets) {
+		return BySocket
 	}
 	return ByInference
+}
+
+// why says the same in words.
+func (c *proxyConn) why() string {
+	switch {
+	case c.evidence() == BySocket:
+		return fmt.Sprintf("process %d holds both sockets", c.holder)
+	case c.equal:
+		return "inferred: by order and equal bytes nothing else fits"
+	}
+	return "inferred: by order nothing else fits"
 }

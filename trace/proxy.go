@@ -45,6 +45,7 @@ type proxies struct {
 	pools map[backend]*pool
 	ports [1 << 16 / 64]uint64 // those a proxy listens at or dials
 	conns map[connKey]*proxyConn
+	ask   func(SocketQuery) // nil: nobody can answer
 }
 
 type connKey struct {
@@ -71,6 +72,9 @@ type backend struct {
 type pool struct {
 	namespace netns.ID
 	unpaired  []*proxyConn // in the order in which they began
+	// paired are the newest that have a partner. Unless sockets prove it, either
+	// may be another one's, so they prove nothing for others by having gone.
+	paired []*proxyConn
 	// blind: some that began before that time are not followed, so that what
 	// fits only one need not be its partner.
 	blind int64
@@ -92,8 +96,13 @@ type proxyConn struct {
 	ended    int64 // by RST, or FIN of both; 0 before
 	opener   uint64
 	half     [2]halfConn // by direction: from the client, to the client
-	mate     *proxyConn
-	equal    bool // bytes of both were compared
+	// holder is the process that was seen to hold the proxy's end of it; nobody
+	// when none of the proxies does, 0 before.
+	holder int
+	mate   *proxyConn
+	equal  bool // bytes of both were compared
+	// sockets: of all that the process held, nothing else could be the mate.
+	sockets bool
 	// unsure is the journey of its first packet, in the life unsureAs, where
 	// that was shown before it was known for whom the proxy made it.
 	unsure   *entry
@@ -241,6 +250,11 @@ func (x *proxies) begin(e *entry, s *sighting, old *proxyConn) *proxyConn {
 	}
 	x.conns[connKey{here, t}] = c
 	c.pool.add(c)
+	if x.ask != nil {
+		if q, ok := x.query(c); ok {
+			x.ask(q)
+		}
+	}
 	return c
 }
 
@@ -264,6 +278,7 @@ func (s *sighting) translated() bool {
 // forget lets go of the connection.
 func (c *proxyConn) forget() {
 	c.pool.unpaired = slices.DeleteFunc(c.pool.unpaired, func(u *proxyConn) bool { return u == c })
+	c.pool.paired = slices.DeleteFunc(c.pool.paired, func(u *proxyConn) bool { return u == c })
 	if c.mate != nil {
 		c.mate.mate = nil
 	}
@@ -321,11 +336,22 @@ func (x *halfConn) add(d *carried, datagram bool) {
 	x.length = d.end
 }
 
-// fits reports whether the proxy can have made c for the client's connection o.
-func (c *proxyConn) fits(o *proxyConn) (can, equal bool) {
+// follows reports whether the proxy can have made c for the client's connection o
+// by their order and by who holds their sockets.
+func (c *proxyConn) follows(o *proxyConn) bool {
 	switch {
 	case o.ready == 0, c.began < o.ready-stampSlack, c.began > o.ready+dialPatience,
-		o.ended != 0 && o.ended < c.began, o.answered != 0 && o.answered < c.began:
+		o.ended != 0 && o.ended < c.began, o.answered != 0 && o.answered < c.began,
+		c.holder == nobody, o.holder == nobody, c.holder > 0 && c.holder != o.proxy.PID:
+		return false
+	}
+	return true
+}
+
+// fits reports whether the proxy can have made c for the client's connection o,
+// and whether both were seen to carry the same bytes.
+func (c *proxyConn) fits(o *proxyConn) (can, equal bool) {
+	if !c.follows(o) {
 		return false, false
 	}
 	for i := range c.half {
@@ -360,11 +386,24 @@ func (p *pool) pair() {
 				continue
 			}
 			c.mate, o.mate = o, c
+			c.sockets = c.alone(o)
 			p.unpaired = slices.DeleteFunc(p.unpaired, func(u *proxyConn) bool { return u == c || u == o })
+			if p.paired = append(p.paired, c, o); len(p.paired) > 2*maxUnpaired {
+				p.paired = slices.Delete(p.paired, 0, 2)
+			}
 			again = true
 			break
 		}
 	}
+}
+
+// alone reports whether nothing else that began so far can be the partner of
+// either, whatever they carry.
+func (c *proxyConn) alone(o *proxyConn) bool {
+	rival := func(u *proxyConn) bool {
+		return u.evidence() != BySocket && (u != o && !u.inner && c.follows(u) || u != c && u.inner && u.follows(o))
+	}
+	return !slices.ContainsFunc(c.pool.unpaired, rival) && !slices.ContainsFunc(c.pool.paired, rival)
 }
 
 // only returns a connection that can be the other one's partner, and how many
@@ -431,7 +470,7 @@ func (x *proxies) sweep(now int64) {
 func (x *proxies) forgetTimes() {
 	clear(x.conns)
 	for _, p := range x.pools {
-		p.unpaired = nil
+		p.unpaired, p.paired = nil, nil
 	}
 }
 

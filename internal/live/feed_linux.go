@@ -5,6 +5,7 @@ import (
 	"natlens/netinfo"
 	"natlens/netinfo/netfilter"
 	"natlens/netinfo/netns"
+	"natlens/trace"
 )
 
 // feed takes what a Session learns, in the order in which it learns it: a
@@ -16,6 +17,7 @@ type feed interface {
 	Forget(ns netns.ID, until int64)
 	AwaitFlows()
 	AddFlows(*netfilter.Batch)
+	AddSocket(trace.Socket)
 	Observe(*capture.Batch)
 	Interrupt(reason string)
 	Flush()

@@ -48,6 +48,9 @@ type Session struct {
 	told     []notice // of Open
 	tape     *record.Tape
 
+	questions chan trace.SocketQuery // of the correlator, and what was found
+	sockets   chan trace.Socket
+
 	out        chan<- Record
 	last       <-chan time.Time // ends the wait for a slow reader at the end; nil before
 	queueDrops atomic.Uint64
@@ -159,6 +162,8 @@ func (s *Session) Run(ctx context.Context, out chan<- Record) error {
 	})
 	known := make(chan *netinfo.Topology)
 	notices := make(chan notice)
+	s.questions, s.sockets = make(chan trace.SocketQuery, holderQueue), make(chan trace.Socket, holderQueue)
+	group.Go(func() error { return findHolders(finish, s.questions, s.sockets) })
 	group.Go(func() error { return s.correlate(finish, batches, flows, rulesets, known, notices) })
 	group.Go(func() error { return s.place(finish, topologies, known, notices) })
 	return errors.Join(group.Wait(), s.Close())
@@ -211,6 +216,12 @@ func (s *Session) correlate(ctx context.Context, batches <-chan capture.Batch, f
 	sink := trace.Sink{
 		Journey: func(j *trace.Journey) { s.put(Record{Journey: j}) },
 		ARP:     func(a trace.ARP) { s.put(Record{ARP: &a}) },
+		Socket: func(q trace.SocketQuery) {
+			select {
+			case s.questions <- q:
+			default:
+			}
+		},
 	}
 	if s.tape != nil {
 		sink.Journey = func(j *trace.Journey) { s.tape.Journey(j); s.put(Record{Journey: j}) }
@@ -264,6 +275,8 @@ func (s *Session) correlate(ctx context.Context, batches <-chan capture.Batch, f
 		case r := <-rulesets:
 			c.SetRuleset(r)
 			warn.rules(r, last)
+		case k := <-s.sockets:
+			c.AddSocket(k)
 		case n := <-notices:
 			n.tell(c)
 			if n.refused != "" {

@@ -29,6 +29,7 @@ const (
 	kindComplete  = 8
 	kindLost      = 9
 	kindInterrupt = 10
+	kindSocket    = 11
 )
 
 // header comes first in each file.

@@ -105,6 +105,12 @@ func (p *player) tell(f *opened, l *pcapng.Local, continues bool) error {
 			p.wait(func(c *trace.Correlator) { c.AddFlows(b) })
 		}
 		return err
+	case kindSocket:
+		v, err := decode[trace.Socket](l)
+		if err == nil {
+			p.wait(func(c *trace.Correlator) { c.AddSocket(v) })
+		}
+		return err
 	case kindRing:
 		v, err := decode[again[ring]](l)
 		if err == nil && !(v.Again && continues) {

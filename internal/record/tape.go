@@ -147,6 +147,12 @@ func (t *Tape) AddFlows(b *netfilter.Batch) {
 	t.Correlator.AddFlows(b)
 }
 
+// AddSocket notes and hands on who holds a socket.
+func (t *Tape) AddSocket(k trace.Socket) {
+	t.note(kindSocket, k)
+	t.Correlator.AddSocket(k)
+}
+
 // Observe hands packets on. They are written when their journeys come back.
 func (t *Tape) Observe(b *capture.Batch) {
 	if len(b.Lost) > 0 {
