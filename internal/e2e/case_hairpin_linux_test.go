@@ -44,6 +44,7 @@ func TestCaseHairpinWithoutProxy(t *testing.T) {
 	e := engine.Start(t, "--userland-proxy=false")
 	_, published := hairpinHost(t, e)
 	back := ipOf(t, e, "back", "bridge")
+	same(t, "userland_proxy", list(t, e).Engine.UserlandProxy, "off")
 	for name, h := range map[string]hairpin{
 		"neighbour, filtered": {"front", 36000, "1"},
 		"own, filtered":       {"back", 36001, "1"},

@@ -144,7 +144,10 @@ func (r natRules) one(t *testing.T, begin, end string) string {
 // listing is the part of natlens list --json that the course looks at, written
 // down anew.
 type listing struct {
-	Engine     *struct{ Version string }
+	Engine *struct {
+		Version       string
+		UserlandProxy string `json:"userland_proxy"`
+	}
 	Namespaces []struct {
 		Name       string
 		Inode      uint64
