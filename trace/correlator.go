@@ -38,7 +38,9 @@ type Correlator struct {
 	hosts    hosts
 	flows    map[netns.ID]*flowIndex
 	rulesets map[netns.ID]*netfilter.Ruleset
-	exempts  map[netns.ID]bool // whose rules take packets out of connection tracking
+	// rulesTrack: rules there make the kernel track connections (IPv4, IPv6).
+	rulesTrack map[netns.ID][2]bool
+	exempts    map[netns.ID]bool // whose rules take packets out of connection tracking
 
 	waiting      waiting
 	ringThrough  int64
@@ -101,12 +103,14 @@ func New(open int, sink Sink) *Correlator {
 		hosts:    newHosts(),
 		flows:    map[netns.ID]*flowIndex{},
 		rulesets: map[netns.ID]*netfilter.Ruleset{},
-		exempts:  map[netns.ID]bool{},
-		slab:     slab{limit: open},
-		byPrint:  newPrints(),
-		parts:    newParts(),
-		proxies:  newProxies(),
-		patience: settlePending,
+
+		rulesTrack: map[netns.ID][2]bool{},
+		exempts:    map[netns.ID]bool{},
+		slab:       slab{limit: open},
+		byPrint:    newPrints(),
+		parts:      newParts(),
+		proxies:    newProxies(),
+		patience:   settlePending,
 
 		forgotten: map[netns.ID]int64{},
 	}
@@ -129,6 +133,7 @@ func (c *Correlator) SetTopology(t *netinfo.Topology) {
 // SetRuleset replaces what is known of one namespace's rules.
 func (c *Correlator) SetRuleset(r *netfilter.Ruleset) {
 	c.rulesets[r.Namespace] = r
+	c.rulesTrack[r.Namespace] = [2]bool{r.Tracks(true), r.Tracks(false)}
 	if r.Exempts() {
 		c.exempts[r.Namespace] = true
 	} else {
@@ -276,6 +281,7 @@ func (c *Correlator) sweep() {
 		if at < c.now-keepDead {
 			delete(c.flows, ns)
 			delete(c.rulesets, ns)
+			delete(c.rulesTrack, ns)
 			delete(c.exempts, ns)
 			delete(c.forgotten, ns)
 		}

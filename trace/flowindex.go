@@ -201,10 +201,13 @@ func newFlowIndex() *flowIndex {
 	return &flowIndex{byID: map[flowKey]*trackedFlow{}, byTuple: newFlowTable(), asked: map[packet.Tuple]*trackedFlow{}}
 }
 
-// tracks reports whether connections of the tuple's family are tracked here. The
-// kernel begins to with the first rule that needs it, for each family by itself
-// (nf_ct_netns_get).
-func (x *flowIndex) tracks(t packet.Tuple) bool { return x != nil && x.tracked[family(t)] }
+// tracks reports whether connections of the packet's family are tracked where it
+// was seen: something was, or a rule makes the kernel do so. The kernel begins to
+// with the first rule that needs it, for each family by itself (nf_ct_netns_get).
+func (c *Correlator) tracks(s *sighting) bool {
+	x := c.flows[s.point.Namespace]
+	return x != nil && (x.tracked[family(s.tuple)] || c.rulesTrack[s.point.Namespace][family(s.tuple)])
+}
 
 func family(t packet.Tuple) int {
 	if t.Is4() {

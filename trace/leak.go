@@ -62,7 +62,7 @@ const relearn = 5e9
 // packet that belongs to no flow.
 func (c *Correlator) uncovered(s *sighting) bool {
 	laterPiece := s.h.Layers.Has(packet.LayerFragment) && s.h.FragmentOffset > 0
-	return c.flows[s.point.Namespace].tracks(s.tuple) && !laterPiece && c.silence(s.point.Namespace) == "" && (!c.hasConntrack || c.flowThrough > s.time) && c.lostFlows.since(s.time-relearn) == 0
+	return c.tracks(s) && !laterPiece && c.silence(s.point.Namespace) == "" && (!c.hasConntrack || c.flowThrough > s.time) && c.lostFlows.since(s.time-relearn) == 0
 }
 
 // wouldTranslate reports whether the namespace's rules translate the source of

@@ -13,7 +13,7 @@ func (c *Correlator) hearAgain(e *entry) {
 				r.flow.begin(e.id, s.h)
 			}
 		}
-		known = known && (s.flow.flow != nil || !c.flows[s.point.Namespace].tracks(s.tuple))
+		known = known && (s.flow.flow != nil || !c.tracks(s))
 	}
 	if known {
 		e.inferred = false

@@ -42,7 +42,7 @@ func (c *Correlator) end(s *sighting) (Result, Evidence) {
 	}
 	// Where connections are tracked, a packet that begins a flow is waited for
 	// until it has an entry: delivery and a drop at INPUT look the same to a tap.
-	if s.flow.flow == nil && c.flows[s.point.Namespace].tracks(s.tuple) {
+	if s.flow.flow == nil && c.tracks(s) {
 		return "", ""
 	}
 	return Delivered, ByTap
@@ -141,7 +141,7 @@ func (c *Correlator) missing(hops []sighting, early string) Verdict {
 			v.Reason += ", unless by a macvlan that is not watched"
 		}
 	case c.ruledOut(hops, &rules, &v):
-	case !c.flows[s.point.Namespace].tracks(s.tuple):
+	case !c.tracks(s):
 		v.Reason = "not seen again: no route, or dropped by a rule; nothing here tracks connections"
 	case s.flow.flow != nil:
 		v.Reason = "the rules let its flow pass, yet it was not seen again: no answer from the next hop's address resolution, or a drop behind the NAT"
