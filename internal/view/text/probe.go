@@ -141,7 +141,7 @@ func (p *probeStory) way(j *trace.Journey) string {
 	if made := p.o.Journeys.Proxied(); made != nil && j.Hops[0].Headers.Tuple == made.Hops[0].Headers.Tuple {
 		words = append(words, "docker-proxy")
 	}
-	for i := range j.Hops {
+	for _, i := range mainWay(j) {
 		for n := range j.Translations {
 			if t := &j.Translations[n]; t.PeerJourney == 0 && t.Between[1] == i {
 				words = append(words, "("+p.became(t)+")")
@@ -163,6 +163,20 @@ func (p *probeStory) way(j *trace.Journey) string {
 		words = append(words, p.Paint(Bad, p.symbols().cross))
 	}
 	return strings.Join(words, " "+p.symbols().arrow+" ")
+}
+
+// mainWay returns the hops that lead to the journey's end, in their order, without
+// the other branches of a flood.
+func mainWay(j *trace.Journey) (way []int) {
+	at := j.Verdict.Hop
+	if hopAt(j, at) == nil {
+		at = len(j.Hops) - 1
+	}
+	for ; hopAt(j, at) != nil && !slices.Contains(way, at); at = j.Hops[at].From {
+		way = append(way, at)
+	}
+	slices.Reverse(way)
+	return way
 }
 
 func (p *probeStory) became(t *trace.Translation) string {
