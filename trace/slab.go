@@ -134,6 +134,9 @@ func (s *slab) release(i int32) {
 		h := &e.hops[k]
 		h.link, h.space, h.flow.flow, h.h, h.kept = nil, nil, nil, nil, nil
 	}
+	if cap(e.hops) > inlineHops {
+		e.hops = nil // room that few packets need
+	}
 	s.free = append(s.free, i)
 	s.used--
 }
