@@ -75,6 +75,9 @@ func (c *Correlator) inferFlow(e *entry, s *sighting) {
 	if answers(before.h) {
 		f = netfilter.Flow{Original: after.tuple.Inverse(), Reply: before.tuple}
 	}
+	if before.point.Namespace == after.point.Namespace {
+		f.Namespace = before.point.Namespace // who translates it
+	}
 	x := c.flows[0]
 	if x == nil {
 		x = newFlowIndex()

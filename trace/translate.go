@@ -21,7 +21,9 @@ const (
 // behind the last tap of one that ends here.
 func (c *Correlator) translate(j *Journey, hops []sighting, from []int) {
 	first := &hops[0]
-	if r := first.flow; r.flow != nil && !r.about && first.point.Direction == capture.Out {
+	// A flow that was inferred says nothing of other places than its own.
+	if r := first.flow; r.flow != nil && !r.about && first.point.Direction == capture.Out &&
+		(!r.flow.inferred || r.flow.Namespace == first.point.Namespace) {
 		c.change(j, hops, [2]int{-1, 0}, r.flow.direction(r.reply).before, first.tuple, r)
 	}
 	for i := 1; i < len(hops); i++ {
