@@ -98,7 +98,11 @@ func writeHome(w io.Writer, style text.Style, root *cobra.Command, facts []strin
 	var rows [][2]string
 	for _, try := range tries {
 		if cmd, _, err := root.Find([]string{try.command}); err == nil && cmd != root {
-			rows = append(rows, [2]string{try.line, strings.ToLower(cmd.Short[:1]) + cmd.Short[1:]})
+			line := try.line
+			if rest, ok := strings.CutPrefix(line, root.Name()); ok {
+				line = root.CommandPath() + rest // as a plugin it is called otherwise
+			}
+			rows = append(rows, [2]string{line, strings.ToLower(cmd.Short[:1]) + cmd.Short[1:]})
 		}
 	}
 	writeRows(&b, "Try", rows, style.Columns())

@@ -19,11 +19,12 @@ import (
 func init() { runtime.LockOSThread() }
 
 func main() {
-	os.Exit(run(os.Args[1:], os.Stdin, os.Stdout, os.Stderr))
+	os.Exit(run(asPlugin(os.Args[0]), os.Args[1:], os.Stdin, os.Stdout, os.Stderr))
 }
 
-// run is the whole program: it returns the exit status.
-func run(args []string, stdin *os.File, stdout, stderr *os.File) int {
+// run is the whole program: it returns the exit status. As a plugin it gets its
+// arguments from the Docker CLI.
+func run(plugin bool, args []string, stdin *os.File, stdout, stderr *os.File) int {
 	ctx, stop := untilSignal(context.Background())
 	defer stop()
 	ctx, cancel := context.WithCancelCause(ctx)
@@ -37,7 +38,12 @@ func run(args []string, stdin *os.File, stdout, stderr *os.File) int {
 		terminal: terminalOf(stdout, os.Getenv),
 	}
 	root := newRootCommand(a)
-	root.SetArgs(args)
+	if plugin {
+		if err := a.becomePlugin(root); err != nil {
+			return a.report(root, usagef("%w", err))
+		}
+	}
+	root.SetArgs(a.args)
 	root.SetIn(stdin)
 	root.SetOut(a.stdout)
 	root.SetErr(stderr)

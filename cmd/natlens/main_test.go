@@ -19,7 +19,7 @@ import (
 )
 
 func TestMain(m *testing.M) {
-	testscript.Main(m, map[string]func(){"natlens": main})
+	testscript.Main(m, map[string]func(){"natlens": main, pluginProgram: main})
 }
 
 // TestScripts runs the real program. Three commands are added to testscript's:

@@ -40,7 +40,7 @@ func worksWithout(cmd *cobra.Command) []string {
 	for _, name := range unprivileged {
 		for _, c := range cmd.Root().Commands() {
 			if c.Name() == name && c != cmd {
-				works = append(works, "natlens "+name)
+				works = append(works, cmd.Root().CommandPath()+" "+name)
 			}
 		}
 	}

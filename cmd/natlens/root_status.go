@@ -97,7 +97,7 @@ func onlyStopped(err error) bool {
 
 func helpFor(cmd *cobra.Command) string {
 	if !cmd.HasParent() || cmd.Name() == "help" {
-		return "natlens help"
+		return cmd.Root().CommandPath() + " help"
 	}
-	return "natlens help " + cmd.Name()
+	return cmd.Root().CommandPath() + " help " + cmd.Name()
 }

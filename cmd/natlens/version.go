@@ -25,11 +25,22 @@ func newVersionCommand(a *app) *cobra.Command {
 	}
 }
 
+// buildVersion returns the version this was built as, in a word.
+func buildVersion() string {
+	if info, ok := debug.ReadBuildInfo(); ok && info.Main.Version != "" && info.Main.Version != develVersion {
+		return info.Main.Version
+	}
+	return "development"
+}
+
+// develVersion is what the toolchain calls a build that has no version.
+const develVersion = "(devel)"
+
 // versionLine puts the build's facts in one line. What the build does not know
 // (no tag, no repository) is left out.
 func versionLine(info *debug.BuildInfo) string {
 	version := info.Main.Version
-	if version == "" || version == "(devel)" {
+	if version == "" || version == develVersion {
 		version = "development build"
 	}
 	version = "natlens " + version
