@@ -8,6 +8,7 @@ import (
 	"natlens/capture"
 	"natlens/capture/packet"
 	"natlens/netinfo/netfilter"
+	"natlens/netinfo/netns"
 )
 
 // build makes the record of an open journey as it stands. early says why it
@@ -65,6 +66,7 @@ func (c *Correlator) build(e *entry, early string) *Journey {
 		j.Notes = append(j.Notes, leakFix)
 	}
 	c.translate(j, hops, from)
+	c.joinWalks(j, e, hops)
 	c.endpoints(j, hops)
 	c.relate(j, e, main, first)
 	c.proxied(j, e)
@@ -206,7 +208,7 @@ func (c *Correlator) endpoints(j *Journey, hops []sighting) {
 	case far != nil && far.has(j.From.IP):
 		j.From.own(far)
 	default:
-		c.name(&j.From, first)
+		c.name(&j.From, first.point.Namespace)
 	}
 	switch far := c.hosts.farSide(last.link); {
 	case last.point.Direction == capture.In && last.space.has(j.To.IP):
@@ -214,7 +216,7 @@ func (c *Correlator) endpoints(j *Journey, hops []sighting) {
 	case last.point.Direction == capture.Out && far != nil && far.has(j.To.IP):
 		j.To.own(far)
 	default:
-		c.name(&j.To, last)
+		c.name(&j.To, last.point.Namespace)
 	}
 }
 
@@ -228,12 +230,12 @@ func endpoint(ip netip.Addr, port uint16, t packet.Tuple) Endpoint {
 
 func (e *Endpoint) own(s *space) { e.Name, e.Containers = s.name, s.containers }
 
-// name says whose the address of an end is, as seen from a hop.
-func (c *Correlator) name(e *Endpoint, s *sighting) {
+// name says whose the address of an end is, as seen from a namespace.
+func (c *Correlator) name(e *Endpoint, ns netns.ID) {
 	if e.IP.IsMulticast() || e.IP.IsUnspecified() {
 		return
 	}
-	name, n := c.hosts.topology.OwnerOf(e.IP, s.point.Namespace)
+	name, n := c.hosts.topology.OwnerOf(e.IP, ns)
 	if n != nil {
 		e.own(c.hosts.space(n.ID))
 		return

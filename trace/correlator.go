@@ -55,6 +55,7 @@ type Correlator struct {
 	parts     parts
 	foreign   bool // packets are all that is known
 	proxies   proxies
+	walks     walks
 	keep      bool      // packets, not only what is in their headers
 	kept      int       // bytes of packets
 	settling  [3]timers // by state: pending, terminal, shown
@@ -110,6 +111,7 @@ func New(open int, sink Sink) *Correlator {
 		byPrint:    newPrints(),
 		parts:      newParts(),
 		proxies:    newProxies(),
+		walks:      newWalks(),
 		patience:   settlePending,
 
 		forgotten: map[netns.ID]int64{},
@@ -218,9 +220,10 @@ func (c *Correlator) Flush() { c.settleAll("the capture ended before its next ho
 // that reason.
 func (c *Correlator) Interrupt(reason string) {
 	c.settleAll(reason)
-	c.ringThrough, c.flowThrough, c.now, c.swept, c.unheard = 0, 0, 0, 0, 0
+	c.ringThrough, c.flowThrough, c.walks.through, c.now, c.swept, c.unheard = 0, 0, 0, 0, 0, 0
 	c.lostRing.forgetTimes()
 	c.lostFlows.forgetTimes()
+	c.walks.lost.forgetTimes()
 	for _, x := range c.flows {
 		x.forgetTimes()
 	}
@@ -239,6 +242,7 @@ func (c *Correlator) settleAll(reason string) {
 			c.settle(t.index, e, reason)
 		}
 	}
+	c.settleWalks(true)
 }
 
 // Counters returns what was done so far.
@@ -257,6 +261,9 @@ func (c *Correlator) advance() {
 	if c.hasConntrack {
 		mark = min(mark, max(c.flowThrough, c.ringThrough-conntrackPatience))
 	}
+	if c.walks.awaited {
+		mark = min(mark, max(c.walks.through, c.ringThrough-conntrackPatience))
+	}
 	if mark <= c.now {
 		return
 	}
@@ -265,7 +272,9 @@ func (c *Correlator) advance() {
 	}
 	c.release(mark)
 	c.now = mark
+	c.hurry()
 	c.expire()
+	c.settleWalks(false)
 	if c.now-c.swept > 1e9 {
 		c.swept = c.now
 		c.sweep()
@@ -283,6 +292,7 @@ func (c *Correlator) sweep() {
 			delete(c.rulesets, ns)
 			delete(c.rulesTrack, ns)
 			delete(c.exempts, ns)
+			delete(c.walks.spaces, ns)
 			delete(c.forgotten, ns)
 		}
 	}
@@ -291,6 +301,7 @@ func (c *Correlator) sweep() {
 	c.proxies.sweep(c.now)
 	c.lostRing.sweep(c.now)
 	c.lostFlows.sweep(c.now)
+	c.walks.lost.sweep(c.now)
 }
 
 // release processes the waiting observations before mark in the order of their

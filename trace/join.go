@@ -2,6 +2,7 @@ package trace
 
 import (
 	"natlens/capture"
+	"natlens/capture/packet"
 	"natlens/netinfo"
 )
 
@@ -209,8 +210,9 @@ func stacked(a, b *sighting) bool {
 
 // keepsOneSide reports whether b can be a with one side translated: protocol
 // and one address stay. It keeps a question and its echo apart.
-func keepsOneSide(a, b *sighting) bool {
-	s, t := a.tuple, b.tuple
+func keepsOneSide(a, b *sighting) bool { return keepsOne(a.tuple, b.tuple) }
+
+func keepsOne(s, t packet.Tuple) bool {
 	return s.Protocol == t.Protocol && s.Is4() == t.Is4() &&
 		(s.Source() == t.Source() || s.Destination() == t.Destination())
 }

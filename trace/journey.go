@@ -140,6 +140,20 @@ type Translation struct {
 type Rule struct {
 	netfilter.RuleRef
 	Evidence Evidence
+	// Met is how the packet met it, as the kernel's trace told; nil otherwise.
+	Met *Met
+}
+
+// Met is a packet's meeting with a rule.
+type Met struct {
+	Namespace string
+	Hook      netfilter.Hook // of the base chain that led here; empty when unknown
+	// Between holds the hops before and after; -1 on a side that no tap saw.
+	Between [2]int
+	// Policy: it was no rule but the end of a base chain, which decided.
+	Policy  bool
+	Verdict netfilter.HitVerdict // empty with iptables-legacy: the rule's text says it
+	Target  string               // the chain it went on to
 }
 
 // Result is how a journey ended.
@@ -195,6 +209,8 @@ type Counters struct {
 	Hops          uint64
 	RingDrops     uint64 // packets that a ring lost
 	ConntrackLost uint64 // times that conntrack events overran
+	Traced        uint64 // journeys of which the rules told by their trace
+	TraceLost     uint64 // messages of the rules' trace that were lost
 	QueueDrops    uint64
 	Evicted       uint64 // journeys let go before they were complete
 	Unpaired      uint64 // observations that are a journey by themselves though more were expected

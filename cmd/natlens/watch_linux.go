@@ -12,6 +12,7 @@ import (
 
 	"natlens/internal/live"
 	"natlens/netinfo"
+	"natlens/netinfo/netfilter"
 )
 
 // watchFlags are the flags of watch.
@@ -21,6 +22,7 @@ type watchFlags struct {
 	duration      time.Duration
 	allNamespaces bool
 	own           bool
+	trace         bool
 	write         writeFlags
 }
 
@@ -54,6 +56,7 @@ func newWatchCommand(a *app) *cobra.Command {
 	flags.BoolVar(&f.allNamespaces, "all-namespaces", false, "watch every network namespace of this host")
 	flags.BoolVar(&f.events, "events", false, "also what comes and goes, and who asks for MAC addresses")
 	flags.BoolVar(&f.own, "own", false, "also your own SSH session and engine connection")
+	flags.BoolVar(&f.trace, "trace", false, "also which rules each packet meets, by the kernel's own trace; writes a table\nof its own in each namespace watched, gone when natlens ends")
 	f.write.add(flags)
 	return cmd
 }
@@ -81,7 +84,7 @@ func (a *app) watch(cmd *cobra.Command, f *watchFlags, expression string) error 
 		return err
 	}
 	session, err := live.Open(cmd.Context(), live.Config{
-		AllNamespaces: f.allNamespaces, Snaplen: f.snaplen, Protocols: pick.Protocols(),
+		AllNamespaces: f.allNamespaces, Snaplen: f.snaplen, Protocols: pick.Protocols(), Trace: f.trace,
 	})
 	if errors.Is(err, os.ErrPermission) {
 		return a.notPermitted(cmd, err)
@@ -106,10 +109,24 @@ func (a *app) watch(cmd *cobra.Command, f *watchFlags, expression string) error 
 	}
 	watching := session.Watching()
 	fmt.Fprint(a.stderr, a.style().Watching(watching.Names, watching.Links, leftOut(watching.LeftOut)))
+	if f.trace {
+		a.sayTraced(watching)
+	}
 	for _, p := range watching.Partly {
 		fmt.Fprintln(a.stderr, "translations are inferred in "+a.style().Escape(p))
 	}
 	return a.runSession(cmd.Context(), session, follow, screen, f.duration, nil)
+}
+
+// sayTraced names what is written, and where nothing is.
+func (a *app) sayTraced(w live.Watching) {
+	if len(w.Untraced) < len(w.Names) {
+		fmt.Fprintf(a.stderr, "tracing: a table inet %s… is in each namespace until natlens ends, even if\n"+
+			"killed; it asks for %d packets a second at most, as many again that begin there\n", netfilter.TraceTable, netfilter.DefaultTraceRate)
+	}
+	for _, sentence := range w.Untraced {
+		fmt.Fprintln(a.stderr, a.style().Escape(sentence))
+	}
 }
 
 // beforeWatching is what err means while the watch has not begun: Ctrl-C ends it

@@ -18,6 +18,8 @@ type feed interface {
 	AwaitFlows()
 	AddFlows(*netfilter.Batch)
 	AddSocket(trace.Socket)
+	AwaitHits()
+	AddHits(*netfilter.HitBatch)
 	Observe(*capture.Batch)
 	Interrupt(reason string)
 	Flush()

@@ -17,6 +17,8 @@ type Watching struct {
 	Links   int
 	LeftOut []netinfo.LeftOut // wanted, but not attached
 	Partly  []string          // attached without flows or rules, and why
+	// Untraced are sentences about namespaces in which no trace can be asked for.
+	Untraced []string
 }
 
 // notice tells the correlator what a namespace's rings do.
@@ -26,6 +28,7 @@ type notice struct {
 	until     int64              // when its ring was detached; 0 otherwise
 	rules     *netfilter.Ruleset // as they are at the beginning; nil when they can't be read
 	refused   string             // a sentence: it can't be attached to; empty otherwise
+	untraced  string             // a sentence: its rules can't be traced; empty otherwise
 }
 
 func (n notice) tell(c feed) {
@@ -139,11 +142,21 @@ func (p *placement) attach(n *netinfo.Namespace) (notice, error) {
 			p.partly[n.ID] = errors.Join(p.partly[n.ID], err)
 		}
 	}
-	return notice{namespace: n.ID, since: s.rings.Since(n.ID), rules: rules}, nil
+	news := notice{namespace: n.ID, since: s.rings.Since(n.ID), rules: rules}
+	if s.tracer != nil {
+		if err := s.tracer.Attach(h); err != nil {
+			news.untraced = "rules of " + n.Name + " are not traced: " + err.Error()
+		}
+	}
+	return news, nil
 }
 
 // release lets go of a namespace: open sockets would keep it alive.
 func (p *placement) release(id netns.ID) error {
 	s := p.session
-	return errors.Join(s.rings.Detach(id), s.tracking.Detach(id), s.rules.Detach(id))
+	var errTrace error
+	if s.tracer != nil {
+		errTrace = s.tracer.Detach(id)
+	}
+	return errors.Join(s.rings.Detach(id), s.tracking.Detach(id), s.rules.Detach(id), errTrace)
 }

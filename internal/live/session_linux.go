@@ -32,6 +32,9 @@ type Config struct {
 	// Patience is how long a journey waits for its next hop; 0 means the
 	// correlator's own 3.5 s.
 	Patience time.Duration
+	// Trace asks the kernel to tell of the rules that packets meet. It writes a
+	// table of nf_tables in each namespace, which is gone when the Session ends.
+	Trace bool
 }
 
 // Session is one watch over a host. Open starts it, Run carries it out.
@@ -40,6 +43,7 @@ type Session struct {
 	rings    *capture.Rings
 	tracking *netfilter.Conntrack
 	rules    *netfilter.Rulesets
+	tracer   *netfilter.Tracer // nil unless rules are traced
 	watcher  *netinfo.Watcher
 
 	first    *netinfo.Topology
@@ -50,6 +54,7 @@ type Session struct {
 
 	questions chan trace.SocketQuery // of the correlator, and what was found
 	sockets   chan trace.Socket
+	hits      chan netfilter.HitBatch // of the tracer
 
 	out        chan<- Record
 	last       <-chan time.Time // ends the wait for a slow reader at the end; nil before
@@ -82,6 +87,11 @@ func Open(ctx context.Context, config Config) (_ *Session, err error) {
 	if s.rules, err = netfilter.NewRulesets(); err != nil {
 		return nil, err
 	}
+	if config.Trace {
+		if s.tracer, err = netfilter.NewTracer(netfilter.TracerConfig{Protocols: config.Protocols}); err != nil {
+			return nil, err
+		}
+	}
 	if s.first, err = netinfo.Scan(ctx, config.Host); err != nil {
 		return nil, err
 	}
@@ -90,6 +100,11 @@ func Open(ctx context.Context, config Config) (_ *Session, err error) {
 		return nil, err
 	}
 	s.watching = s.placed.watching
+	for _, n := range s.told {
+		if n.untraced != "" {
+			s.watching.Untraced = append(s.watching.Untraced, n.untraced)
+		}
+	}
 	return s, nil
 }
 
@@ -104,6 +119,9 @@ func (s *Session) Close() error {
 	}
 	if s.rules != nil {
 		errs = append(errs, s.rules.Close())
+	}
+	if s.tracer != nil {
+		errs = append(errs, s.tracer.Close())
 	}
 	return errors.Join(errs...)
 }
@@ -154,6 +172,10 @@ func (s *Session) Run(ctx context.Context, out chan<- Record) error {
 	})
 	group.Go(func() error { return s.tracking.Run(finish, flows) })
 	group.Go(func() error { return s.rules.Run(finish, rulesets) })
+	if s.tracer != nil {
+		s.hits = make(chan netfilter.HitBatch, 64)
+		group.Go(func() error { return s.tracer.Run(finish, s.hits) })
+	}
 	group.Go(func() error {
 		if err := s.watcher.Run(finish, topologies); !errors.Is(err, context.Canceled) {
 			return err
@@ -239,6 +261,9 @@ func (s *Session) correlate(ctx context.Context, batches <-chan capture.Batch, f
 	last := s.first
 	c.SetTopology(last)
 	c.AwaitFlows()
+	if s.tracer != nil {
+		c.AwaitHits()
+	}
 	for _, n := range s.told {
 		n.tell(c)
 	}
@@ -277,10 +302,15 @@ func (s *Session) correlate(ctx context.Context, batches <-chan capture.Batch, f
 			warn.rules(r, last)
 		case k := <-s.sockets:
 			c.AddSocket(k)
+		case b := <-s.hits:
+			c.AddHits(&b)
+			note()
 		case n := <-notices:
 			n.tell(c)
-			if n.refused != "" {
-				warn.say(n.refused)
+			for _, sentence := range []string{n.refused, n.untraced} {
+				if sentence != "" {
+					warn.say(sentence)
+				}
 			}
 		case t := <-known:
 			c.SetTopology(t)
@@ -291,12 +321,14 @@ func (s *Session) correlate(ctx context.Context, batches <-chan capture.Batch, f
 			last = t
 		case <-ctx.Done():
 			s.last = time.After(patience)
-			for len(batches) > 0 || len(flows) > 0 {
+			for len(batches) > 0 || len(flows) > 0 || len(s.hits) > 0 {
 				select {
 				case b := <-batches:
 					c.Observe(&b)
 				case b := <-flows:
 					c.AddFlows(&b)
+				case b := <-s.hits:
+					c.AddHits(&b)
 				}
 			}
 			c.Flush()

@@ -30,6 +30,7 @@ const (
 	kindLost      = 9
 	kindInterrupt = 10
 	kindSocket    = 11
+	kindHits      = 12
 )
 
 // header comes first in each file.

@@ -204,6 +204,8 @@ func (a *Account) add(b *Account) {
 	a.Malformed += b.Malformed
 	a.Undecoded += b.Undecoded
 	a.Ignored += b.Ignored
+	a.Traced += b.Traced
+	a.TraceLost += b.TraceLost
 	if a.Start == 0 || b.Start != 0 && b.Start < a.Start {
 		a.Start = b.Start
 	}

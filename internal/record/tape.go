@@ -153,6 +153,17 @@ func (t *Tape) AddSocket(k trace.Socket) {
 	t.Correlator.AddSocket(k)
 }
 
+// AddHits notes and hands on what rules told.
+func (t *Tape) AddHits(b *netfilter.HitBatch) {
+	if b.Namespace == 0 {
+		t.Correlator.AddHits(b)
+		t.advanced()
+		return
+	}
+	t.note(kindHits, hitsOf(b))
+	t.Correlator.AddHits(b)
+}
+
 // Observe hands packets on. They are written when their journeys come back.
 func (t *Tape) Observe(b *capture.Batch) {
 	if len(b.Lost) > 0 {

@@ -27,7 +27,7 @@ func (t *Tape) advanced() {
 		return
 	}
 	observed := t.Counters().Observations
-	busy := t.Open() > 0 || observed != t.observed
+	busy := t.Open() > 0 || t.Walks() > 0 || observed != t.observed
 	t.observed = observed
 	if busy || t.busy {
 		t.note(kindMark, mark{now})

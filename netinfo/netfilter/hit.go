@@ -58,9 +58,9 @@ type Hit struct {
 
 // TracedPacket is what a packet looked like when it entered a base chain.
 type TracedPacket struct {
-	// Headers are parsed from what the kernel copies: 40 bytes of the network
-	// header and 20 from the transport header on. MAC addresses are not among
-	// them.
+	// Data is what the kernel copies, from the network header on: 40 bytes of
+	// that and 20 from the transport header on. Headers are parsed from it.
+	Data    []byte
 	Headers packet.Headers
 	// In and Out are link indexes; 0 where the hook has none. Traffic of a
 	// bridge's port comes in by the bridge.

@@ -83,8 +83,8 @@ func decodeTrace(b []byte, n names, h *Hit) bool {
 		h.Kind = ReturnHit // newer kernels end each chain with a rule of their own
 	}
 	if len(t.network) > 0 {
-		t.packet.Headers = t.headers()
 		kept := t.packet
+		kept.SetData(t.whole())
 		h.Packet = &kept
 	}
 	return true
@@ -164,17 +164,21 @@ func (t *traced) verdict(b []byte) (v HitVerdict, target string, ok bool) {
 	}
 }
 
-// headers parses the copies of the headers, one behind the other as they were in
-// the packet. Where the first one was cut they are no neighbours: then only it is
-// read.
-func (t *traced) headers() (h packet.Headers) {
-	var whole [tracedNetwork + tracedTransport]byte
-	n := copy(whole[:], t.network)
+// whole puts the copies of the headers one behind the other, as they were in the
+// packet. Where the first one was cut they are no neighbours: then it is all.
+func (t *traced) whole() []byte {
+	b := make([]byte, 0, tracedNetwork+tracedTransport)
+	b = append(b, t.network...)
 	if !cut(t.network) {
-		n += copy(whole[n:], t.transport)
+		b = append(b, t.transport...)
 	}
-	h.Parse(packet.RawIP, whole[:n], math.MaxInt32)
-	return h
+	return b
+}
+
+// SetData sets Data and the Headers that it holds.
+func (p *TracedPacket) SetData(b []byte) {
+	p.Data, p.Headers = b, packet.Headers{}
+	p.Headers.Parse(packet.RawIP, b, math.MaxInt32)
 }
 
 // cut reports whether the copy of a network header is shorter than the header:

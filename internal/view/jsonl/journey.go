@@ -51,6 +51,14 @@ type translation struct {
 }
 
 type rule struct {
+	// Only where the kernel's trace told of it.
+	Namespace string  `json:"namespace,omitempty"`
+	Between   []index `json:"between,omitempty"`
+	Hook      string  `json:"hook,omitempty"`
+	Policy    bool    `json:"policy,omitempty"`
+	Verdict   string  `json:"verdict,omitempty"`
+	Target    string  `json:"target,omitempty"`
+
 	Backend  string `json:"backend,omitempty"`
 	Family   string `json:"family,omitempty"`
 	Table    string `json:"table,omitempty"`
@@ -149,6 +157,10 @@ func newTranslation(t *trace.Translation) translation {
 func newRule(r *trace.Rule) rule {
 	x := newRuleRef(&r.RuleRef)
 	x.Evidence = string(r.Evidence)
+	if m := r.Met; m != nil {
+		x.Namespace, x.Hook, x.Policy, x.Verdict, x.Target = m.Namespace, string(m.Hook), m.Policy, string(m.Verdict), m.Target
+		x.Between = []index{index(m.Between[0]), index(m.Between[1])}
+	}
 	return x
 }
 

@@ -218,7 +218,7 @@ func TestSummary(t *testing.T) {
 		return Summary(trace.Counters{Observations: 16, Journeys: 4, Hops: 16, RingDrops: 1}, 2, 1500*time.Millisecond)
 	})
 	want := `{"schema":1,"kind":"summary","observations":16,"journeys":4,"hops":16,"ring_drops":1,"conntrack_lost":0,"queue_drops":0,` +
-		`"evicted":0,"unpaired":0,"ambiguous":0,"malformed":0,"conntrack_malformed":0,"ignored":0,"hidden":2,"duration":1.5}` + "\n"
+		`"evicted":0,"unpaired":0,"ambiguous":0,"malformed":0,"conntrack_malformed":0,"ignored":0,"traced":0,"trace_lost":0,"hidden":2,"duration":1.5}` + "\n"
 	if string(b) != want {
 		t.Errorf("Summary = %s, want %s", b, want)
 	}

@@ -20,6 +20,8 @@ type summary struct {
 	Malformed     uint64  `json:"malformed"`
 	Undecoded     uint64  `json:"conntrack_malformed"`
 	Ignored       uint64  `json:"ignored"`
+	Traced        uint64  `json:"traced"`
+	TraceLost     uint64  `json:"trace_lost"`
 	Hidden        uint64  `json:"hidden"`
 	Duration      float64 `json:"duration"`
 }
@@ -31,6 +33,7 @@ func Summary(c trace.Counters, hidden uint64, d time.Duration) ([]byte, error) {
 	return line(summary{
 		header: kind("summary"), Observations: c.Observations, Journeys: c.Journeys, Hops: c.Hops,
 		RingDrops: c.RingDrops, ConntrackLost: c.ConntrackLost, QueueDrops: c.QueueDrops, Evicted: c.Evicted,
-		Unpaired: c.Unpaired, Ambiguous: c.Ambiguous, Malformed: c.Malformed, Undecoded: c.Undecoded, Ignored: c.Ignored, Hidden: hidden, Duration: d.Seconds(),
+		Unpaired: c.Unpaired, Ambiguous: c.Ambiguous, Malformed: c.Malformed, Undecoded: c.Undecoded, Ignored: c.Ignored, Traced: c.Traced, TraceLost: c.TraceLost,
+		Hidden: hidden, Duration: d.Seconds(),
 	})
 }

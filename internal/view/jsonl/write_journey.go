@@ -91,6 +91,20 @@ func (x *translation) write(w *writer) {
 
 func (x *rule) write(w *writer, k string) {
 	w.open(k, '{')
+	w.someText("namespace", x.Namespace)
+	if len(x.Between) > 0 {
+		w.open("between", '[')
+		for _, i := range x.Between {
+			w.place("", i)
+		}
+		w.close(']')
+	}
+	w.someText("hook", x.Hook)
+	if x.Policy {
+		w.flag("policy", true)
+	}
+	w.someText("verdict", x.Verdict)
+	w.someText("target", x.Target)
 	w.someText("backend", x.Backend)
 	w.someText("family", x.Family)
 	w.someText("table", x.Table)

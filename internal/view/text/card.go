@@ -179,9 +179,13 @@ func (c *card) peer(h *trace.Hop) string {
 	return ""
 }
 
-// translationsAt shows the translations that stand right before hop i; i is -1
-// for those that stand before every hop because no tap saw either side.
+// translationsAt shows what stands right before hop i, translations and rules; i
+// is -1 for what stands before every hop because no tap saw either side.
 func (c *card) translationsAt(i int) {
+	g := gap{c: c, met: func(m *trace.Met) bool {
+		before, after := c.around(m.Between)
+		return after == i && (i >= 0 || before == -1)
+	}}
 	for n := range c.j.Translations {
 		t := &c.j.Translations[n]
 		switch before, after := c.sides(t); {
@@ -192,28 +196,40 @@ func (c *card) translationsAt(i int) {
 			} else if len(c.j.Hops) == 0 {
 				where = ""
 			}
+			g.before(t)
 			c.translation(t, where)
 		case i >= 0 && after == i && before == -1:
+			g.before(t)
 			c.translation(t, "before the first tap")
 		case i >= 0 && after == i:
+			g.before(t)
 			c.translation(t, "")
 		}
 	}
+	g.through("")
 }
 
-// translationsAfter shows the translations after hop i that no later tap saw.
+// translationsAfter shows what stands after hop i and that no later tap saw.
 func (c *card) translationsAfter(i int) {
+	g := gap{c: c, met: func(m *trace.Met) bool {
+		before, after := c.around(m.Between)
+		return before == i && after == -1
+	}}
 	for n := range c.j.Translations {
 		t := &c.j.Translations[n]
 		if before, after := c.sides(t); before == i && after == -1 {
+			g.before(t)
 			c.translation(t, "after the last tap")
 		}
 	}
+	g.through("")
 }
 
 // sides returns the hops around a translation; -1 where there is none.
-func (c *card) sides(t *trace.Translation) (before, after int) {
-	before, after = t.Between[0], t.Between[1]
+func (c *card) sides(t *trace.Translation) (before, after int) { return c.around(t.Between) }
+
+func (c *card) around(between [2]int) (before, after int) {
+	before, after = between[0], between[1]
 	if hopAt(c.j, before) == nil {
 		before = -1
 	}
@@ -298,7 +314,7 @@ const wrapLoss = 12
 func (c *card) rules() {
 	for i := range c.j.Rules {
 		r := &c.j.Rules[i]
-		if !c.shown(r.RuleRef) {
+		if r.Met == nil && !c.shown(r.RuleRef) {
 			c.rule("  rule ", r)
 		}
 	}

@@ -1,0 +1,95 @@
+package text
+
+import (
+	"slices"
+	"strings"
+
+	"natlens/netinfo/netfilter"
+	"natlens/trace"
+)
+
+// hooksInOrder are a packet's stations in a namespace: what stands between two
+// hops is shown as it happened.
+var hooksInOrder = []netfilter.Hook{netfilter.Prerouting, netfilter.Output, netfilter.Forward, netfilter.Input, netfilter.Postrouting}
+
+// gap is what happened to a packet between two hops.
+type gap struct {
+	c    *card
+	done int // hooks shown so far
+	met  func(*trace.Met) bool
+}
+
+// through shows the rules that the packet met before a translation was made at
+// that hook, and with it; with no hook all that are left.
+func (g *gap) through(hook netfilter.Hook) {
+	until := slices.Index(hooksInOrder, hook) + 1
+	if hook == "" {
+		until = len(hooksInOrder)
+	}
+	for ; g.done < until; g.done++ {
+		g.show(hooksInOrder[g.done])
+	}
+	if hook == "" {
+		g.show("")
+	}
+}
+
+// before shows the rules up to a translation. A process has no hooks.
+func (g *gap) before(t *trace.Translation) {
+	if t.Hook != "" {
+		g.through(t.Hook)
+	}
+}
+
+func (g *gap) show(hook netfilter.Hook) {
+	for i := range g.c.j.Rules {
+		if r := &g.c.j.Rules[i]; r.Met != nil && r.Met.Hook == hook && g.met(r.Met) && !g.c.shown(r.RuleRef) && (g.c.Verbose || g.c.matters(r)) {
+			g.c.meeting(r)
+		}
+	}
+}
+
+// matters reports whether a rule decided something. Rules that only counted or
+// led to a chain, and chains that let everything pass, are for those who want to
+// see the whole walk.
+func (c *card) matters(r *trace.Rule) bool {
+	switch {
+	case r.Met.Policy:
+		return r.Met.Verdict == netfilter.Drop
+	case r.Met.Verdict == netfilter.Continue, r.Met.Verdict == netfilter.Jump, r.Met.Verdict == netfilter.Goto, r.Met.Verdict == netfilter.Return:
+		return false
+	}
+	return true
+}
+
+// meeting shows one rule that the packet met: where, what it asked, what it did.
+func (c *card) meeting(r *trace.Rule) {
+	m := r.Met
+	where := string(m.Hook)
+	if where == "" {
+		where = "rule"
+	}
+	what := r.Text
+	if m.Policy {
+		what = "policy of " + strings.TrimSpace(r.Family+" "+r.Table+" "+r.Chain)
+	} else if what == "" {
+		what = "a rule of " + strings.TrimSpace(r.Family+" "+r.Table+" "+r.Chain)
+	}
+	tone := Dim
+	verdict := string(m.Verdict)
+	switch m.Verdict {
+	case netfilter.Drop:
+		tone = Bad
+	case netfilter.Jump, netfilter.Goto:
+		verdict += " " + m.Target
+	case netfilter.Continue:
+		verdict = "goes on"
+	}
+	at := ""
+	if !m.Policy {
+		at = c.position(&trace.Rule{RuleRef: r.RuleRef}, false)
+	}
+	c.add(c.lay("    "+c.Escape(where)+": ", hopHang, []piece{
+		{text: c.Escape(what), words: true, tone: Dim}, {gap: 1, text: at}, {gap: 2, text: c.Escape(verdict), tone: tone},
+	}))
+}
