@@ -12,7 +12,7 @@ import (
 
 // Change is one difference between two Topologies.
 type Change struct {
-	Kind   string // "container", "link", "network"
+	Kind   string // "container", "link", "network", "ruleset"
 	Action string // "came", "went", "changed"
 	Name   string
 	// Namespace is where a link or a container is, or was; 0 for networks and

@@ -271,6 +271,10 @@ func (s *Session) correlate(ctx context.Context, batches <-chan capture.Batch, f
 		n := correlator.Counters()
 		s.counters.Store(&n)
 	}
+	rules := ruleMemory{}
+	for _, n := range s.told {
+		rules.hear(n)
+	}
 	warn := warnings{say: func(text string) { s.put(Record{Warning: text, At: time.Now()}) }}
 	clock := newWallClock()
 	for s.tape == nil || s.tape.Err() == nil {
@@ -299,6 +303,9 @@ func (s *Session) correlate(ctx context.Context, batches <-chan capture.Batch, f
 			note()
 		case r := <-rulesets:
 			c.SetRuleset(r)
+			if change := rules.see(r, last); change != nil {
+				s.put(Record{Change: change, At: time.Now()})
+			}
 			warn.rules(r, last)
 		case k := <-s.sockets:
 			c.AddSocket(k)
@@ -307,6 +314,7 @@ func (s *Session) correlate(ctx context.Context, batches <-chan capture.Batch, f
 			note()
 		case n := <-notices:
 			n.tell(c)
+			rules.hear(n)
 			for _, sentence := range []string{n.refused, n.untraced} {
 				if sentence != "" {
 					warn.say(sentence)

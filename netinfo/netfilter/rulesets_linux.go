@@ -18,6 +18,7 @@ const (
 	rulesetInterval = 50 * time.Millisecond
 	rulesetPatience = 500 * time.Millisecond // but no longer than this
 	rulesetRetry    = time.Second            // after a read that failed
+	legacyInterval  = time.Second            // between two looks at iptables-legacy
 )
 
 // groupNFTables is the bit of NFNLGRP_NFTABLES, where the kernel announces each
@@ -26,8 +27,9 @@ const groupNFTables = 1 << 6
 
 // Rulesets keeps the rulesets of many namespaces up to date: it reads each when
 // it is attached and again after the kernel has announced a change there, and
-// does nothing in between. What iptables-legacy does is announced nowhere; it
-// is noticed with the next change of nf_tables.
+// does little in between. What iptables-legacy does is announced nowhere: it is
+// looked for every second, by the list of its tables, and where there are any by
+// reading them.
 //
 // Attach and Detach may be called at any time, from any goroutine.
 type Rulesets struct {
@@ -48,6 +50,8 @@ type watchedRules struct {
 	changed time.Time // first unread change; zero: none
 	quiet   bool      // nothing new came since the last look
 	retry   time.Time // not to be read before
+	looked  time.Time // for iptables-legacy
+	last    *Ruleset  // as it was read last
 }
 
 // NewRulesets watches nothing yet. Close releases it.
@@ -164,6 +168,9 @@ func (r *Rulesets) turn() ([]*Ruleset, error) {
 	}
 	var rulesets []*Ruleset
 	for id, w := range r.watched {
+		if one := w.lookForLegacy(); one != nil {
+			rulesets = append(rulesets, one)
+		}
 		if w.changed.IsZero() || time.Now().Before(w.retry) {
 			continue
 		}
@@ -176,11 +183,34 @@ func (r *Rulesets) turn() ([]*Ruleset, error) {
 			one = &Ruleset{Namespace: id, Time: now(), Unreadable: err}
 			w.retry = time.Now().Add(rulesetRetry)
 		} else {
-			w.changed = time.Time{}
+			w.changed, w.last = time.Time{}, one
 		}
 		rulesets = append(rulesets, one)
 	}
 	return rulesets, nil
+}
+
+// lookForLegacy reads the rules again where iptables-legacy may have changed some,
+// and returns them if it has. An error is left to the next look.
+func (w *watchedRules) lookForLegacy() *Ruleset {
+	if w.last == nil || time.Since(w.looked) < legacyInterval {
+		return nil
+	}
+	w.looked = time.Now()
+	tables, err := LegacyTables(w.handle)
+	if err != nil || len(tables)+len(w.last.legacy) == 0 {
+		return nil
+	}
+	one, err := ReadRuleset(w.handle)
+	if err != nil {
+		return nil
+	}
+	came, went := one.Diff(w.last)
+	if len(came)+len(went) == 0 && one.samePolicies(w.last) {
+		return nil
+	}
+	w.last = one
+	return one
 }
 
 func (r *Rulesets) takeNotices() error {

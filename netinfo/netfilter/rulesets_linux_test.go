@@ -2,6 +2,7 @@ package netfilter
 
 import (
 	"context"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -75,6 +76,51 @@ func TestRulesetsFollowChanges(t *testing.T) {
 	case one := <-out:
 		t.Errorf("a ruleset of %v came without a change", one.Namespace)
 	case <-time.After(3 * rulesetInterval):
+	}
+}
+
+// iptables-legacy announces nothing.
+func TestRulesetsFollowLegacy(t *testing.T) {
+	needs(t, "nsenter", "ip", "iptables-legacy")
+	h := newNamespace(t)
+	r, err := NewRulesets()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := r.Attach(h); err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	out := make(chan *Ruleset)
+	var group sync.WaitGroup
+	group.Go(func() {
+		if err := r.Run(ctx, out); err != nil {
+			t.Error(err)
+		}
+	})
+	defer func() {
+		cancel()
+		group.Wait()
+		if err := r.Close(); err != nil {
+			t.Error(err)
+		}
+	}()
+	<-out
+	for _, c := range []struct {
+		line  string
+		rules int
+	}{{"-A FORWARD -p udp -j DROP", 1}, {"-A FORWARD -p tcp -j DROP", 2}, {"-P FORWARD DROP", 2}, {"-F", 0}} {
+		if b, err := command(h, append([]string{"iptables-legacy"}, strings.Fields(c.line)...)...).CombinedOutput(); err != nil {
+			t.Skipf("needs a kernel with iptables-legacy: %s", b)
+		}
+		select {
+		case one := <-out:
+			if n := len(one.Rules()); n != c.rules {
+				t.Errorf("%s: %d rules, want %d", c.line, n, c.rules)
+			}
+		case <-time.After(20 * time.Second):
+			t.Fatalf("%s was not noticed", c.line)
+		}
 	}
 }
 

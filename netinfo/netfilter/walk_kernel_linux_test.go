@@ -72,7 +72,9 @@ func counted(before, after *Ruleset) map[string]uint64 {
 	return moved
 }
 
-func nameOf(r RuleRef) string { return fmt.Sprintf("%s %s %s %d", r.Backend, r.Table, r.Chain, r.Position) }
+func nameOf(r RuleRef) string {
+	return fmt.Sprintf("%s %s %s %d", r.Backend, r.Table, r.Chain, r.Position)
+}
 
 // TestWalkIsWhatTheKernelDoes sends packets through random rules and compares the
 // rules that each was foretold to match with those that counted it.

@@ -9,7 +9,10 @@ import (
 
 // Change shows on one line what came, went or changed on the host.
 func (st Style) Change(d Detail, c *netinfo.Change, at time.Time) string {
-	where := st.Escape(c.Kind) + " " + st.Paint(Name, st.name(c.Name, maxName))
+	where := st.Escape(c.Kind)
+	if c.Name != "" {
+		where += " " + st.Paint(Name, st.name(c.Name, maxName))
+	}
 	if c.NamespaceName != "" && c.NamespaceName != c.Name && c.NamespaceName != hostName {
 		where += " in " + st.name(c.NamespaceName, maxName)
 	}

@@ -96,6 +96,7 @@ func TestChange(t *testing.T) {
 		{netinfo.Change{Kind: "container", Action: "came", Name: "back", NamespaceName: "back"}, "00:00:01.000000 container back came\n"},
 		{netinfo.Change{Kind: "link", Action: "changed", Name: "eth0", NamespaceName: "back", Detail: "up"}, "00:00:01.000000 link eth0 in back changed: up\n"},
 		{netinfo.Change{Kind: "link", Action: "went", Name: "veth0", NamespaceName: "host"}, "00:00:01.000000 link veth0 went\n"},
+		{netinfo.Change{Kind: "ruleset", Action: "changed", NamespaceName: "host", Detail: "a rule came"}, "00:00:01.000000 ruleset changed: a rule came\n"},
 		{netinfo.Change{Kind: "network", Action: "came", Name: "\x1b[2J"}, "00:00:01.000000 network \\x1b[2J came\n"},
 	} {
 		if got := st.Change(Detail{}, &c.change, time.Unix(1, 0)); got != c.want {

@@ -1,0 +1,74 @@
+package live
+
+import (
+	"os"
+	"os/exec"
+	"strings"
+	"testing"
+
+	"natlens/netinfo"
+	"natlens/netinfo/netfilter"
+	"natlens/netinfo/netns"
+)
+
+// What came and went is told in the words of whoever made it, and what only
+// counted is not told.
+func TestRuleChange(t *testing.T) {
+	if os.Geteuid() != 0 {
+		t.Skip("needs CAP_SYS_ADMIN and CAP_NET_ADMIN: run as root")
+	}
+	for _, program := range []string{"nsenter", "iptables-nft", "nft"} {
+		if _, err := exec.LookPath(program); err != nil {
+			t.Skipf("needs the program %s", program)
+		}
+	}
+	h, err := netns.New()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = h.Close() }()
+	change := func(line string) {
+		t.Helper()
+		err := h.Do(func() error {
+			out, err := exec.Command("sh", "-c", line).CombinedOutput()
+			if err != nil {
+				t.Logf("%s: %s", line, out)
+			}
+			return err
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	topology := (&netinfo.Topology{Namespaces: []*netinfo.Namespace{{ID: h.ID(), Name: "back"}}}).Seal()
+	var before *netfilter.Ruleset
+	for _, c := range []struct{ line, detail string }{
+		{"iptables-nft -A FORWARD -s 10.0.0.1 -j DROP", ""}, // the first that is known
+		{"true", ""},
+		{"iptables-nft -Z", ""},
+		{"iptables-nft -I FORWARD -p udp -j DROP", "a rule came: -A FORWARD -p udp -j DROP"},
+		{"iptables-nft -t nat -A POSTROUTING -j MASQUERADE", "a rule came: -t nat -A POSTROUTING -j MASQUERADE"},
+		{"iptables-nft -D FORWARD 2; nft add table ip x; nft 'add chain ip x y'; nft add rule ip x y counter",
+			"a rule came: ip x y counter; a rule went: -A FORWARD -s 10.0.0.1/32 -j DROP"},
+		{"for i in 1 2 3 4 5; do nft add rule ip x y ip saddr 10.0.0.$i drop; done",
+			"5 rules came: ip x y ip saddr 10.0.0.1 drop, ip x y ip saddr 10.0.0.2 drop, ip x y ip saddr 10.0.0.3 drop and 2 more"},
+		{"nft delete table ip x", "6 rules went: ip x y counter, ip x y ip saddr 10.0.0.1 drop, ip x y ip saddr 10.0.0.2 drop and 3 more"},
+	} {
+		change(c.line)
+		after, err := netfilter.ReadRuleset(h)
+		if err != nil {
+			t.Fatal(err)
+		}
+		got := ruleChange(before, after, topology)
+		switch {
+		case c.detail == "" && got != nil:
+			t.Errorf("%s: %+v", c.line, got)
+		case c.detail != "" && (got == nil || got.Detail != c.detail || got.Kind != "ruleset" || got.NamespaceName != "back"):
+			t.Errorf("%s: %+v\nwant %s", c.line, got, c.detail)
+		}
+		before = after
+	}
+	if !strings.HasPrefix(told([]netfilter.Rule{{}}, "came"), "a rule came") {
+		t.Error("one rule is told like several")
+	}
+}

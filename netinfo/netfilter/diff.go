@@ -1,0 +1,55 @@
+package netfilter
+
+import "slices"
+
+// ruleKey is what stays of a rule while others come and go: in nf_tables its
+// handle, in iptables-legacy its text.
+type ruleKey struct {
+	backend              Backend
+	family, table, chain string
+	handle               uint64
+	text                 string
+}
+
+func keyOf(r RuleRef) ruleKey {
+	k := ruleKey{backend: r.Backend, family: r.Family, table: r.Table, chain: r.Chain, handle: r.Handle}
+	if r.Handle == 0 {
+		k.text = r.Text
+	}
+	return k
+}
+
+// Diff returns the rules that have come and gone since an older Ruleset of the
+// same namespace. One that was put in another place, or in the place of another,
+// has come and gone. What counters count is no difference; nor is anything where
+// one of the two could not be read.
+func (r *Ruleset) Diff(old *Ruleset) (came, went []Rule) {
+	if r == nil || old == nil || r.Unreadable != nil || old.Unreadable != nil {
+		return nil, nil
+	}
+	return without(r.Rules(), old.Rules()), without(old.Rules(), r.Rules())
+}
+
+// without returns the rules of a that are not in b, as often as they are not.
+func without(a, b []Rule) (rest []Rule) {
+	there := map[ruleKey]int{}
+	for i := range b {
+		there[keyOf(b[i].RuleRef)]++
+	}
+	for i := range a {
+		k := keyOf(a[i].RuleRef)
+		if there[k] > 0 {
+			there[k]--
+			continue
+		}
+		rest = append(rest, a[i])
+	}
+	return rest
+}
+
+// samePolicies reports whether the base chains are the same and drop the same.
+func (r *Ruleset) samePolicies(old *Ruleset) bool {
+	return slices.EqualFunc(r.base, old.base, func(a, b *chain) bool {
+		return a.key() == b.key() && a.name == b.name && a.policy == b.policy
+	})
+}
