@@ -18,6 +18,7 @@ var commands = []func(*app) *cobra.Command{
 	newExplainCommand,
 	newWatchCommand,
 	newProbeCommand,
+	newFlowsCommand,
 	newReadCommand,
 	newDoctorCommand,
 	newCompletionCommand,

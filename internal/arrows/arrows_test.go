@@ -34,6 +34,7 @@ var may = map[string][]string{
 	"trace/...": {"capture/...", "netinfo/...", "trace/..."},
 
 	"internal/doctor":  {"capture", "netinfo/..."},
+	"internal/flows":   {"capture/packet", "netinfo/...", "trace"},
 	"internal/explain": {"capture/packet", "netinfo/..."},
 	"internal/live":    {"capture/...", "netinfo/...", "trace/...", "internal/record"},
 	"internal/probe":   {"capture/packet", "netinfo/...", "trace", "internal/explain", "internal/live"},
@@ -41,7 +42,7 @@ var may = map[string][]string{
 
 	// Views show what they are given: they never go and look.
 	"internal/view/...": {"capture", "capture/packet", "netinfo", "netinfo/docker", "netinfo/netfilter", "netinfo/netns",
-		"trace", "internal/doctor", "internal/explain", "internal/probe", "internal/view/..."},
+		"trace", "internal/doctor", "internal/explain", "internal/flows", "internal/probe", "internal/view/..."},
 
 	"internal/lab/...": {"netinfo/netns", "internal/lab/..."},
 
@@ -52,7 +53,7 @@ var may = map[string][]string{
 
 	"scripts/testreport": {},
 
-	"cmd/natlens": {"capture/...", "netinfo/...", "trace/...", "internal/doctor", "internal/explain", "internal/live", "internal/probe",
+	"cmd/natlens": {"capture/...", "netinfo/...", "trace/...", "internal/doctor", "internal/explain", "internal/flows", "internal/live", "internal/probe",
 		"internal/record", "internal/view/...", "internal/lab"},
 }
 

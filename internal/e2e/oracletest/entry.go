@@ -84,6 +84,17 @@ func (c *Tracker) Stop(t testing.TB) []Entry {
 	return all
 }
 
+// Entries reads what conntrack -L -o id printed.
+func Entries(t testing.TB, printed string) (all []Entry) {
+	t.Helper()
+	for line := range strings.Lines(printed) {
+		if strings.Contains(line, "src=") {
+			all = append(all, parseEntry(t, strings.TrimSpace(line)))
+		}
+	}
+	return all
+}
+
 // parseEntry reads "icmp 1 30 src=…".
 func parseEntry(t testing.TB, line string) (e Entry) {
 	t.Helper()

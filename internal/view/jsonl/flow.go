@@ -3,6 +3,7 @@ package jsonl
 import (
 	"strings"
 
+	"natlens/internal/flows"
 	"natlens/netinfo"
 	"natlens/netinfo/netfilter"
 )
@@ -30,6 +31,20 @@ type flowLine struct {
 	Start    string        `json:"start,omitempty"`
 	TCPState string        `json:"tcp_state,omitempty"`
 	Counters *flowCounters `json:"counters,omitempty"`
+
+	FirstSeen    string        `json:"first_seen,omitempty"`
+	From         *endpoint     `json:"from,omitempty"`
+	To           *endpoint     `json:"to,omitempty"`
+	Translations []translation `json:"translations"`
+	Proxy        *flowProxy    `json:"proxy,omitempty"`
+}
+
+// flowProxy is a docker-proxy at one end of a flow.
+type flowProxy struct {
+	PID   int    `json:"pid"`
+	Dials bool   `json:"dials"`
+	Other string `json:"other"`
+	Name  string `json:"name,omitempty"`
 }
 
 type flowCounters struct {
@@ -42,15 +57,24 @@ type traffic struct {
 	Bytes   uint64 `json:"bytes"`
 }
 
-// Flow writes what conntrack said of a flow, kind "flow".
-func Flow(e *netfilter.Event, t *netinfo.Topology) ([]byte, error) {
+// Flow writes a flow as it is after a change, kind "flow".
+func Flow(c *flows.Change) ([]byte, error) {
+	e, j := c.Entry, c.Entry.Journey
 	f := &e.Flow
+	from, to := newEndpoint(j.From), newEndpoint(j.To)
 	x := flowLine{
-		header: kind("flow"), Event: strings.ToLower(e.Kind.String()), Time: stamp(e.Before),
-		flow: newFlow(f, t), Mark: f.Mark, Timeout: f.Timeout, TCPState: f.TCPState,
+		header: kind("flow"), Event: strings.ToLower(c.Kind.String()), Time: stamp(c.Time),
+		flow: newFlow(f, j.Topology), Mark: f.Mark, Timeout: f.Timeout, TCPState: f.TCPState,
+		FirstSeen: stamp(e.Seen), From: &from, To: &to, Translations: make([]translation, len(j.Translations)),
 	}
 	if f.Start != 0 {
 		x.Start = stamp(f.Start)
+	}
+	for i := range j.Translations {
+		x.Translations[i] = newTranslation(&j.Translations[i])
+	}
+	if p := e.Proxy; p != nil {
+		x.Proxy = &flowProxy{PID: p.PID, Dials: p.Dials, Other: p.Other.String(), Name: p.Name}
 	}
 	if f.Packets != [2]uint64{} {
 		x.Counters = &flowCounters{

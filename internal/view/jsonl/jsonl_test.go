@@ -15,6 +15,7 @@ import (
 
 	"natlens/capture"
 	"natlens/capture/packet"
+	"natlens/internal/flows"
 	"natlens/internal/view/jsonl/jsonltest"
 	"natlens/internal/view/viewtest"
 	"natlens/netinfo"
@@ -59,8 +60,13 @@ func TestAnyJourneyIsInTheSchema(t *testing.T) {
 		j := viewtest.Random(r)
 		encode(t, func() ([]byte, error) { return Journey(j) })
 		f := viewtest.Flow(r)
-		e := netfilter.Event{Kind: netfilter.EventKind(r.IntN(4)), Flow: f, Before: r.Int64()}
-		encode(t, func() ([]byte, error) { return Flow(&e, j.Topology) })
+		e := &flows.Entry{Flow: f, Seen: r.Int64(), Born: r.Int64(), Journey: j}
+		if r.IntN(2) == 0 {
+			e.Proxy = &flows.Proxy{PID: r.IntN(1 << 22), Dials: r.IntN(2) == 0, Other: netip.AddrPortFrom(f.Original.Source(), 80), Name: j.From.Name}
+		}
+		encode(t, func() ([]byte, error) {
+			return Flow(&flows.Change{Kind: netfilter.EventKind(r.IntN(4)), Time: r.Int64(), Entry: e})
+		})
 		if t.Failed() {
 			t.Fatalf("seed %d", seed)
 		}

@@ -1,0 +1,44 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+
+	"github.com/spf13/cobra"
+
+	"natlens/internal/flows"
+)
+
+// flowsOfHost shows the flows of this host, and with -f what becomes of them.
+func (a *app) flowsOfHost(cmd *cobra.Command, v *flowView, expression string) error {
+	if err := a.requireCapabilities(cmd, capNetAdmin, capSysAdmin); err != nil {
+		return err
+	}
+	ctx, stop := context.WithCancel(cmd.Context())
+	defer stop()
+	var failed error
+	fail := func(err error) {
+		if err != nil && failed == nil {
+			failed = err
+			stop()
+		}
+	}
+	err := flows.Run(ctx, flows.Config{
+		AllNamespaces: v.flags.allNamespaces, Follow: v.flags.follow,
+		Known: func(t *flows.Table) {
+			pick, err := a.flowFilter(expression, t)
+			if v.pick = pick; err == nil {
+				err = v.table(t)
+			}
+			fail(err)
+		},
+		Changed: func(all []flows.Change) { fail(v.changes(all)) },
+		Warn:    func(sentence string) { fmt.Fprintln(a.stderr, sentence) },
+	})
+	if errors.Is(err, os.ErrPermission) {
+		return a.notPermitted(cmd, err)
+	}
+	return errors.Join(failed, beforeWatching(cmd.Context(), err))
+}
