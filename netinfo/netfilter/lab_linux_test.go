@@ -32,7 +32,7 @@ const (
 
 // needs skips the test unless it runs as root and the programs are there, and
 // checks at its end that no descriptor or goroutine is left.
-func needs(t *testing.T, programs ...string) {
+func needs(t testing.TB, programs ...string) {
 	t.Helper()
 	if os.Geteuid() != 0 {
 		t.Skip("needs CAP_SYS_ADMIN and CAP_NET_ADMIN: run as root")
@@ -50,7 +50,7 @@ func needs(t *testing.T, programs ...string) {
 	})
 }
 
-func openDescriptors(t *testing.T) int {
+func openDescriptors(t testing.TB) int {
 	t.Helper()
 	entries, err := os.ReadDir("/proc/self/fd")
 	if err != nil {
@@ -68,7 +68,7 @@ func openDescriptors(t *testing.T) int {
 }
 
 // eventually waits for a condition, for a time that only a hang exceeds.
-func eventually(t *testing.T, what string, f func() bool) {
+func eventually(t testing.TB, what string, f func() bool) {
 	t.Helper()
 	deadline := time.Now().Add(20 * time.Second)
 	for !f() {
@@ -79,7 +79,7 @@ func eventually(t *testing.T, what string, f func() bool) {
 	}
 }
 
-func newNamespace(t *testing.T) *netns.Handle {
+func newNamespace(t testing.TB) *netns.Handle {
 	t.Helper()
 	h, err := netns.New()
 	if err != nil {
@@ -101,12 +101,12 @@ func command(h *netns.Handle, words ...string) *exec.Cmd {
 
 // run runs a command line in a namespace and returns what it printed. Words
 // are split at spaces.
-func run(t *testing.T, h *netns.Handle, line string) string {
+func run(t testing.TB, h *netns.Handle, line string) string {
 	t.Helper()
 	return runWords(t, h, strings.Fields(line)...)
 }
 
-func runWords(t *testing.T, h *netns.Handle, words ...string) string {
+func runWords(t testing.TB, h *netns.Handle, words ...string) string {
 	t.Helper()
 	b, err := command(h, words...).CombinedOutput()
 	if err != nil {
@@ -116,7 +116,7 @@ func runWords(t *testing.T, h *netns.Handle, words ...string) string {
 }
 
 // script feeds a program's standard input.
-func script(t *testing.T, h *netns.Handle, input string, words ...string) {
+func script(t testing.TB, h *netns.Handle, input string, words ...string) {
 	t.Helper()
 	c := command(h, words...)
 	c.Stdin = strings.NewReader(input)
@@ -125,7 +125,7 @@ func script(t *testing.T, h *netns.Handle, input string, words ...string) {
 	}
 }
 
-func newRouter(t *testing.T) *router {
+func newRouter(t testing.TB) *router {
 	t.Helper()
 	r := &router{inside: newNamespace(t), middle: newNamespace(t), outside: newNamespace(t)}
 	join := func(a *netns.Handle, nameA, a4, a6 string, b *netns.Handle, nameB, b4, b6 string) {
