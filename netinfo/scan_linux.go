@@ -28,17 +28,30 @@ func Scan(ctx context.Context, o Options) (*Topology, error) {
 		return nil, err
 	}
 	defer s.close()
+	if o.Patience > 0 {
+		s.nextDescriptors = time.Now().Add(time.Hour) // longer than any scan
+	}
 	if !o.NoEngine {
-		e, err := docker.Open(ctx, o.EngineHost)
-		if e != nil {
-			defer e.Close()
-		}
-		if err == nil {
-			s.inventory, err = e.Inventory(ctx)
-		}
-		s.engineError = err
+		s.askEngine(ctx, o)
 	}
 	return s.scan(ctx)
+}
+
+// askEngine asks the engine once.
+func (s *scanner) askEngine(ctx context.Context, o Options) {
+	if o.Patience > 0 {
+		var cancel context.CancelFunc
+		ctx, cancel = context.WithTimeout(ctx, o.Patience)
+		defer cancel()
+	}
+	e, err := docker.Open(ctx, o.EngineHost)
+	if e != nil {
+		defer e.Close()
+	}
+	if err == nil {
+		s.inventory, err = e.Inventory(ctx)
+	}
+	s.engineError = err
 }
 
 // scanner reads the host into Topologies. Between two scans it keeps the

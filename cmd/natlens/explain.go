@@ -77,9 +77,3 @@ func (a *app) suggestion(t *netinfo.Topology, unknown *explain.UnknownTarget) st
 	}
 	return "; natlens list shows what is"
 }
-
-// completeTargets offers the topics: names of containers and links would need a
-// scan, which is too slow and, without root, too blind for a Tab.
-func completeTargets(*cobra.Command, []string, string) ([]cobra.Completion, cobra.ShellCompDirective) {
-	return explain.Topics, cobra.ShellCompDirectiveNoFileComp
-}

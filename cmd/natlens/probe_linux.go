@@ -51,7 +51,8 @@ func newProbeCommand(a *app) *cobra.Command {
 			"  sudo natlens probe ubuntu 198.51.100.7\n" +
 			"  sudo natlens probe --dry-run host back:8000\n" +
 			"  sudo natlens probe --file paths.txt",
-		RunE: func(cmd *cobra.Command, args []string) error { return a.probe(cmd, f, args) },
+		ValidArgsFunction: completeProbe,
+		RunE:              func(cmd *cobra.Command, args []string) error { return a.probe(cmd, f, args) },
 	}
 	flags := cmd.Flags()
 	flags.SortFlags = false

@@ -43,11 +43,14 @@ func newWatchCommand(a *app) *cobra.Command {
 			"  sudo natlens watch back and tcp port 8000\n" +
 			"  sudo natlens watch nat masquerade and not port 53\n" +
 			"  sudo natlens watch -j -c 10 | jq .translations",
-		RunE: func(cmd *cobra.Command, args []string) error { return a.watch(cmd, f, strings.Join(args, " ")) },
+		ValidArgsFunction: completeFilter,
+		RunE:              func(cmd *cobra.Command, args []string) error { return a.watch(cmd, f, strings.Join(args, " ")) },
 	}
 	flags := cmd.Flags()
 	flags.SortFlags = false
 	f.pickFlags(flags)
+	cobra.CheckErr(cmd.RegisterFlagCompletionFunc("container", completeContainers))
+	cobra.CheckErr(cmd.RegisterFlagCompletionFunc("interface", completeLinks))
 	f.viewFlags(cmd)
 	flags.IntVarP(&f.snaplen, "snaplen", "s", 0, "`BYTES` captured of each packet (default 128; with -w all)")
 	flags.IntVarP(&f.count, "count", "c", 0, "end after so many packets (`N`)")
