@@ -157,7 +157,7 @@ func (c *Correlator) hop(hops []sighting, i, from int) Hop {
 	h := Hop{
 		Time: s.time, Point: s.point, Interface: s.linkName(), Namespace: s.space.name,
 		Type: s.typ, Headers: *s.h, Containers: s.space.containers, From: from,
-		SameStamp: from >= 0 && hops[from].time == s.time,
+		SameStamp: from >= 0 && hops[from].time == s.time, MergedWith: int(s.others),
 	}
 	if far := c.hosts.farSide(s.link); far != nil {
 		h.PeerContainers = far.containers

@@ -380,13 +380,11 @@ func (c *Correlator) process(o *capture.Observation) {
 	var resends uint64
 	if e == nil {
 		var covered []handle
-		if covered, resends = c.findStream(&s); len(covered) > 0 {
-			for _, h := range covered {
-				c.join(h, c.live(h), &s)
-			}
-			return
+		if covered, resends = c.findStream(&s); len(covered) == 0 {
+			covered = c.findMerged(&s)
 		}
-		if covered := c.findMerged(&s); len(covered) > 0 {
+		if len(covered) > 0 {
+			s.others = uint16(len(covered) - 1)
 			for _, h := range covered {
 				c.join(h, c.live(h), &s)
 			}

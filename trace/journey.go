@@ -97,6 +97,10 @@ type Hop struct {
 	From int
 	// Part is set where this hop saw a piece of the datagram.
 	Part *Part
+	// MergedWith is how many other packets this hop showed as one with this one:
+	// segments that a receiver put together (GRO), or datagrams that a program
+	// handed over in one (UDP_SEGMENT). Headers are those of the merged packet.
+	MergedWith int
 	// SameStamp: the kernel gave this hop and the one it came from one and
 	// the same time, so they are one buffer in its memory.
 	SameStamp bool

@@ -364,9 +364,10 @@ type Part struct {
 }
 
 // partsOf numbers the pieces at each point of a journey; nil where a hop saw all
-// of the datagram.
+// of the datagram, alone or merged with others.
 func partsOf(hops []sighting) []*Part {
 	var all []*Part
+	merged := slices.ContainsFunc(hops, func(s sighting) bool { return s.others > 0 })
 	for i := range hops {
 		s := &hops[i]
 		if s.extent.kind == extentAll {
@@ -379,11 +380,9 @@ func partsOf(hops []sighting) []*Part {
 			if o.extent.kind != s.extent.kind {
 				continue
 			}
-			if before(o.extent.begin, least) {
-				least = o.extent.begin
-			}
-			if before(most, o.extent.end) {
-				most = o.extent.end
+			// What is merged is more than this packet, which is as it began.
+			if !merged || o.point == hops[0].point {
+				least, most = earlier(least, o.extent.begin), later(most, o.extent.end)
 			}
 			if o.point == s.point {
 				p.Of++
@@ -392,7 +391,7 @@ func partsOf(hops []sighting) []*Part {
 				}
 			}
 		}
-		if s.extent.begin == least && s.extent.end == most {
+		if s.extent.begin == least && s.extent.end == most || s.others > 0 {
 			continue
 		}
 		if all == nil {
@@ -402,6 +401,20 @@ func partsOf(hops []sighting) []*Part {
 		all[i] = &p
 	}
 	return all
+}
+
+func earlier(a, b uint32) uint32 {
+	if before(b, a) {
+		return b
+	}
+	return a
+}
+
+func later(a, b uint32) uint32 {
+	if before(a, b) {
+		return b
+	}
+	return a
 }
 
 // before compares sequence numbers, which wrap (RFC 9293, section 3.4).

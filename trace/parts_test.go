@@ -175,6 +175,11 @@ func TestSegmentsMergedOnTheWay(t *testing.T) {
 		if got := path(j); got != outPath || j.Verdict.Result != Left {
 			t.Errorf("%s, %+v", got, j.Verdict)
 		}
+		for i, with := range []int{0, 0, 1, 1} {
+			if h := &j.Hops[i]; h.MergedWith != with || h.Part != nil {
+				t.Errorf("hop %d: merged with %d others, part %v; want %d and none", i, h.MergedWith, h.Part, with)
+			}
+		}
 	}
 }
 

@@ -20,6 +20,9 @@ type sighting struct {
 	tuple  packet.Tuple
 	typ    capture.PacketType
 	quotes bool // h.Quoted is set
+	// others is how many other packets it shows together with this one; that of
+	// merged segments and datagrams is more than 0.
+	others uint16
 	extent extent
 	kept   *keptPacket // nil unless packets are kept
 }

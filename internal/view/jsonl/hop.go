@@ -30,6 +30,7 @@ type hop struct {
 	From           *index   `json:"from,omitempty"`
 	SameStamp      bool     `json:"same_stamp,omitempty"`
 	Part           *part    `json:"part,omitempty"`
+	MergedWith     int      `json:"merged_with,omitempty"`
 	Quoted         *tuple   `json:"quoted,omitempty"`
 }
 
@@ -79,7 +80,7 @@ func newHop(h *trace.Hop, i int) hop {
 		Time: instant(h.Time), Host: h.Host, Clock: h.Clock, Namespace: h.Namespace, NamespaceInode: h.Point.Namespace.Inode(),
 		Interface: h.Interface, Ifindex: h.Point.Ifindex, Direction: h.Point.Direction.String(),
 		PacketType: h.Type.String(), Containers: list(h.Containers), PeerContainers: list(h.PeerContainers),
-		SameStamp: h.SameStamp, MAC: newMACs(&h.Headers),
+		SameStamp: h.SameStamp, MergedWith: h.MergedWith, MAC: newMACs(&h.Headers),
 	}
 	if h.From != i-1 {
 		from := index(h.From)

@@ -197,11 +197,15 @@ func TestFragmentsAndQuotes(t *testing.T) {
 	h.Layers |= packet.LayerQuoted
 	h.Quoted = inner
 	j.Hops[0].Part = &trace.Part{Index: 1, Of: 3, Offset: 1480}
+	j.Hops[1].MergedWith = 2
 	h.ICMPType = 3 // no echo, so neither id nor sequence number
 	m := decoded(t, encode(t, func() ([]byte, error) { return Journey(j) }))
 	hop := m["hops"].([]any)[0].(map[string]any)
 	if got, want := hop["part"], (map[string]any{"index": 1.0, "of": 3.0, "offset": 1480.0}); !cmp.Equal(got, any(want)) {
 		t.Errorf("part = %v, want %v", got, want)
+	}
+	if got := m["hops"].([]any)[1].(map[string]any)["merged_with"]; got != 2.0 {
+		t.Errorf("merged_with = %v, want 2", got)
 	}
 	if got, want := hop["icmp"], (map[string]any{"type": 3.0, "code": 0.0}); !cmp.Equal(got, any(want)) {
 		t.Errorf("icmp = %v, want %v", got, want)

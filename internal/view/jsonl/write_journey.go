@@ -215,6 +215,9 @@ func (x *hop) write(w *writer) {
 		w.number("offset", uint64(x.Part.Offset))
 		w.close('}')
 	}
+	if x.MergedWith > 0 {
+		w.integer("merged_with", int64(x.MergedWith))
+	}
 	x.Quoted.write(w, "quoted")
 	w.close('}')
 }

@@ -58,7 +58,7 @@ func (c *card) header() {
 		prefix += " amends #" + strconv.FormatUint(j.Supersedes, 10)
 	}
 	pieces := c.between(1, c.endpoint(j.From), c.endpoint(j.To), Name, Name, hang)
-	info := c.info(j)
+	info := withoutQuotation(c.info(j), j) // the hops have it
 	pieces = append(pieces, piece{gap: 2, text: info})
 	// One number of bytes is enough: a payload's says more than the packet's.
 	if n := length(j); n != 0 && (c.Verbose || !strings.HasSuffix(info, " B")) {
@@ -120,7 +120,7 @@ func (c *card) hop(i int) {
 	if c.unusual(h) {
 		pieces = append(pieces, piece{gap: 2, text: h.Type.String()})
 	}
-	if p := c.part(h); p != "" {
+	if p := c.part(h, previous); p != "" {
 		pieces = append(pieces, piece{gap: 2, text: p})
 	}
 	if c.MACs && h.Headers.Layers.Has(packet.LayerEthernet) {
@@ -130,6 +130,7 @@ func (c *card) hop(i int) {
 		pieces = append(pieces, piece{gap: 2, text: "peer of " + p, optional: !c.Verbose})
 	}
 	c.add(c.lay(prefix, hopHang, pieces))
+	c.quotation(h, previous)
 }
 
 // hopHang is the indentation of a hop's later lines.

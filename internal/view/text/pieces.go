@@ -11,10 +11,18 @@ import (
 // pieces of a datagram go one way, and the first one's line says how many.
 func laterPiece(h *trace.Hop) bool { return h.Part != nil && h.Part.Index > 0 }
 
-// part says that a hop saw a piece, and how many there were.
-func (c *card) part(h *trace.Hop) string {
+// part says that a hop saw a piece, and how many there were; or that it was the
+// first to see the packet merged with others.
+func (c *card) part(h, previous *trace.Hop) string {
 	p := h.Part
-	if p == nil {
+	switch {
+	case previous != nil && h.MergedWith == previous.MergedWith && p == nil:
+		return ""
+	case h.MergedWith == 1:
+		return "merged with 1 other"
+	case h.MergedWith > 1:
+		return fmt.Sprintf("merged with %d others", h.MergedWith)
+	case p == nil:
 		return ""
 	}
 	word := "segment"
@@ -25,7 +33,7 @@ func (c *card) part(h *trace.Hop) string {
 	case c.Verbose:
 		return fmt.Sprintf("%s %d of %d, at %d", word, p.Index+1, p.Of, p.Offset)
 	case p.Of == 1:
-		return "in 1 " + word
+		return "1 " + word + " of it"
 	}
 	return fmt.Sprintf("in %d %ss", p.Of, word)
 }
@@ -47,7 +55,7 @@ func length(j *trace.Journey) uint32 {
 		return 0
 	}
 	for i := range j.Hops {
-		if j.Hops[i].Part == nil {
+		if h := &j.Hops[i]; h.Part == nil && h.MergedWith == 0 {
 			return j.Hops[i].Headers.Length
 		}
 	}

@@ -303,6 +303,8 @@ func Cases() []Case {
 			flow(hostNS, arrived.Tuple, arrived.Tuple.Inverse()).
 			verdict(trace.Delivered, 0).Journey},
 		{"flood", flood()},
+		{"ICMP error", refusal()},
+		{"merged segments", merged()},
 	}
 	byName := map[string]*trace.Journey{}
 	for _, c := range cases {
@@ -387,5 +389,42 @@ func flood() *trace.Journey {
 		hop(backOut, 0, h).hop(seen(vethBackIn), 11000, h).hop(seen(bridgeIn), 0, h).hop(vethDataOut, 4000, h).hop(seen(databaseIn), 0, h).
 		verdict(trace.Flooded, 1).Journey
 	j.Hops[3].From = 1
+	return j
+}
+
+// refusal is an ICMP error that comes back through the masquerade which the
+// datagram that it is about has passed.
+func refusal() *trace.Journey {
+	said := func(to netip.Addr, ttl uint8) packet.Headers {
+		h := echoHeaders(internet, to, 3, 0, 0, ttl)
+		h.Layers |= packet.LayerQuoted
+		h.Tuple, h.ICMPCode, h.Length = packet.NewTuple(packet.ICMP, internet, to, 0, 3<<8|3), 3, 96
+		h.Quoted = packet.NewTuple(packet.UDP, to, internet, 39000, 9)
+		return h
+	}
+	outer, inner := said(host, 64), said(back, 63)
+	data := append(echo(internet, host, 3, 0, 0), udp(netip.AddrPortFrom(host, 39000), netip.AddrPortFrom(internet, 9), "")[14:]...)
+	data[35] = 3 // port unreachable
+	return &begin(23, packet.ICMP, trace.Reply, data).
+		ends("", plain(internet), "back", plain(back)).
+		hop(uplinkIn, 0, outer).hop(bridgeOut, 41000, inner).hop(vethBackOut, 0, inner).hop(backIn, 9000, inner).
+		nat(trace.Masquerade, 0, 1, outer.Tuple, inner.Tuple, masqueradeRule).
+		related(22, "error_about").
+		verdict(trace.Delivered, 3).Journey
+}
+
+// merged is a segment that the host put together with two others.
+func merged() *trace.Journey {
+	from, to := netip.AddrPortFrom(internet, 443), netip.AddrPortFrom(back, 34567)
+	small, large := tcpHeaders(from, to, packet.ACK, 64), tcpHeaders(from, to, packet.ACK, 63)
+	small.PayloadLength, small.Length = 1000, 1040
+	large.PayloadLength, large.Length = 3000, 3040
+	j := &begin(24, packet.TCP, trace.NoDirection, tcp(from, to, packet.ACK, 1000, 1)).
+		ends("", from, "back", to).
+		hop(uplinkIn, 0, small).hop(bridgeOut, 41000, large).hop(vethBackOut, 0, large).hop(backIn, 9000, large).
+		verdict(trace.Delivered, 3).Journey
+	for i := 1; i < len(j.Hops); i++ {
+		j.Hops[i].MergedWith = 2
+	}
 	return j
 }
