@@ -68,19 +68,22 @@ func (p *Proxy) Accepts(a netip.Addr, port uint16) bool {
 	return port == p.Listen.Port() && own.Is4() == a.Is4() && (own.IsUnspecified() || own == a)
 }
 
-// userlandProxy looks for a docker-proxy behind the published ports.
+// userlandProxy looks for a docker-proxy behind the published ports. It listens
+// where the engine runs, which is where the containers' links lead: those of
+// another engine may have the same ports and addresses.
 func userlandProxy(t *Topology) string {
 	answer := ""
 	for _, c := range t.Containers {
-		if c.Namespace == 0 {
-			continue // not on this host
+		engine := farNamespace(t, c)
+		if engine == 0 {
+			continue // not on this host, or not known to be
 		}
 		for _, p := range c.Ports {
 			if !p.HostAddress.IsValid() {
 				continue
 			}
 			if slices.ContainsFunc(t.Proxies, func(x Proxy) bool {
-				return x.Protocol == p.Protocol && x.Listen.Port() == p.HostAddress.Port() && x.Backend.Port() == p.ContainerPort
+				return x.Namespace == engine && x.Protocol == p.Protocol && x.Listen.Port() == p.HostAddress.Port() && x.Backend.Port() == p.ContainerPort
 			}) {
 				return "on"
 			}
@@ -88,4 +91,15 @@ func userlandProxy(t *Topology) string {
 		}
 	}
 	return answer
+}
+
+// farNamespace returns the namespace at the other end of a container's first veth;
+// 0 when it has none.
+func farNamespace(t *Topology, c *Container) netns.ID {
+	for _, key := range c.Links {
+		if l := t.Link(key); l != nil && l.Peer != nil && l.Peer.Key.Namespace != 0 {
+			return l.Peer.Key.Namespace
+		}
+	}
+	return 0
 }

@@ -72,6 +72,8 @@ func TestUserlandProxy(t *testing.T) {
 	proxy := func(protocol, listen string) Proxy {
 		return Proxy{PID: 7, Namespace: hostNS, Protocol: protocol, Listen: netip.MustParseAddrPort(listen), Backend: netip.MustParseAddrPort("172.17.0.2:80")}
 	}
+	elsewhere := proxy("tcp", "0.0.0.0:8080")
+	elsewhere.Namespace = 99
 	for _, c := range []struct {
 		what    string
 		port    docker.Port
@@ -82,6 +84,7 @@ func TestUserlandProxy(t *testing.T) {
 		{"a proxy", port("0.0.0.0:8080"), []Proxy{proxy("tcp", "0.0.0.0:8080")}, nil, "on"},
 		{"none", port("0.0.0.0:8080"), nil, nil, "off"},
 		{"another port's", port("0.0.0.0:8080"), []Proxy{proxy("tcp", "0.0.0.0:8081"), proxy("udp", "0.0.0.0:8080")}, nil, "off"},
+		{"another engine's", port("0.0.0.0:8080"), []Proxy{elsewhere}, nil, "off"},
 		{"nothing published", port(""), nil, nil, ""},
 		{"processes that can't be seen", port("0.0.0.0:8080"), nil, func(f *hostFacts) { f.blind = true }, ""},
 		{"rootless", port("0.0.0.0:8080"), nil, func(f *hostFacts) { f.inventory.Engine.Rootless = true }, ""},
