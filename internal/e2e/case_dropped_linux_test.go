@@ -25,6 +25,12 @@ func TestCaseTranslatedThenDropped(t *testing.T) {
 	rules := iptablesSave(t, e.Command)
 	s := openScene(t, e, "back", "front")
 	s.drops = true
+	s.drop = func(p *oracletest.Packet) (hook, rule string) {
+		if p.Sightings[0].Dest.Port == 5000 {
+			return "forward", "-A DOCKER-USER -i eth0 -j DROP"
+		}
+		return "", ""
+	}
 	// Without an entry the oracle can't tell that a packet with a new address is
 	// the same one; its hops are compared below.
 	s.skip = func(p *oracletest.Packet) bool { return p.Sightings[0].Source.Port == 37000 }
@@ -39,6 +45,9 @@ func TestCaseTranslatedThenDropped(t *testing.T) {
 	outside := only(t, "datagram from outside", with(all, func(j *journey) bool { return j.Hops[0].Destination.Port == 5000 }))
 	same(t, "path", shape(outside), "host:eth0 in")
 	same(t, "result", outside.Verdict.Result+" at "+outside.Verdict.Hook, "dropped at forward")
+	if r := outside.Verdict.Rule; r == nil || r.Text != rules.one(t, "-A DOCKER-USER", "-i eth0 -j DROP") {
+		t.Errorf("dropped by %+v", r)
+	}
 	if got := kindsOf(outside); !slices.Equal(got, []string{"dnat"}) {
 		t.Fatalf("translations %v", got)
 	}

@@ -23,6 +23,8 @@ type scene struct {
 	// drops: something does not arrive, which is said when no next hop can come
 	// any more.
 	drops bool
+	// drop is as in oracletest.Host.
+	drop func(*oracletest.Packet) (hook, rule string)
 	// skip picks packets whose truth the oracle can't know.
 	skip func(*oracletest.Packet) bool
 }
@@ -61,7 +63,7 @@ func (s *scene) close() []journey {
 		sightings = append(sightings, r.Stop(s.t)...)
 	}
 	host := hostOf(s.t, s.e, s.names)
-	host.Kinds = s.kinds
+	host.Kinds, host.Drop = s.kinds, s.drop
 	oracle := oracletest.NewOracle(entries, nil, sightings, s.since.UnixNano())
 	table := oracle.Judge(all, host, s.since.UnixNano(), func(p *oracletest.Packet) string {
 		if s.skip != nil && s.skip(p) {
