@@ -26,23 +26,29 @@ func (c *Correlator) proxied(j *Journey, e *entry) {
 			"docker-proxy listens at %v here: it answers by itself, and makes a connection of its own to %v", conn.proxy.Listen, conn.proxy.Backend))
 	}
 	mate, rivals := conn.partner()
+	others := 0
 	if mate == nil {
 		if p.opens && conn.inner && rivals > 1 {
-			j.Notes = append(j.Notes, fmt.Sprintf(
-				"ambiguous: docker-proxy may have made this connection for any of %d clients, whose packets do not tell which", rivals))
 			conn.unsure, conn.unsureAs = e, e.generation
 		}
-		return
-	}
-	for _, u := range []*proxyConn{conn, mate} {
-		// What it carries has told what its first packet could not.
-		if o := u.unsure; o != nil && o != e && o.generation == u.unsureAs && o.state == stateShown {
-			c.reopen(o)
+		if mate, others = conn.likely(); mate == nil {
+			if p.opens && conn.inner && rivals > 1 {
+				j.Notes = append(j.Notes, fmt.Sprintf(
+					"ambiguous: docker-proxy may have made this connection for any of %d clients, or another program of this host did", rivals))
+			}
+			return
 		}
-		u.unsure = nil
+	} else {
+		for _, u := range []*proxyConn{conn, mate} {
+			// What it carries has told what its first packet could not.
+			if o := u.unsure; o != nil && o != e && o.generation == u.unsureAs && o.state == stateShown {
+				c.reopen(o)
+			}
+			u.unsure = nil
+		}
 	}
-	if p.peers == nil {
-		p.peers = mate.peersOf(p)
+	if p.peers == nil || p.mate != mate {
+		p.peers, p.mate = mate.peersOf(p), mate
 	}
 	for _, id := range p.peers {
 		j.Related = append(j.Related, Relation{ID: id, Why: "proxied_as"})
@@ -59,11 +65,26 @@ func (c *Correlator) proxied(j *Journey, e *entry) {
 	}
 	t.Namespace = c.hosts.space(conn.pool.namespace).name
 	j.Translations = append(j.Translations, t)
-	if p.opens {
+	why := conn.why()
+	if others > 0 {
+		why = fmt.Sprintf("inferred by order alone: %s well", fitting(others))
+	}
+	switch {
+	case p.opens:
 		j.Notes = append(j.Notes, fmt.Sprintf(
 			"why %v and not %v: docker-proxy, a process on this host, took the client's connection (#%d) and made this one itself; this is no NAT (%s)",
-			conn.tuple.Source(), mate.tuple.Source(), p.peers[0], conn.why()))
+			conn.tuple.Source(), mate.tuple.Source(), p.peers[0], why))
+	case others > 0:
+		j.Notes = append(j.Notes, fmt.Sprintf("docker-proxy passed this on, probably from #%d (%s)", p.peers[0], why))
 	}
+}
+
+// fitting says that so many other clients may be meant.
+func fitting(others int) string {
+	if others == 1 {
+		return "1 other client fits as"
+	}
+	return fmt.Sprintf("%d other clients fit as", others)
 }
 
 // peersOf returns the journeys of c's packets whose data p carries on, or, for

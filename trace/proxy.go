@@ -2,6 +2,7 @@ package trace
 
 import (
 	"bytes"
+	"cmp"
 	"net/netip"
 	"slices"
 
@@ -100,7 +101,8 @@ type proxyConn struct {
 	// when none of the proxies does, 0 before.
 	holder int
 	mate   *proxyConn
-	equal  bool // bytes of both were compared
+	guess  *proxyConn // see likely
+	equal  bool       // bytes of both were compared
 	// sockets: of all that the process held, nothing else could be the mate.
 	sockets bool
 	// unsure is the journey of its first packet, in the life unsureAs, where
@@ -139,6 +141,7 @@ type proxied struct {
 	// peers are the journeys of the packets that it passes on; nil before
 	// they were looked for.
 	peers []uint64
+	mate  *proxyConn // whose they are
 }
 
 // proxyProtocols are those whose content is compared. SCTP is parsed to its
@@ -282,6 +285,7 @@ func (c *proxyConn) forget() {
 	if c.mate != nil {
 		c.mate.mate = nil
 	}
+	c.unguess()
 }
 
 // take reads a packet of the connection.
@@ -447,6 +451,57 @@ func (c *proxyConn) partner() (mate *proxyConn, rivals int) {
 	}
 	inner.equal, outer.equal = equal, equal
 	return c.mate, 1
+}
+
+// likely returns the connection that is probably at the other side where several
+// can be, and how many clients fit as well as the one that it is of: docker-proxy
+// takes clients in turn, and dials as it took them, unless its threads overtake each
+// other. There is none where more connections than clients fit, so that some must
+// be those of other programs.
+func (c *proxyConn) likely() (mate *proxyConn, others int) {
+	inner := c
+	if !c.inner {
+		inner = c.guess
+	}
+	if inner == nil {
+		return nil, 0
+	}
+	var clients []*proxyConn
+	for _, u := range c.pool.unpaired {
+		if u.inner {
+			continue
+		}
+		if can, _ := inner.fits(u); can {
+			clients = append(clients, u)
+		}
+	}
+	rivals := 0
+	for _, u := range c.pool.unpaired {
+		if u.inner && slices.ContainsFunc(clients, func(o *proxyConn) bool { can, _ := u.fits(o); return can }) {
+			rivals++
+		}
+	}
+	if !slices.Contains(clients, inner.guess) {
+		inner.unguess()
+	}
+	if len(clients) < 2 || rivals > len(clients) {
+		return nil, 0
+	}
+	if inner.guess == nil {
+		slices.SortStableFunc(clients, func(a, b *proxyConn) int { return cmp.Compare(a.ready, b.ready) })
+		i := slices.IndexFunc(clients, func(o *proxyConn) bool { return o.guess == nil })
+		if i < 0 {
+			return nil, 0
+		}
+		inner.guess, clients[i].guess = clients[i], inner
+	}
+	return c.guess, len(clients) - 1
+}
+
+func (c *proxyConn) unguess() {
+	if c.guess != nil {
+		c.guess.guess, c.guess = nil, nil
+	}
 }
 
 // sweep forgets connections that ended or have long been silent.

@@ -198,8 +198,9 @@ func TestProxyWithoutDataIsInferred(t *testing.T) {
 	}
 }
 
-// Two clients at once who ask the same: nothing tells whose connection is whose.
-func TestProxyNeverGuessesBetweenEqualClients(t *testing.T) {
+// Two clients at once who ask the same: only order tells whose connection is whose,
+// and that is no proof.
+func TestProxySaysWhenSeveralClientsFit(t *testing.T) {
 	s := newProxyStage(t, "tcp")
 	a, b, x, y := s.client(4000), s.client(4001), s.dialled(5000), s.dialled(5001)
 	for _, c := range []*conn{a, b, y, x} {
@@ -213,9 +214,34 @@ func TestProxyNeverGuessesBetweenEqualClients(t *testing.T) {
 	}
 	s.pass(50 * time.Millisecond)
 	s.pass(50 * time.Millisecond)
+	s.same(s.told(), []string{
+		"5001 > 80 for 4000 > 8080: 0 B of 0 B",
+		"5000 > 80 for 4001 > 8080: 0 B of 0 B",
+		"5001 > 80 for 4000 > 8080: 18 B of 18 B",
+		"5000 > 80 for 4001 > 8080: 18 B of 18 B",
+		"8080 > 4000 for 80 > 5001: 21 B of 21 B",
+		"8080 > 4001 for 80 > 5000: 21 B of 21 B",
+	})
+	if n := s.proxyKinds(); len(n) != 1 || n[ByInference] != 6 {
+		t.Errorf("evidence of the proxy's work: %v", n)
+	}
+	if want := "inferred by order alone: 1 other client fits as well"; strings.Count(s.notes(), want) != 6 {
+		t.Errorf("notes %q, want %q six times", s.notes(), want)
+	}
+}
+
+// Where another program of the host may have made one of the connections, order
+// says nothing.
+func TestProxyNeverGuessesAmongOtherPrograms(t *testing.T) {
+	s := newProxyStage(t, "tcp")
+	for _, c := range []*conn{s.client(4000), s.client(4001), s.dialled(5000), s.dialled(5001), s.dialled(5002)} {
+		c.handshake()
+	}
+	s.pass(50 * time.Millisecond)
+	s.pass(50 * time.Millisecond)
 	s.same(s.told(), nil)
-	if want := "for any of 2 clients"; strings.Count(s.notes(), want) != 2 {
-		t.Errorf("notes %q, want %q twice", s.notes(), want)
+	if want := "for any of 2 clients, or another program"; strings.Count(s.notes(), want) != 3 {
+		t.Errorf("notes %q, want %q three times", s.notes(), want)
 	}
 }
 
@@ -250,8 +276,8 @@ func TestProxyTellsClientsLater(t *testing.T) {
 	for range 5 { // a first packet waits for who holds its socket
 		s.pass(20 * time.Millisecond)
 	}
-	if n := strings.Count(s.notes(), "for any of 2 clients"); n != 2 {
-		t.Fatalf("%d connections are ambiguous, want 2: %q", n, s.notes())
+	if n := strings.Count(s.notes(), "1 other client fits as well"); n != 2 {
+		t.Fatalf("%d connections are inferred by order, want 2: %q", n, s.notes())
 	}
 	shown := map[uint64]*Journey{}
 	for _, j := range s.journeys {
@@ -274,7 +300,7 @@ func TestProxyTellsClientsLater(t *testing.T) {
 				continue
 			}
 			found++
-			if len(j.Related) != 1 || j.Related[0].Why != "proxied_as" || shown[j.Related[0].ID].From.Port != client || strings.Contains(strings.Join(j.Notes, " "), "ambiguous") {
+			if len(j.Related) != 1 || j.Related[0].Why != "proxied_as" || shown[j.Related[0].ID].From.Port != client || strings.Contains(strings.Join(j.Notes, " "), "fits as well") {
 				t.Errorf("the connection of port %d is related to %v: %q", opens, j.Related, j.Notes)
 			}
 		}

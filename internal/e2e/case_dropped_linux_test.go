@@ -45,7 +45,7 @@ func TestCaseTranslatedThenDropped(t *testing.T) {
 	outside := only(t, "datagram from outside", with(all, func(j *journey) bool { return j.Hops[0].Destination.Port == 5000 }))
 	same(t, "path", shape(outside), "host:eth0 in")
 	same(t, "result", outside.Verdict.Result+" at "+outside.Verdict.Hook, "dropped at forward")
-	if r := outside.Verdict.Rule; r == nil || r.Text != rules.one(t, "-A DOCKER-USER", "-i eth0 -j DROP") {
+	if r := outside.Verdict.Rule; r == nil || r.Text != "-A DOCKER-USER -i eth0 -j DROP" {
 		t.Errorf("dropped by %+v", r)
 	}
 	if got := kindsOf(outside); !slices.Equal(got, []string{"dnat"}) {

@@ -143,7 +143,7 @@ func TestProxyKeepsClientsApart(t *testing.T) {
 	if n := len(opening(all, web, 80)); n != clients {
 		t.Errorf("%d connections to the container, want %d", n, clients)
 	}
-	told := map[string]bool{}
+	told, guesses, lucky := map[string]bool{}, 0, 0
 	for _, j := range all {
 		for _, x := range j.Translations {
 			if x.Kind != "proxy" {
@@ -153,13 +153,19 @@ func TestProxyKeepsClientsApart(t *testing.T) {
 			if j.From.IP == web || x.Before.Source.IP == web {
 				before, after = words[x.Before.Destination], words[x.After.Destination]
 			}
+			if j.OneOfSeveral() {
+				if guesses++; before == after {
+					lucky++
+				}
+				continue
+			}
 			if before == "" || before != after {
 				t.Errorf("#%d: %v said %q, and %v said %q", j.ID, x.Before, before, x.After, after)
 			}
 			told[before] = true
 		}
 	}
-	t.Logf("%d of %d connections are tied to their client's", len(told), clients)
+	t.Logf("%d of %d connections are tied to their client's; of %d packets order names the client, of %d the right one", len(told), clients, guesses, lucky)
 	// Under load several handshakes fit each other, which is then said instead.
 	if len(told) < clients/4 {
 		t.Errorf("only %d of %d connections are tied to their client's, though each said another word", len(told), clients)

@@ -76,7 +76,7 @@ type checker struct {
 	// What is right and yet less than there is to know: a rule dropped it and is
 	// not named; where it was last seen is all that is said.
 	unruled, vanished bool
-	inferred          bool // a translation was read out of packets alone
+	inferred          bool // a translation was read out of packets alone, or is one of several that fit
 }
 
 func (c *checker) bad(f Fault, format string, args ...any) {

@@ -160,10 +160,18 @@ func (c *checker) checkTranslation(ch change, shown []Translation) {
 }
 
 // checkProxies holds what is said of a process between two connections against
-// the words that both carried.
+// the words that both carried. What is said to be one of several that fit is
+// counted apart, whichever it names.
 func (c *checker) checkProxies() {
 	for _, tr := range c.journey.Translations {
 		if tr.Kind != "proxy" {
+			continue
+		}
+		if c.journey.OneOfSeveral() {
+			c.inferred = true
+			if tr.Evidence != "inferred" {
+				c.bad(Unevidenced, "a proxy by %s, though others fit", tr.Evidence)
+			}
 			continue
 		}
 		before, after := c.oracle.said[[2]Address{tr.Before.Source, tr.Before.Destination}], c.oracle.said[[2]Address{tr.After.Source, tr.After.Destination}]

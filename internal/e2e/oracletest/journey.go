@@ -6,6 +6,7 @@ package oracletest
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 )
@@ -35,6 +36,12 @@ type Journey struct {
 		Why string
 	}
 	Notes []string
+}
+
+// OneOfSeveral reports whether the journey says that what a docker-proxy passed on
+// may be another client's as well.
+func (j *Journey) OneOfSeveral() bool {
+	return slices.ContainsFunc(j.Notes, func(n string) bool { return strings.Contains(n, "inferred by order alone") })
 }
 
 // Endpoint is one end of a journey.

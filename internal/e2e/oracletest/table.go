@@ -15,7 +15,8 @@ type Tally struct {
 	Wrong   [faults]int // journeys (for Missing, packets) with that fault
 
 	// Of the right ones: dropped by a rule that is not named; ended where they
-	// did, without a word that it was a drop; translated by inference.
+	// did, without a word that it was a drop; translated by inference, or passed on
+	// by a proxy for one of several clients that fit.
 	Unruled, Vanished, Inferred int
 
 	Ambiguous int // packets whose truth nobody can know; not among the others
@@ -160,10 +161,14 @@ func (t *Table) columns() []column {
 	if t.Foreign {
 		return []column{{"inferred", func(l *Tally) int { return l.Inferred }}, {"ambig.", func(l *Tally) int { return l.Ambiguous }}}
 	}
-	return []column{
+	live := []column{
 		{"unruled", func(l *Tally) int { return l.Unruled }}, {"vanished", func(l *Tally) int { return l.Vanished }},
 		{"ambig.", func(l *Tally) int { return l.Ambiguous }}, {"unsaid", func(l *Tally) int { return l.Unsaid }},
 	}
+	if t.Total().Inferred > 0 {
+		live = append(live, column{"inferred", func(l *Tally) int { return l.Inferred }})
+	}
+	return live
 }
 
 // String prints the table.
