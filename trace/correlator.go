@@ -38,6 +38,7 @@ type Correlator struct {
 	hosts    hosts
 	flows    map[netns.ID]*flowIndex
 	rulesets map[netns.ID]*netfilter.Ruleset
+	counted  map[netns.ID]*counted
 	// rulesTrack: rules there make the kernel track connections (IPv4, IPv6).
 	rulesTrack map[netns.ID][2]bool
 	exempts    map[netns.ID]bool // whose rules take packets out of connection tracking
@@ -104,6 +105,7 @@ func New(open int, sink Sink) *Correlator {
 		hosts:    newHosts(),
 		flows:    map[netns.ID]*flowIndex{},
 		rulesets: map[netns.ID]*netfilter.Ruleset{},
+		counted:  map[netns.ID]*counted{},
 
 		rulesTrack: map[netns.ID][2]bool{},
 		exempts:    map[netns.ID]bool{},
@@ -290,6 +292,7 @@ func (c *Correlator) sweep() {
 		if at < c.now-keepDead {
 			delete(c.flows, ns)
 			delete(c.rulesets, ns)
+			delete(c.counted, ns)
 			delete(c.rulesTrack, ns)
 			delete(c.exempts, ns)
 			delete(c.walks.spaces, ns)

@@ -174,5 +174,11 @@ func (c *Correlator) missing(hops []sighting, early string) Verdict {
 func (c *Correlator) ruledOut(hops []sighting, r *ruling, v *Verdict) bool {
 	one, ok := c.rule(hops)
 	*r = one
-	return ok && r.decide(v)
+	if !ok || !r.decide(v) {
+		return false
+	}
+	if c.confirmed(&hops[len(hops)-1], r) {
+		v.Evidence, v.Rule.Evidence = ByCounter, ByCounter
+	}
+	return true
 }

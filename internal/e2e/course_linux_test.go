@@ -473,7 +473,9 @@ func TestCourseTwoNetworksAndConnect(t *testing.T) {
 		from: "ubuntu", to: "back", end: "dropped at host:docker0 in",
 		hops: []string{"ubuntu:eth0 out " + to, "host:" + u + " in " + to, "host:docker0 in " + to},
 	}.check(t, "refused ping", drop, nil)
-	same(t, "evidence of the drop", drop.Verdict.Evidence, "evaluated")
+	if e := drop.Verdict.Evidence; e != "evaluated" && e != "counter" {
+		t.Errorf("evidence of the drop: %s", e)
+	}
 	same(t, "hook of the drop", drop.Verdict.Hook, "forward")
 	same(t, "who dropped it", drop.Verdict.By, "DOCKER-ISOLATION-STAGE-2 #1")
 

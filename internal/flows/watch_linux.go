@@ -131,7 +131,7 @@ func (w *watch) run(ctx context.Context) error {
 	topologies := make(chan *netinfo.Topology)
 	group, ctx := errgroup.WithContext(ctx)
 	group.Go(func() error { return w.tracking.Run(ctx, flows) })
-	group.Go(func() error { return w.rules.Run(ctx, rulesets) })
+	group.Go(func() error { return w.rules.Run(ctx, rulesets, nil) })
 	group.Go(func() error { return w.follow(ctx, topologies) })
 	group.Go(func() error {
 		defer stop()

@@ -18,6 +18,7 @@ type feed interface {
 	AwaitFlows()
 	AddFlows(*netfilter.Batch)
 	AddSocket(trace.Socket)
+	AddCounts(netfilter.Counts)
 	AwaitHits()
 	AddHits(*netfilter.HitBatch)
 	Observe(*capture.Batch)

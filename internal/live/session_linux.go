@@ -159,6 +159,7 @@ func (s *Session) Run(ctx context.Context, out chan<- Record) error {
 	batches := make(chan capture.Batch, batchQueue)
 	flows := make(chan netfilter.Batch, 256)
 	rulesets := make(chan *netfilter.Ruleset, 16)
+	counts := make(chan netfilter.Counts, 16)
 	topologies := make(chan *netinfo.Topology)
 
 	// The rings end first: their last packets still need flows and names.
@@ -171,7 +172,7 @@ func (s *Session) Run(ctx context.Context, out chan<- Record) error {
 		return s.rings.Run(failed, batches)
 	})
 	group.Go(func() error { return s.tracking.Run(finish, flows) })
-	group.Go(func() error { return s.rules.Run(finish, rulesets) })
+	group.Go(func() error { return s.rules.Run(finish, rulesets, counts) })
 	if s.tracer != nil {
 		s.hits = make(chan netfilter.HitBatch, 64)
 		group.Go(func() error { return s.tracer.Run(finish, s.hits) })
@@ -186,7 +187,7 @@ func (s *Session) Run(ctx context.Context, out chan<- Record) error {
 	notices := make(chan notice)
 	s.questions, s.sockets = make(chan trace.SocketQuery, holderQueue), make(chan trace.Socket, holderQueue)
 	group.Go(func() error { return findHolders(finish, s.questions, s.sockets) })
-	group.Go(func() error { return s.correlate(finish, batches, flows, rulesets, known, notices) })
+	group.Go(func() error { return s.correlate(finish, batches, flows, rulesets, counts, known, notices) })
 	group.Go(func() error { return s.place(finish, topologies, known, notices) })
 	return errors.Join(group.Wait(), s.Close())
 }
@@ -234,7 +235,7 @@ func (s *Session) place(ctx context.Context, topologies <-chan *netinfo.Topology
 
 // correlate owns the correlator.
 func (s *Session) correlate(ctx context.Context, batches <-chan capture.Batch, flows <-chan netfilter.Batch,
-	rulesets <-chan *netfilter.Ruleset, known <-chan *netinfo.Topology, notices <-chan notice) error {
+	rulesets <-chan *netfilter.Ruleset, counts <-chan netfilter.Counts, known <-chan *netinfo.Topology, notices <-chan notice) error {
 	sink := trace.Sink{
 		Journey: func(j *trace.Journey) { s.put(Record{Journey: j}) },
 		ARP:     func(a trace.ARP) { s.put(Record{ARP: &a}) },
@@ -307,6 +308,8 @@ func (s *Session) correlate(ctx context.Context, batches <-chan capture.Batch, f
 				s.put(Record{Change: change, At: time.Now()})
 			}
 			warn.rules(r, last)
+		case n := <-counts:
+			c.AddCounts(n)
 		case k := <-s.sockets:
 			c.AddSocket(k)
 		case b := <-s.hits:

@@ -31,6 +31,7 @@ const (
 	kindInterrupt = 10
 	kindSocket    = 11
 	kindHits      = 12
+	kindCounts    = 13
 )
 
 // header comes first in each file.

@@ -111,6 +111,13 @@ func (p *player) tell(f *opened, l *pcapng.Local, continues bool) error {
 			p.wait(func(c *trace.Correlator) { c.AddSocket(v) })
 		}
 		return err
+	case kindCounts:
+		v, err := decode[netfilter.Counts](l)
+		if err == nil && v.Namespace != 0 {
+			v.Namespace = v.Namespace.On(p.host)
+			p.wait(func(c *trace.Correlator) { c.AddCounts(v) })
+		}
+		return err
 	case kindHits:
 		v, err := decode[hits](l)
 		if err == nil && v.Namespace != 0 {

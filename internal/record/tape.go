@@ -153,6 +153,12 @@ func (t *Tape) AddSocket(k trace.Socket) {
 	t.Correlator.AddSocket(k)
 }
 
+// AddCounts notes and hands on what rules have counted.
+func (t *Tape) AddCounts(n netfilter.Counts) {
+	t.note(kindCounts, n)
+	t.Correlator.AddCounts(n)
+}
+
 // AddHits notes and hands on what rules told.
 func (t *Tape) AddHits(b *netfilter.HitBatch) {
 	if b.Namespace == 0 {

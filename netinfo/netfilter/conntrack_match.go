@@ -1,8 +1,6 @@
 package netfilter
 
-import (
-	"encoding/binary"
-)
+import "encoding/binary"
 
 // Keys of ct expressions (enum nft_ct_keys).
 const (
@@ -19,12 +17,6 @@ const (
 	stateRelatedBit     = 4
 	stateNewBit         = 8
 	stateUntrackedBit   = 64
-)
-
-// Bits of a flow's status that NAT sets (enum ip_conntrack_status).
-const (
-	statusSourceNAT      = 1 << 4
-	statusDestinationNAT = 1 << 5
 )
 
 // stateBit is what a rule sees of the packet's state; false when it is not known.
@@ -56,8 +48,7 @@ const stateOfPacket = "what connection tracking says of the packet"
 // ct runs a ct expression, which loads or sets.
 func (m *machine) ct(e *expression) {
 	if e.hasSource {
-		switch b, k := m.load(e.source, 4); {
-		case e.key == ctMark:
+		if b, k := m.load(e.source, 4); e.key == ctMark {
 			m.connMark, m.connMarkKnown = binary.NativeEndian.Uint32(append(b, 0, 0, 0, 0)), k == knownValue
 		}
 		return

@@ -52,6 +52,7 @@ type watchedRules struct {
 	retry   time.Time // not to be read before
 	looked  time.Time // for iptables-legacy
 	last    *Ruleset  // as it was read last
+	counts  counting
 }
 
 // NewRulesets watches nothing yet. Close releases it.
@@ -133,15 +134,23 @@ func (r *Rulesets) Close() error {
 
 // Run sends to out the ruleset of each namespace after Attach and after each
 // change, until ctx ends; then it returns nil. A ruleset that could not be read
-// is sent with Unreadable set, and tried again. Run must not be called twice
-// at once.
-func (r *Rulesets) Run(ctx context.Context, out chan<- *Ruleset) error {
+// is sent with Unreadable set, and tried again. Where there are rules that
+// drop, all counters are read every second or so, and sent to counts; nil: they are not.
+// Run must not be called twice at once.
+func (r *Rulesets) Run(ctx context.Context, out chan<- *Ruleset, counts chan<- Counts) error {
 	tick := time.NewTicker(rulesetInterval)
 	defer tick.Stop()
 	for {
-		rulesets, err := r.turn()
+		rulesets, counted, err := r.turn(counts != nil)
 		if err != nil {
 			return err
+		}
+		for _, one := range counted {
+			select {
+			case counts <- one:
+			case <-ctx.Done():
+				return nil
+			}
 		}
 		for _, one := range rulesets {
 			select {
@@ -160,14 +169,20 @@ func (r *Rulesets) Run(ctx context.Context, out chan<- *Ruleset) error {
 }
 
 // turn takes in what was announced and reads where it has become quiet.
-func (r *Rulesets) turn() ([]*Ruleset, error) {
+func (r *Rulesets) turn(count bool) ([]*Ruleset, []Counts, error) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if err := r.takeNotices(); err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	var rulesets []*Ruleset
+	var counted []Counts
 	for id, w := range r.watched {
+		if count && w.last != nil && w.last.drops() && time.Now().After(w.counts.due) {
+			if one, err := w.counts.read(w.handle, w.last.legacy); err == nil {
+				counted = append(counted, one)
+			}
+		}
 		if one := w.lookForLegacy(); one != nil {
 			rulesets = append(rulesets, one)
 		}
@@ -187,7 +202,7 @@ func (r *Rulesets) turn() ([]*Ruleset, error) {
 		}
 		rulesets = append(rulesets, one)
 	}
-	return rulesets, nil
+	return rulesets, counted, nil
 }
 
 // lookForLegacy reads the rules again where iptables-legacy may have changed some,

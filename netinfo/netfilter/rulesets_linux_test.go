@@ -27,7 +27,7 @@ func TestRulesetsFollowChanges(t *testing.T) {
 	out := make(chan *Ruleset)
 	var group sync.WaitGroup
 	group.Go(func() {
-		if err := r.Run(ctx, out); err != nil {
+		if err := r.Run(ctx, out, nil); err != nil {
 			t.Error(err)
 		}
 	})
@@ -94,7 +94,7 @@ func TestRulesetsFollowLegacy(t *testing.T) {
 	out := make(chan *Ruleset)
 	var group sync.WaitGroup
 	group.Go(func() {
-		if err := r.Run(ctx, out); err != nil {
+		if err := r.Run(ctx, out, nil); err != nil {
 			t.Error(err)
 		}
 	})

@@ -38,9 +38,10 @@ func randomRules(r *rand.Rand) string {
 		for _, name := range names {
 			for range 2 + r.Intn(4) {
 				t := target(more...)
-				if name == "TWO" { // chains must not lead in circles
+				switch name { // chains must not lead in circles
+				case "TWO":
 					t = pick(append(more, "-j RETURN", "")...)
-				} else if name == "ONE" {
+				case "ONE":
 					t = strings.ReplaceAll(t, "ONE", "TWO")
 				}
 				fmt.Fprintf(rules, "-A %s %s%s\n", name, match(hook), t)

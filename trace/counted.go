@@ -1,0 +1,149 @@
+package trace
+
+import (
+	"natlens/capture"
+	"natlens/netinfo/netfilter"
+)
+
+// counted is what the counters of a namespace's rules say, and who may have moved
+// them: the drops that were settled lately.
+type counted struct {
+	reads []netfilter.Counts // oldest first
+	drops []ruledDrop        // oldest first
+	from  int64              // before that, drops are not remembered
+}
+
+// ruledDrop is a packet that a rule dropped.
+type ruledDrop struct {
+	time int64
+	rule netfilter.RuleID // zero: a policy did
+	sure bool             // it is that one; else it may be any
+}
+
+const (
+	keepReads = 16
+	keepDrops = 4096
+	// maxUndecided is how many open journeys are asked whether they may have
+	// moved a counter.
+	maxUndecided = 64
+	// ruleDelay is how long after its last tap a packet may meet a rule.
+	ruleDelay = 50e6
+)
+
+// AddCounts takes in what the rules of a namespace have counted.
+func (c *Correlator) AddCounts(n netfilter.Counts) {
+	x := c.countedAt(n)
+	if n.Since == 0 || len(x.reads) > 0 && x.reads[len(x.reads)-1].Start != n.Since {
+		x.reads = x.reads[:0] // what moved before can't be told
+	}
+	if len(x.reads) == keepReads {
+		x.reads = append(x.reads[:0], x.reads[1:]...)
+	}
+	x.reads = append(x.reads, n)
+}
+
+func (c *Correlator) countedAt(n netfilter.Counts) *counted {
+	x := c.counted[n.Namespace]
+	if x == nil {
+		x = &counted{}
+		c.counted[n.Namespace] = x
+	}
+	return x
+}
+
+// confirmed reports whether the rule's counter moved by exactly the packets that
+// it is known to have dropped about the time of this one, and no other packet may
+// have moved it. It remembers the packet as such a drop.
+func (c *Correlator) confirmed(s *sighting, r *ruling) bool {
+	x := c.counted[s.point.Namespace]
+	if x == nil {
+		return false
+	}
+	drop := ruledDrop{time: s.time, sure: r.Decisive != nil || r.Policy != nil}
+	if r.Decisive != nil {
+		drop.rule = r.Decisive.ID()
+	}
+	x.remember(drop)
+	rules := c.rulesets[s.point.Namespace]
+	if r.Decisive == nil || !r.Decisive.Counts || c.lostRing.since(s.time) > 0 {
+		return false
+	}
+	after, before, moved, ok := x.around(s.time, drop.rule)
+	if !ok || moved == 0 || rules.Time > after || x.from > after {
+		return false
+	}
+	var sure uint64
+	for _, d := range x.drops {
+		switch {
+		case d.time < after-ruleDelay || d.time > before:
+		case !d.sure:
+			return false
+		case d.rule == drop.rule:
+			sure++
+		}
+	}
+	open, ok := c.undecided(s, drop.rule, after-ruleDelay, before)
+	return ok && sure+open == moved
+}
+
+// around sums up how far a rule's counter moved in the readings around a time:
+// from the last one that was over by then to the first that began well after it.
+func (x *counted) around(at int64, rule netfilter.RuleID) (after, before int64, moved uint64, ok bool) {
+	first := -1
+	for i := range x.reads {
+		if x.reads[i].End <= at {
+			first = i
+		}
+	}
+	if first < 0 {
+		return 0, 0, 0, false
+	}
+	for i := first + 1; i < len(x.reads); i++ {
+		for _, n := range x.reads[i].Moved {
+			if n.Rule == rule {
+				moved += n.Packets
+			}
+		}
+		if x.reads[i].Start >= at+ruleDelay {
+			return x.reads[first].Start, x.reads[i].End, moved, true
+		}
+	}
+	return 0, 0, 0, false
+}
+
+func (x *counted) remember(d ruledDrop) {
+	if len(x.drops) == keepDrops {
+		x.from = x.drops[keepDrops/2].time
+		x.drops = append(x.drops[:0], x.drops[keepDrops/2:]...)
+	}
+	x.drops = append(x.drops, d)
+}
+
+// undecided counts the journeys that are still open, were seen last in that
+// namespace at that time, and are dropped by the rule for sure; false when one of
+// them may be, or when there are too many to ask.
+func (c *Correlator) undecided(s *sighting, rule netfilter.RuleID, after, before int64) (n uint64, ok bool) {
+	asked := 0
+	for _, t := range c.settling[statePending-1].all() {
+		e := c.slab.at(t.index)
+		if e.generation != t.generation || e.state != statePending || len(e.hops) == 0 {
+			continue
+		}
+		last := &e.hops[len(e.hops)-1]
+		if last == s || last.point.Namespace != s.point.Namespace || last.point.Direction != capture.In || last.time < after || last.time > before {
+			continue
+		}
+		if asked++; asked > maxUndecided {
+			return 0, false
+		}
+		switch r, known := c.rule(e.hops); {
+		case !known || r.Verdict == "":
+			return 0, false
+		case r.Decisive != nil && r.Decisive.ID() == rule:
+			n++
+		case r.Decisive == nil && r.Policy == nil && r.Verdict != netfilter.Accepted:
+			return 0, false
+		}
+	}
+	return n, true
+}
