@@ -85,7 +85,7 @@ func (x *pass) target(e *expression) (action, string) {
 	case "LOG", "NFLOG", "TRACE", "TCPMSS", "CLASSIFY", "CHECKSUM", "DSCP", "TOS", "TTL", "HL", "AUDIT", "TEE", "SET", "SECMARK", "CONNSECMARK", "IDLETIMER", "LED", "RATEEST":
 		return actionGoesOn, "" // these go on to the next rule, whatever they do
 	case "NOTRACK":
-		x.state = StateUntracked
+		x.untrack()
 		return actionGoesOn, ""
 	case "CT":
 		const noTrack = 1
@@ -93,7 +93,7 @@ func (x *pass) target(e *expression) (action, string) {
 			return actionUnknown, ""
 		}
 		if binary.NativeEndian.Uint16(e.data)&noTrack != 0 {
-			x.state = StateUntracked
+			x.untrack()
 		}
 		return actionGoesOn, ""
 	case "MARK":

@@ -2,6 +2,7 @@ package netfilter
 
 import (
 	"encoding/binary"
+	"fmt"
 	"testing"
 )
 
@@ -59,7 +60,7 @@ func TestDecodeLegacy(t *testing.T) {
 	r.finish()
 	var got []string
 	for _, rule := range r.Rules() {
-		got = append(got, rule.Text+" "+itoa(rule.Counter.Packets))
+		got = append(got, fmt.Sprint(rule.Text, " ", rule.Counter.Packets))
 	}
 	if len(got) != 2 || got[0] != "-A FORWARD -p tcp -j USER 7" || got[1] != "-A USER -j DROP 3" {
 		t.Errorf("rules %q", got)

@@ -221,6 +221,14 @@ func (m *machine) unknown(e *expression) string {
 	return m.why + " is not known"
 }
 
+// untrack takes the packet out of connection tracking. Where it has been there
+// already, nothing happens (nft_notrack_eval, xt_ct_target).
+func (m *machine) untrack() {
+	if !m.tracked {
+		m.state = StateUntracked
+	}
+}
+
 // condition runs an expression that is no verdict and no translation. yes means
 // go on, no that the rule does not match.
 func (m *machine) condition(e *expression) truth {
@@ -231,7 +239,7 @@ func (m *machine) condition(e *expression) truth {
 	case "counter", "log", "last":
 		return yes
 	case "notrack":
-		m.state = StateUntracked
+		m.untrack()
 		return yes
 	case "ct":
 		m.ct(e)

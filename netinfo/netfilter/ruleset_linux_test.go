@@ -271,10 +271,6 @@ func (q question) check(t *testing.T, r *Ruleset) {
 	}
 }
 
-func tuple(p packet.Protocol, from, to string, a, b uint16) packet.Tuple {
-	return packet.NewTuple(p, netip.MustParseAddr(from), netip.MustParseAddr(to), a, b)
-}
-
 func TestEvaluatingRulesOfIptables(t *testing.T) {
 	needs(t, "nsenter", "ip", "iptables-nft", "ip6tables-nft")
 	h := newNamespace(t)

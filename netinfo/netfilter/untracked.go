@@ -23,6 +23,37 @@ func (r *Ruleset) Exempts() bool {
 	return false
 }
 
+// Exempted reports whether the rules take this packet, which has just come to the
+// hook (Prerouting or Output), out of connection tracking. What decides are the
+// chains before its priority (NF_IP_PRI_CONNTRACK): behind it notrack does nothing.
+// It is a pure function, like Walk.
+func (r *Ruleset) Exempted(hook Hook, p Packet) Fact {
+	if r == nil || r.Unreadable != nil || r.natOnly || !p.Tuple.Valid() {
+		return NotKnown
+	}
+	if _, hidden := r.hidden(p.Tuple.Is4(), false); hidden {
+		return NotKnown
+	}
+	p.State = StateNew // to tell from it: what may have become of it is not known then
+	all, complete := r.explore(&p, func(x *pass) { x.early(hook) })
+	untracked := 0
+	for i := range all {
+		switch o := &all[i]; {
+		case o.aborted != "" || o.left.State == StateUnknown:
+			return NotKnown
+		case o.left.State == StateUntracked:
+			untracked++
+		}
+	}
+	switch {
+	case !complete || untracked != 0 && untracked != len(all):
+		return NotKnown
+	case untracked == 0:
+		return False
+	}
+	return True
+}
+
 func (e *expression) exempts() bool {
 	const noTrack = 1 // XT_CT_NOTRACK (linux/netfilter/xt_CT.h)
 	switch {

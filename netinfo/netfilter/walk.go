@@ -245,6 +245,18 @@ func (x *pass) hookOf(hook Hook) {
 	x.tracked = true
 }
 
+// early walks the base chains of one hook that come before connection tracking.
+func (x *pass) early(hook Hook) {
+	x.enter(hook)
+	x.tracked = x.packet.InLink == "lo"
+	for i := 0; i < len(x.rules.base) && x.rules.base[i].priority < priorityConntrack && !x.over(); {
+		same := i
+		for ; i < len(x.rules.base) && x.rules.base[i].priority == x.rules.base[same].priority; i++ {
+		}
+		x.group(x.rules.base[same:i], hook)
+	}
+}
+
 // nat shows the packet to the chains of NAT, in their order, until one translates
 // it. They see it when it begins a flow.
 func (x *pass) nat(hook Hook) {

@@ -1,10 +1,15 @@
 package netfilter
 
 import (
+	"net/netip"
 	"testing"
 
 	"natlens/capture/packet"
 )
+
+func tuple(p packet.Protocol, from, to string, a, b uint16) packet.Tuple {
+	return packet.NewTuple(p, netip.MustParseAddr(from), netip.MustParseAddr(to), a, b)
+}
 
 // madeOf lays out a Ruleset of base chains: each is a family, a hook, a priority
 // and the verdict of its only rule, which matches all.
