@@ -4,6 +4,10 @@ import (
 	"fmt"
 	"testing"
 	"time"
+
+	"natlens/capture"
+	"natlens/netinfo"
+	"natlens/netinfo/netns"
 )
 
 // Datagrams that overtake each other between two points stay themselves: what is
@@ -79,5 +83,39 @@ func TestDuplicatesAreJourneysOfTheirOwn(t *testing.T) {
 				t.Errorf("related %v", r)
 			}
 		})
+	}
+}
+
+// What goes from one macvlan to another has one stamp at both and at their parent,
+// whose rings are read in any order: it went out, up to the parent, and in.
+func TestStackOfLinksWithOneStamp(t *testing.T) {
+	const mac0 = 66
+	w := world()
+	for _, id := range []netns.ID{backNS, baseNS} {
+		n := w.Namespace(id)
+		n.Links = append(n.Links, &netinfo.Link{
+			Key: netinfo.LinkKey{Namespace: id, Index: mac0}, Name: "mac0", Kind: "macvlan", Role: netinfo.RoleOther,
+			Addresses: n.Links[0].Addresses, Parent: &netinfo.LinkKey{Namespace: hostNS, Index: uplink},
+		})
+	}
+	w.Seal()
+	out, parent, in := at{backNS, mac0, capture.Outgoing}, at{hostNS, uplink, capture.OtherHost}, at{baseNS, mac0, capture.Host}
+	const way = "back/mac0:out host/eth0:in database/mac0:in"
+	for _, seen := range [][]at{
+		{out, parent, in}, {out, in, parent}, {parent, out, in}, {parent, in, out}, {in, out, parent}, {in, parent, out},
+	} {
+		s := newStage(t)
+		s.c.SetTopology(w)
+		for _, where := range seen {
+			s.see(where, udp(t, port(backIP, 1), port(baseIP, 53), 1, "one buffer"))
+			s.now -= 1000
+		}
+		s.pass(50 * time.Millisecond)
+		s.pass(50 * time.Millisecond)
+		if len(s.journeys) != 1 || path(s.journeys[0]) != way || s.journeys[0].Verdict.Result != Delivered {
+			for _, j := range s.journeys {
+				t.Errorf("read in the order %v: %s, %s", seen, path(j), j.Verdict.Result)
+			}
+		}
 	}
 }
