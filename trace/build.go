@@ -62,8 +62,8 @@ func (c *Correlator) build(e *entry, early string) *Journey {
 	if f := c.floodOf(hops); f != nil && f.accepted && len(f.ignored) > 0 {
 		j.Notes = append(j.Notes, f.note())
 	}
-	if c.leak(&j.Verdict, hops) {
-		j.Notes = append(j.Notes, leakFix)
+	if fix := c.leak(&j.Verdict, hops); fix != "" {
+		j.Notes = append(j.Notes, fix)
 	}
 	c.translate(j, hops, from)
 	c.joinWalks(j, e, hops)

@@ -372,7 +372,7 @@ func (c *Correlator) process(o *capture.Observation) {
 	s.time, s.point, s.typ = o.Time, p, o.Type
 	s.link, s.space = at.link, at.space
 	s.h, s.tuple, s.quotes = h, h.Tuple, h.Layers.Has(packet.LayerQuoted)
-	s.flow, s.extent = c.flowOf(p.Namespace, h, o.Time), extentOf(h)
+	s.flow, s.extent = c.trackedAs(&s), extentOf(h)
 	if s.flow.flow != nil && s.flow.flow.inferred {
 		s.flow.flow.named = max(s.flow.flow.named, s.time)
 	}

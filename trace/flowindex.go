@@ -383,7 +383,7 @@ func (c *Correlator) flowOf(ns netns.ID, h *packet.Headers, at int64) flowRef {
 		}
 		return r
 	}
-	if h.Layers.Has(packet.LayerFragment) && h.FragmentOffset > 0 {
+	if isLaterPiece(h) {
 		return flowRef{}
 	}
 	return x.find(&h.Tuple, at)

@@ -11,15 +11,16 @@ import (
 // leakFix is what keeps such packets in.
 const leakFix = "known fix: iptables -I FORWARD -m conntrack --ctstate INVALID -j DROP (Docker's issue: moby/moby 18630)"
 
-// leak says whether a packet left by an uplink with an address of one of this
+// leak puts into v that a packet left by an uplink with an address of one of this
 // host's containers that NAT should have replaced, and why NAT did not: the
 // kernel translates only what connection tracking accepts. Two things prove it:
 // the packet's flow is translated there, or there is a rule that translates such
 // packets and no flow that would except this one. So it is never said of networks
-// without masquerade, of routed ones, or of links that stand on the uplink.
-func (c *Correlator) leak(v *Verdict, hops []sighting) (leaked bool) {
+// without masquerade, of routed ones, or of links that stand on the uplink. fix is
+// what keeps such packets in; empty when nothing leaked, or no fix is known.
+func (c *Correlator) leak(v *Verdict, hops []sighting) (fix string) {
 	if c.foreign {
-		return false // no rules, no namespaces
+		return "" // no rules, no namespaces
 	}
 	for i := range hops {
 		s := &hops[i]
@@ -43,43 +44,59 @@ func (c *Correlator) leak(v *Verdict, hops []sighting) (leaked bool) {
 			default:
 				reason = fmt.Sprintf("connection tracking found it INVALID, so it is not translated; its flow's other packets become %v", become)
 			}
-		case c.uncovered(s) && c.wouldTranslate(s, hops[:i]):
-			reason = "connection tracking has no entry for it (INVALID, as a late FIN or RST is), so it is not translated"
+		case isLaterPiece(s.h):
+		default:
+			in := c.cameIn(s, hops[:i])
+			if in == nil || !c.wouldTranslate(s, in) {
+				break
+			}
+			if c.exempted(in) == netfilter.True {
+				v.Leak, v.Reason = true, "a rule takes it out of connection tracking (notrack), so it is not translated"
+				return ""
+			}
+			if c.uncovered(in) {
+				reason = "connection tracking has no entry for it (INVALID, as a late FIN or RST is), so it is not translated"
+			}
 		}
 		if reason != "" {
 			v.Leak, v.Reason = true, reason
-			return true
+			return leakFix
 		}
 	}
-	return false
+	return ""
 }
 
-// relearn is how long after a loss of events an entry may still be unknown: a dump
-// follows at once, and takes about a second where there are a million entries.
-const relearn = 5e9
+// cameIn returns where a packet that goes out at s came into that namespace; nil
+// when it was not seen to, as of what the namespace itself sends.
+func (c *Correlator) cameIn(s *sighting, before []sighting) *sighting {
+	for i := len(before) - 1; i >= 0; i-- {
+		if b := &before[i]; b.point.Namespace == s.point.Namespace && b.point.Direction == capture.In && c.hosts.layer3(b.link) != "" {
+			return b
+		}
+	}
+	return nil
+}
+
+// isLaterPiece reports a fragment that has no ports.
+func isLaterPiece(h *packet.Headers) bool {
+	return h.Layers.Has(packet.LayerFragment) && h.FragmentOffset > 0
+}
 
 // uncovered reports whether connection tracking is known to have no entry for a
 // packet that belongs to no flow.
 func (c *Correlator) uncovered(s *sighting) bool {
-	laterPiece := s.h.Layers.Has(packet.LayerFragment) && s.h.FragmentOffset > 0
-	return c.tracks(s) && !laterPiece && c.silence(s.point.Namespace) == "" && (!c.hasConntrack || c.flowThrough > s.time) && c.lostFlows.since(s.time-relearn) == 0
+	return c.tracks(s) && !isLaterPiece(s.h) && c.silence(s) == ""
 }
 
 // wouldTranslate reports whether the namespace's rules translate the source of
-// packets that begin a flow like this one.
-func (c *Correlator) wouldTranslate(s *sighting, before []sighting) bool {
+// packets that begin a flow like the one that came in there and goes out at s.
+func (c *Correlator) wouldTranslate(s, in *sighting) bool {
 	rules := c.rulesets[s.point.Namespace]
 	if rules == nil {
 		return false
 	}
-	p := netfilter.Packet{Tuple: s.tuple, OutLink: s.link.name, LocalAddress: s.space.has, MarkKnown: !rules.SetsMarks()}
-	for i := len(before) - 1; i >= 0 && p.InLink == ""; i-- {
-		if b := &before[i]; b.point.Namespace == s.point.Namespace && b.point.Direction == capture.In {
-			p.InLink = c.hosts.layer3(b.link)
-		}
-	}
-	if p.InLink == "" {
-		return false // it did not come from a container by way of this host
+	p := netfilter.Packet{
+		Tuple: s.tuple, InLink: c.hosts.layer3(in.link), OutLink: s.link.name, LocalAddress: s.space.has, MarkKnown: !rules.SetsMarks(),
 	}
 	return rules.NAT(netfilter.Postrouting, p).Certainty == netfilter.Covered
 }

@@ -1,15 +1,89 @@
 package trace
 
-import "natlens/netinfo/netns"
+import (
+	"fmt"
 
-// silence says why it proves nothing in a namespace that connection tracking has
-// no entry for a packet; empty where that is a sign that a rule dropped it.
-func (c *Correlator) silence(ns netns.ID) string {
-	switch x := c.flows[ns]; {
-	case x != nil && x.silent:
+	"natlens/capture"
+	"natlens/capture/packet"
+	"natlens/netinfo"
+	"natlens/netinfo/netfilter"
+)
+
+// silence says why it proves nothing that connection tracking has no entry for a
+// packet which came in; empty where that is a sign that a rule dropped it.
+func (c *Correlator) silence(s *sighting) string {
+	if x := c.flows[s.point.Namespace]; x != nil && x.silent {
 		return "connection tracking tells of no flow that begins here (net.netfilter.nf_conntrack_events = 0)"
-	case c.exempts[ns]:
+	}
+	switch c.exempted(s) {
+	case netfilter.True:
+		return "a rule takes it out of connection tracking (notrack)"
+	case netfilter.NotKnown:
 		return "a rule here takes packets out of connection tracking (notrack), perhaps this one"
+	case netfilter.False:
+	}
+	if c.hasConntrack && c.flowThrough <= s.time {
+		return "connection tracking has not answered since"
+	}
+	// A flow that began during a loss may be unknown for a while.
+	if lost := c.lostFlows.since(s.time - relearn); lost > 0 {
+		return fmt.Sprintf("connection tracking lost %d of its events", lost)
 	}
 	return ""
+}
+
+// relearn is how long after a loss of events an entry may still be unknown: a dump
+// follows at once, and takes about a second where there are a million entries.
+const relearn = 5e9
+
+// exempted reports whether a rule takes a packet that came in out of connection
+// tracking. Of one that goes out that is not known where there are such rules: it
+// would have to be asked where it came in.
+func (c *Correlator) exempted(s *sighting) netfilter.Fact {
+	if !c.exempts[s.point.Namespace] {
+		return netfilter.False
+	}
+	if s.point.Direction != capture.In || s.link == nil || !s.tuple.Valid() {
+		return netfilter.NotKnown
+	}
+	rules := c.rulesets[s.point.Namespace]
+	p := netfilter.Packet{
+		Tuple: s.tuple, InLink: c.hosts.layer3(s.link), LocalAddress: s.space.has, MarkKnown: !rules.SetsMarks(),
+		Length: s.h.Length, TCPFlags: s.h.TCPFlags, TCPFlagsKnown: s.h.Layers.Has(packet.LayerTCP),
+	}
+	if s.link.master != (netinfo.LinkKey{}) {
+		p.InPort = s.link.name
+	}
+	return rules.Exempted(netfilter.Prerouting, p)
+}
+
+// trackedAs returns the flow of a packet where it was seen. A packet that a rule
+// takes out of connection tracking has none, though its tuple can be that of one:
+// what answers it may be tracked.
+func (c *Correlator) trackedAs(s *sighting) flowRef {
+	r := c.flowOf(s.point.Namespace, s.h, s.time)
+	if r.flow != nil && c.exempts[s.point.Namespace] && c.exempted(s) == netfilter.True {
+		return flowRef{}
+	}
+	return r
+}
+
+// hearAgain looks for the flows of a journey whose packets were judged before
+// connection tracking had been read up to their time: on a busy host it can come
+// later than packets may wait for it.
+func (c *Correlator) hearAgain(e *entry) {
+	known := true
+	for i := range e.hops {
+		s := &e.hops[i]
+		if s.flow.flow == nil {
+			s.flow = c.trackedAs(s)
+			if r := s.flow; r.flow != nil && s.time <= r.flow.bornBefore && !r.reply && !r.about {
+				r.flow.begin(e.id, s.h)
+			}
+		}
+		known = known && (s.flow.flow != nil || !c.tracks(s))
+	}
+	if known {
+		e.inferred = false
+	}
 }

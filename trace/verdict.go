@@ -123,8 +123,7 @@ func (c *Correlator) missing(hops []sighting, early string) Verdict {
 	}
 	v := Verdict{Result: Vanished, Hop: at, Evidence: ByTap}
 	var rules ruling
-	lost, lostFlows := c.lostRing.since(since), c.lostFlows.since(since)
-	silence := c.silence(s.point.Namespace)
+	lost := c.lostRing.since(since)
 	switch {
 	case lost > 0:
 		v.Result, v.Reason = Unfinished, fmt.Sprintf("unknown: ring lost %d", lost)
@@ -145,28 +144,37 @@ func (c *Correlator) missing(hops []sighting, early string) Verdict {
 		v.Reason = "not seen again: no route, or dropped by a rule; nothing here tracks connections"
 	case s.flow.flow != nil:
 		v.Reason = "the rules let its flow pass, yet it was not seen again: no answer from the next hop's address resolution, or a drop behind the NAT"
-	case c.hasConntrack && c.flowThrough <= s.time:
-		v.Result, v.Reason = Unfinished, "unknown: not seen again, and connection tracking has not answered since"
-	case lostFlows > 0:
-		v.Result, v.Reason = Unfinished, fmt.Sprintf("unknown: not seen again, and connection tracking lost %d of its events", lostFlows)
-	case silence != "" && s.space.has(s.h.Tuple.Destination()):
-		v.Result, v.Reason = Unfinished, "it came to "+s.space.name+"; whether a rule dropped it there is unknown: "+silence
-	case silence != "":
-		v.Result, v.Reason = Unfinished, "unknown: not seen again, and "+silence
 	default:
-		v.Result, v.Evidence, v.Hook = Dropped, ByInference, netfilter.Forward
-		v.Reason = "connection tracking never confirmed it: a rule dropped it, or there is no route"
-		if why := rules.instead(); why != "" {
-			v.Reason = "connection tracking never confirmed it: " + why
-		}
-		if r, ok := c.redirected(s); ok && !s.space.has(r.after.Destination()) {
-			v.Reason = fmt.Sprintf("a rule sends it to %v, but %s", r.after.Destination(), v.Reason)
-		} else if s.space.has(s.h.Tuple.Destination()) {
-			v.Hook = netfilter.Input
-			v.Reason = "connection tracking never confirmed it: a rule dropped it before a program of " + s.space.name + " could get it"
-		}
+		c.unconfirmed(s, &rules, &v)
 	}
 	return v
+}
+
+// unconfirmed explains a packet that was seen coming in and that has no conntrack
+// entry, although connections are tracked there. rules is what they make of it.
+func (c *Correlator) unconfirmed(s *sighting, rules *ruling, v *Verdict) {
+	toHost := s.space.has(s.h.Tuple.Destination())
+	if why := c.silence(s); why != "" {
+		v.Result, v.Reason = Unfinished, "unknown: not seen again, and "+why
+		if toHost {
+			v.Reason = "it came to " + s.space.name + "; whether a rule dropped it there is unknown: " + why
+		}
+		if rules.Verdict == netfilter.Accepted && rules.stop == "" {
+			v.Reason += "; the rules as they are let it pass"
+		}
+		return
+	}
+	v.Result, v.Evidence, v.Hook = Dropped, ByInference, netfilter.Forward
+	v.Reason = "connection tracking never confirmed it: a rule dropped it, or there is no route"
+	if why := rules.instead(); why != "" {
+		v.Reason = "connection tracking never confirmed it: " + why
+	}
+	if r, ok := c.redirected(s); ok && !s.space.has(r.after.Destination()) {
+		v.Reason = fmt.Sprintf("a rule sends it to %v, but %s", r.after.Destination(), v.Reason)
+	} else if toHost {
+		v.Hook = netfilter.Input
+		v.Reason = "connection tracking never confirmed it: a rule dropped it before a program of " + s.space.name + " could get it"
+	}
 }
 
 // ruledOut reports whether the rules say for sure that the packet was dropped

@@ -54,7 +54,7 @@ func TestConntrackThatIsSilent(t *testing.T) {
 	for range 5 {
 		s.observe(time.Second)
 	}
-	want := "unfinished: unknown: not seen again, and connection tracking has not answered since"
+	want := "unfinished: it came to host; whether a rule dropped it there is unknown: connection tracking has not answered since"
 	if got := s.verdicts(); got != want {
 		t.Errorf("%s\nwant %s", got, want)
 	}
