@@ -3,7 +3,6 @@ package trace
 import (
 	"math"
 	"net/netip"
-	"slices"
 	"time"
 
 	"natlens/capture"
@@ -50,6 +49,7 @@ type Correlator struct {
 	now          int64 // the watermark: all before it has been released
 	swept        int64
 	unheard      int64 // packets before that time may have been judged without conntrack's word
+	replayed     int64 // see SetHeard; 0: nothing was missing
 
 	slab      slab
 	byPrint   prints
@@ -222,7 +222,7 @@ func (c *Correlator) Flush() { c.settleAll("the capture ended before its next ho
 // that reason.
 func (c *Correlator) Interrupt(reason string) {
 	c.settleAll(reason)
-	c.ringThrough, c.flowThrough, c.walks.through, c.now, c.swept, c.unheard = 0, 0, 0, 0, 0, 0
+	c.ringThrough, c.flowThrough, c.walks.through, c.now, c.swept, c.unheard, c.replayed = 0, 0, 0, 0, 0, 0, 0
 	c.lostRing.forgetTimes()
 	c.lostFlows.forgetTimes()
 	c.walks.lost.forgetTimes()
@@ -269,7 +269,7 @@ func (c *Correlator) advance() {
 	if mark <= c.now {
 		return
 	}
-	if c.hasConntrack && mark > c.flowThrough {
+	if mark > c.Heard() {
 		c.unheard = mark
 	}
 	c.release(mark)
@@ -305,47 +305,6 @@ func (c *Correlator) sweep() {
 	c.lostRing.sweep(c.now)
 	c.lostFlows.sweep(c.now)
 	c.walks.lost.sweep(c.now)
-}
-
-// release processes the waiting observations before mark in the order of their
-// stamps.
-func (c *Correlator) release(mark int64) {
-	due := c.waiting.before(mark)
-	for i := 0; i < len(due); {
-		n := i + 1
-		for n < len(due) && due[n].time == due[i].time {
-			n++
-		}
-		if n > i+1 {
-			c.parentsFirst(due[i:n])
-		}
-		for ; i < n; i++ {
-			c.process(due[i].o)
-		}
-	}
-	c.waiting.drop(len(due))
-}
-
-// parentsFirst orders observations with one stamp. A buffer has the same on a link
-// and on its parent in another namespace, and rings are read in any order: on the
-// way in, the parent saw it first; on the way out, last.
-func (c *Correlator) parentsFirst(equal []arrival) {
-	standing := func(a arrival) int {
-		p := a.o.Point()
-		switch l := c.hosts.at(p).link; {
-		case l == nil || l.parent == (netinfo.LinkKey{}):
-			return 0
-		case p.Direction == capture.In:
-			return 1
-		}
-		return -1
-	}
-	for _, a := range equal[1:] {
-		if a.o.Namespace != equal[0].o.Namespace {
-			slices.SortStableFunc(equal, func(a, b arrival) int { return standing(a) - standing(b) })
-			return
-		}
-	}
 }
 
 func (c *Correlator) process(o *capture.Observation) {

@@ -2,6 +2,7 @@ package trace
 
 import (
 	"fmt"
+	"math"
 
 	"natlens/capture"
 	"natlens/capture/packet"
@@ -22,7 +23,7 @@ func (c *Correlator) silence(s *sighting) string {
 		return "a rule here takes packets out of connection tracking (notrack), perhaps this one"
 	case netfilter.False:
 	}
-	if c.hasConntrack && c.flowThrough <= s.time {
+	if c.Heard() <= s.time {
 		return "connection tracking has not answered since"
 	}
 	// A flow that began during a loss may be unknown for a while.
@@ -67,6 +68,22 @@ func (c *Correlator) trackedAs(s *sighting) flowRef {
 	}
 	return r
 }
+
+// Heard returns up to when connection tracking has been read; math.MaxInt64 where
+// nobody waits for it. It is before Now where its word came too late.
+func (c *Correlator) Heard() int64 {
+	switch {
+	case c.hasConntrack:
+		return c.flowThrough
+	case c.replayed != 0:
+		return c.replayed
+	}
+	return math.MaxInt64
+}
+
+// SetHeard says, to who plays what was recorded, up to when connection tracking had
+// been read when what follows was judged. 0 is as far as the packets.
+func (c *Correlator) SetHeard(through int64) { c.replayed = through }
 
 // hearAgain looks for the flows of a journey whose packets were judged before
 // connection tracking had been read up to their time: on a busy host it can come

@@ -4,6 +4,7 @@ import (
 	"slices"
 
 	"natlens/capture"
+	"natlens/netinfo"
 )
 
 // waiting holds the observations that something older may still precede.
@@ -111,4 +112,45 @@ func (w *waiting) oldest() (int64, bool) {
 		return 0, false
 	}
 	return w.queue[0].time, true
+}
+
+// release processes the waiting observations before mark in the order of their
+// stamps.
+func (c *Correlator) release(mark int64) {
+	due := c.waiting.before(mark)
+	for i := 0; i < len(due); {
+		n := i + 1
+		for n < len(due) && due[n].time == due[i].time {
+			n++
+		}
+		if n > i+1 {
+			c.parentsFirst(due[i:n])
+		}
+		for ; i < n; i++ {
+			c.process(due[i].o)
+		}
+	}
+	c.waiting.drop(len(due))
+}
+
+// parentsFirst orders observations with one stamp. A buffer has the same on a link
+// and on its parent in another namespace, and rings are read in any order: on the
+// way in, the parent saw it first; on the way out, last.
+func (c *Correlator) parentsFirst(equal []arrival) {
+	standing := func(a arrival) int {
+		p := a.o.Point()
+		switch l := c.hosts.at(p).link; {
+		case l == nil || l.parent == (netinfo.LinkKey{}):
+			return 0
+		case p.Direction == capture.In:
+			return 1
+		}
+		return -1
+	}
+	for _, a := range equal[1:] {
+		if a.o.Namespace != equal[0].o.Namespace {
+			slices.SortStableFunc(equal, func(a, b arrival) int { return standing(a) - standing(b) })
+			return
+		}
+	}
 }

@@ -17,7 +17,9 @@ type flows struct {
 	Events         []event `json:",omitempty"`
 	Overruns, Lost uint64  `json:",omitempty"`
 	Malformed      uint64  `json:",omitempty"`
-	Silent         bool    `json:",omitempty"`
+	// Silent: the kernel tells no events of flows that begin here; absent: as
+	// before.
+	Silent *bool `json:",omitempty"`
 }
 
 type event struct {
@@ -64,7 +66,11 @@ var eventKinds = map[string]netfilter.EventKind{
 
 // batch is the reverse of what a Tape writes.
 func (f *flows) batch() (*netfilter.Batch, error) {
-	b := &netfilter.Batch{Namespace: f.Namespace, Through: f.Through, Overruns: f.Overruns, Lost: f.Lost, Malformed: f.Malformed, Silent: f.Silent}
+	b := &netfilter.Batch{Namespace: f.Namespace, Through: f.Through, Overruns: f.Overruns, Lost: f.Lost, Malformed: f.Malformed}
+	if f.Silent != nil {
+		// A dump from the beginning of time on ends no flow.
+		b.Silent, b.Synced = *f.Silent, true
+	}
 	for i := range f.Events {
 		e := &f.Events[i]
 		kind, ok := eventKinds[e.Kind]

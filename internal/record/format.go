@@ -61,7 +61,12 @@ type ring struct {
 
 // mark says that the packets before a time were judged, with all that stands
 // before the mark in the file known, and nothing behind it.
-type mark struct{ Through int64 }
+type mark struct {
+	Through int64
+	// Heard is up to when connection tracking had been read then, where that is
+	// not as far.
+	Heard int64 `json:",omitempty"`
+}
 
 // complete says that all packets before a time stand before it in the file.
 type complete struct{ Through int64 }

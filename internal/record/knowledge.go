@@ -17,10 +17,13 @@ type knowledge struct {
 	rulesets map[netns.ID]*netfilter.Ruleset
 	rings    map[netns.ID]ring
 	flows    flowTable
+	// silent has the namespaces whose connection tracking was heard of, and
+	// whether it tells no events.
+	silent map[netns.ID]bool
 }
 
 func newKnowledge() knowledge {
-	return knowledge{rulesets: map[netns.ID]*netfilter.Ruleset{}, rings: map[netns.ID]ring{}, flows: flowTable{}}
+	return knowledge{rulesets: map[netns.ID]*netfilter.Ruleset{}, rings: map[netns.ID]ring{}, flows: flowTable{}, silent: map[netns.ID]bool{}}
 }
 
 // each writes all of it.
@@ -34,13 +37,29 @@ func (k *knowledge) each(write func(kind uint32, value any)) {
 	for _, r := range k.rulesets {
 		write(kindRuleset, again[*netfilter.Ruleset]{Again: true, Value: r})
 	}
+	for ns, silent := range k.silent {
+		write(kindFlows, flows{Again: true, Namespace: ns, Silent: &silent})
+	}
 	k.flows.again(func(f flows) { write(kindFlows, f) })
+}
+
+// heardOf returns whether connection tracking is silent where b is from, when that
+// is news: it was not heard of before, or was otherwise. Else nil.
+func (k *knowledge) heardOf(b *netfilter.Batch) *bool {
+	was, heard := k.silent[b.Namespace]
+	silent := b.Silent || was && !b.Synced
+	k.silent[b.Namespace] = silent
+	if heard && silent == was {
+		return nil
+	}
+	return &silent
 }
 
 // forget drops a namespace that is not watched any more.
 func (k *knowledge) forget(ns netns.ID) {
 	delete(k.rings, ns)
 	delete(k.rulesets, ns)
+	delete(k.silent, ns)
 	for key := range k.flows {
 		if key.namespace == ns {
 			delete(k.flows, key)

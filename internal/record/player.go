@@ -218,6 +218,7 @@ type player struct {
 // told is something that the correlator was told: a mark when through is not 0.
 type told struct {
 	through int64
+	heard   int64 // with a mark, see there
 	tell    func(*trace.Correlator)
 }
 

@@ -138,7 +138,7 @@ func (p *player) tell(f *opened, l *pcapng.Local, continues bool) error {
 		return err
 	case kindMark:
 		v, err := decode[mark](l)
-		p.queue = append(p.queue, told{through: v.Through})
+		p.queue = append(p.queue, told{through: v.Through, heard: v.Heard})
 		return err
 	case kindInterrupt:
 		v, err := decode[interrupt](l)
@@ -184,6 +184,7 @@ func (p *player) complete(through int64) {
 		n, _ := slices.BinarySearchFunc(p.packets, next.through, func(o capture.Observation, t int64) int { return cmp.Compare(o.Time, t) })
 		ready := p.packets[:n:n]
 		p.packets = p.packets[n:]
+		p.c.SetHeard(next.heard)
 		p.c.Observe(&capture.Batch{Observations: ready, Through: next.through})
 		p.advanced()
 	}

@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"math"
 	"time"
 
 	"natlens/capture"
@@ -141,8 +142,9 @@ func (t *Tape) AddFlows(b *netfilter.Batch) {
 		return
 	}
 	events := t.known.flows.news(b)
-	if len(events) > 0 || b.Lost > 0 || b.Overruns > 0 || b.Malformed > 0 || b.Silent {
-		t.note(kindFlows, flows{Namespace: b.Namespace, Through: b.Through, Events: events, Lost: b.Lost, Overruns: b.Overruns, Malformed: b.Malformed, Silent: b.Silent})
+	silent := t.known.heardOf(b)
+	if len(events) > 0 || b.Lost > 0 || b.Overruns > 0 || b.Malformed > 0 || silent != nil {
+		t.note(kindFlows, flows{Namespace: b.Namespace, Through: b.Through, Events: events, Lost: b.Lost, Overruns: b.Overruns, Malformed: b.Malformed, Silent: silent})
 	}
 	t.Correlator.AddFlows(b)
 }
@@ -192,6 +194,10 @@ func (t *Tape) Interrupt(reason string) {
 // Flush ends the capture: journeys that are open come back, and the last file is
 // closed.
 func (t *Tape) Flush() {
+	// What waits is judged with what connection tracking has said by now.
+	if heard := t.Heard(); heard != math.MaxInt64 {
+		t.note(kindMark, mark{Through: t.Now(), Heard: heard})
+	}
 	t.Correlator.Flush()
 	t.end()
 }
@@ -285,7 +291,7 @@ func (t *Tape) iface(o *capture.Observation, namespace, link string) int {
 // note writes knowledge; it counts from the mark that stands before it.
 func (t *Tape) note(kind uint32, value any) {
 	if t.skipped != 0 {
-		t.local(kindMark, mark{t.skipped})
+		t.local(kindMark, mark{Through: t.skipped})
 		t.skipped = 0
 	}
 	t.local(kind, value)

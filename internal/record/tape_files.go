@@ -30,7 +30,11 @@ func (t *Tape) advanced() {
 	busy := t.Open() > 0 || t.Walks() > 0 || observed != t.observed
 	t.observed = observed
 	if busy || t.busy {
-		t.note(kindMark, mark{now})
+		m := mark{Through: now}
+		if heard := t.Heard(); heard < now {
+			m.Heard = heard
+		}
+		t.note(kindMark, m)
 		t.mark = now
 	} else {
 		t.skipped = now
@@ -74,7 +78,7 @@ func (t *Tape) next() {
 	t.known.each(t.local)
 	t.names()
 	if t.mark != 0 {
-		t.local(kindMark, mark{t.mark})
+		t.local(kindMark, mark{Through: t.mark})
 	}
 	if t.err == nil {
 		t.keep(t.w.Flush())
