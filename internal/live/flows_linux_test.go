@@ -4,6 +4,7 @@ import (
 	"net/netip"
 	"os"
 	"os/exec"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -11,6 +12,8 @@ import (
 	"natlens/capture/packet"
 	"natlens/internal/lab"
 	"natlens/internal/leak"
+	"natlens/netinfo"
+	"natlens/netinfo/netfilter"
 	"natlens/netinfo/netns"
 	"natlens/trace"
 )
@@ -156,13 +159,8 @@ func TestPacketsThatAreNotTracked(t *testing.T) {
 	leak.Check(t)
 	h := dockerHost(t)
 	const exempt = 5303
-	// It does not answer: an answer is tracked, and makes the question look like a
-	// reply.
-	silent, err := lab.ListenUDP(h.Namespace(), netip.AddrPortFrom(lab.HostAddress, exempt))
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer silent.Close()
+	// It answers: that is tracked, and makes the question look like a reply.
+	echoAt(t, h.Namespace(), netip.AddrPortFrom(lab.HostAddress, exempt))
 	nft := func(line string) {
 		t.Helper()
 		if err := h.Namespace().Do(func() error { return exec.Command("nft", line).Run() }); err != nil {
@@ -177,17 +175,25 @@ func TestPacketsThatAreNotTracked(t *testing.T) {
 		t.Fatal(err) // others are tracked
 	}
 	w.journey("a ping", func(j *trace.Journey) bool { return j.Protocol == packet.ICMP })
-	c, err := lab.DialUDP(h.Internet(), netip.AddrPort{}, netip.AddrPortFrom(lab.HostAddress, exempt))
+	exchange(t, h.Internet(), netip.AddrPortFrom(lab.HostAddress, exempt))
+	j := w.udpTo("a datagram", exempt)
+	if v := j.Verdict; v.Result != trace.Unfinished || j.Direction != trace.NoDirection || len(j.Flows) != 0 ||
+		!strings.Contains(v.Reason, "a rule takes it out of connection tracking (notrack); the rules as they are let it pass") {
+		t.Errorf("%s: %s of %v, %+v", pathOf(j), j.Direction, j.Flows, v)
+	}
+	// What the same rule does not mean is dropped when it has no entry.
+	nft("add chain ip exempt in { type filter hook input priority filter; }; add rule ip exempt in udp dport 5304 drop")
+	w.until("word of the rule", func() bool { return slices.ContainsFunc(w.changes, func(c netinfo.Change) bool { return c.Kind == "ruleset" }) })
+	c, err := lab.DialUDP(h.Internet(), netip.AddrPort{}, netip.AddrPortFrom(lab.HostAddress, exempt+1))
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer c.Close()
-	if _, err := c.Write([]byte("not tracked")); err != nil {
+	if _, err := c.Write([]byte("tracked")); err != nil {
 		t.Fatal(err)
 	}
-	j := w.udpTo("a datagram", exempt)
-	if v := j.Verdict; v.Result != trace.Unfinished || !strings.Contains(v.Reason, "notrack") {
-		t.Errorf("%s: %+v", pathOf(j), v)
+	if j := w.udpTo("a datagram that is dropped", exempt+1); j.Verdict.Result != trace.Dropped || j.Verdict.Hook != netfilter.Input {
+		t.Errorf("%s: %+v", pathOf(j), j.Verdict)
 	}
 }
 
