@@ -91,3 +91,7 @@ type HitBatch struct {
 	Overruns, Lost uint64
 	Malformed      uint64
 }
+
+// TraceTable is how the names of the tables begin in which a Tracer asks for
+// traces. The rest is random: other programs may trace here, too.
+const TraceTable = "natlens_trace_"

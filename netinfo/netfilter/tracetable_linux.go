@@ -13,10 +13,6 @@ import (
 	"natlens/netinfo/netns"
 )
 
-// TraceTable is how the names of the tables begin in which a Tracer asks for
-// traces. The rest is random: other programs may trace here, too.
-const TraceTable = "natlens_trace_"
-
 // tracePriority is where the rules that ask for a trace stand: behind the
 // reassembly of fragments (-400) and before all that other programs hook in,
 // raw (-300) first.
