@@ -108,6 +108,7 @@ func (p *player) tell(f *opened, l *pcapng.Local, continues bool) error {
 	case kindSocket:
 		v, err := decode[trace.Socket](l)
 		if err == nil {
+			v.Namespace = v.Namespace.On(p.host)
 			p.wait(func(c *trace.Correlator) { c.AddSocket(v) })
 		}
 		return err
