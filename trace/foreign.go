@@ -47,10 +47,29 @@ func (c *Correlator) mayFollow(a, b *sighting) fit {
 		return fitSpace
 	case known.same(b.flow):
 		return fitLoose
-	case b.flow.flow == nil && !wire && keepsOneSide(a, b):
+	case b.flow.flow == nil && !wire && (keepsOneSide(a, b) || known.flow == nil && hairpins(a, b)):
 		return fitGuess
 	}
 	return fitNone
+}
+
+// hairpins reports whether b can be a on its way back to where it came from: then
+// both addresses are translated at once. What is left to go by has to be such that
+// no other packet has it: sequence numbers, or a datagram's identification, with a
+// client's port that NAT keeps where it can and that no proxy has.
+func hairpins(a, b *sighting) bool {
+	s, t := a.tuple, b.tuple
+	if a.point.Namespace != b.point.Namespace || b.time-a.time > anonymousTime ||
+		s.Is4() != t.Is4() || s.SourcePort != t.SourcePort || a.extent.kind == extentFragment {
+		return false
+	}
+	switch s.Protocol {
+	case packet.TCP:
+		return a.h.TCPSeq != 0
+	case packet.UDP:
+		return a.h.IPID != 0 && (s.Source() != t.Destination() || s.Destination() != t.Source()) // no echo
+	}
+	return false
 }
 
 // inferFlow remembers what a guess says about the flow of a packet.

@@ -13,6 +13,7 @@ import (
 
 	"natlens/internal/e2e/oracletest"
 	"natlens/internal/lab"
+	"natlens/internal/lab/engine"
 )
 
 // TestFilesOfTwoHosts reads what natlens wrote on two hosts, with and without what
@@ -93,6 +94,49 @@ func TestFilesAroundARouterThatTranslates(t *testing.T) {
 				t.Errorf("journey %d: %d translations are inferred, want that of the router", j.ID, inferred)
 			}
 		}
+	}
+}
+
+// TestFileOfAHairpin reads what tcpdump saw of a container that calls a published
+// port of its network without docker-proxy. Where it is its own, both addresses change
+// at once.
+func TestFileOfAHairpin(t *testing.T) {
+	e := engine.Start(t, "--userland-proxy=false")
+	_, published := hairpinHost(t, e)
+	for _, from := range []string{"front", "back"} {
+		t.Run(from, func(t *testing.T) {
+			file := filepath.Join(t.TempDir(), "router.pcap")
+			end := capture(t, e.Command("tcpdump", "-Z", "root", "-i", "any", "-n", "-U", "-B", "16384", "-w", file, "tcp"), "listening on")
+			for range 5 {
+				c, err := lab.DialTCP(t.Context(), e.Namespace(from), netip.AddrPort{}, published)
+				if err == nil {
+					_, err = lab.Exchange(t.Context(), c, []byte("hello"))
+				}
+				if err != nil {
+					t.Fatal(err)
+				}
+				_ = c.Close() // all was said
+			}
+			time.Sleep(1500 * time.Millisecond) // libpcap waits a second for more
+			end()
+			journeys, _ := readAll(t, file)
+			checkOnePacketEach(t, journeys, []string{file})
+			both := 0
+			for _, j := range journeys {
+				for _, tr := range j.Translations {
+					if tr.Evidence != "inferred" {
+						t.Errorf("journey %d: %+v", j.ID, tr)
+					}
+				}
+				if len(j.Translations) == 2 {
+					both++
+				}
+			}
+			// Docker masquerades only what a container sends to itself.
+			if want := from == "back"; (both > 20) != want || both > 0 != want {
+				t.Errorf("%d of %d journeys change both addresses", both, len(journeys))
+			}
+		})
 	}
 }
 

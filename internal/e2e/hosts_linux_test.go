@@ -103,17 +103,21 @@ func (m *machines) in(space string, args ...string) {
 // capture runs a program that captures until it is told to end.
 func (m *machines) capture(space, ready string, args ...string) (end func()) {
 	m.t.Helper()
-	cmd := m.command(space, args...)
+	return capture(m.t, m.command(space, args...), ready)
+}
+
+func capture(t *testing.T, cmd *exec.Cmd, ready string) (end func()) {
+	t.Helper()
 	said := &safeBuffer{}
 	cmd.Stderr = said
 	if err := cmd.Start(); err != nil {
-		m.t.Fatal(err)
+		t.Fatal(err)
 	}
-	m.t.Cleanup(func() { _ = cmd.Process.Kill() })
-	await(m.t, 20*time.Second, args[0]+" in "+space, func() bool { return strings.Contains(said.String(), ready) })
+	t.Cleanup(func() { _ = cmd.Process.Kill() })
+	await(t, 20*time.Second, cmd.String(), func() bool { return strings.Contains(said.String(), ready) })
 	return func() {
 		if err := errors.Join(cmd.Process.Signal(syscall.SIGINT), cmd.Wait()); err != nil {
-			m.t.Errorf("%s: %v: %s", args[0], err, said)
+			t.Errorf("%v: %v: %s", cmd, err, said)
 		}
 	}
 }
