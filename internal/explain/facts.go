@@ -23,6 +23,10 @@ type Facts struct {
 	// Forwarding is net.ipv4.ip_forward of natlens's own namespace: "1", "0",
 	// or "" when it is not known.
 	Forwarding string
+	// BridgeFilter is net.bridge.bridge-nf-call-iptables there: "1" when bridges
+	// show packets to the rules of IP, "0" when they do not (or can't, without
+	// the module br_netfilter), or "" when it is not known.
+	BridgeFilter string
 }
 
 // Sockets is what listens in a namespace, or why that is not known.
@@ -31,11 +35,12 @@ type Sockets struct {
 	Err       error
 }
 
-// Rules answers what the NAT rules of a namespace do to a packet, or says why
-// that is not known. NAT has the contract of netfilter.Ruleset.NAT; it is a
-// function so that a host can be described without a kernel.
+// Rules answers what the rules of a namespace do to a packet, or says why
+// that is not known. NAT and Walk have the contracts of netfilter.Ruleset's; they
+// are functions so that a host can be described without a kernel.
 type Rules struct {
-	NAT func(netfilter.Hook, netfilter.Packet) netfilter.Match
+	NAT  func(netfilter.Hook, netfilter.Packet) netfilter.Match
+	Walk func(netfilter.Path, netfilter.Packet) netfilter.Walk
 	// Legacy: some of the rules are iptables-legacy's, which can't be read.
 	Legacy bool
 	Err    error

@@ -32,7 +32,22 @@ func Gather(t *netinfo.Topology) *Facts {
 	if b, err := os.ReadFile("/proc/sys/net/ipv4/ip_forward"); err == nil {
 		f.Forwarding = strings.TrimSpace(string(b))
 	}
+	f.BridgeFilter = bridgeFilter()
 	return f
+}
+
+// bridgeFilter reads what bridges of this thread's namespace do with IP. Without
+// br_netfilter there is no such setting, and no rule of IP sees what they switch
+// (ip-sysctl, "bridge-nf-call-iptables").
+func bridgeFilter() string {
+	b, err := os.ReadFile("/proc/sys/net/bridge/bridge-nf-call-iptables")
+	switch {
+	case err == nil:
+		return strings.TrimSpace(string(b))
+	case errors.Is(err, fs.ErrNotExist):
+		return "0"
+	}
+	return ""
 }
 
 // publishedSockets returns the inodes of the host's sockets on published ports.
@@ -83,7 +98,7 @@ func readRules(n *netinfo.Namespace, own netns.ID) Rules {
 	if err := errors.Join(err, h.Close()); err != nil {
 		return Rules{Err: err}
 	}
-	return Rules{NAT: r.NAT, Legacy: len(r.Legacy()) > 0}
+	return Rules{NAT: r.NAT, Walk: r.Walk, Legacy: len(r.Legacy()) > 0}
 }
 
 func open(n *netinfo.Namespace, own netns.ID) (*netns.Handle, error) {

@@ -6,7 +6,6 @@ import (
 
 	"natlens/internal/explain"
 	"natlens/netinfo"
-	"natlens/netinfo/netfilter"
 )
 
 func indexWords(l *netinfo.Link) string { return fmt.Sprintf("index %d", l.Key.Index) }
@@ -17,14 +16,10 @@ func (e *explanation) network(n *netinfo.Network) {
 	e.title(name, "a network of the driver "+e.Escape(n.Driver)+", id "+e.Escape(shortID(n.ID)))
 	switch n.Driver {
 	case "host":
-		e.part("No network of its own")
-		e.say("A container with --network host has no namespace: it uses the host's links, addresses and ports as they are. No veth, no NAT.")
-		e.check(e.cli()+" network inspect %s", quote(name))
+		e.hostNetwork(n)
 		return
 	case "null":
-		e.part("No network at all")
-		e.say("A container with --network none has a namespace with a loopback and nothing else.")
-		e.check(e.cli()+" network inspect %s", quote(name))
+		e.noNetwork(n)
 		return
 	}
 	if n.BridgeLink != nil {
@@ -36,6 +31,53 @@ func (e *explanation) network(n *netinfo.Network) {
 		e.say("Its bridge %s is not a link of this host.", e.Escape(n.Bridge))
 	}
 	e.networkFacts(n)
+}
+
+// hostNetwork tells of the network that is none of its own.
+func (e *explanation) hostNetwork(n *netinfo.Network) {
+	e.part("No network of its own")
+	e.say("A container with --network host has no namespace: it uses the host's links, addresses and ports as they are. No veth, no NAT. " +
+		"Another program of the host, or another such container, may have taken a port already; -p has no effect.")
+	e.usedBy(n, "host")
+	e.check(e.cli()+" network inspect %s", quote(e.Escape(n.Name)))
+	if self := e.Topology.Namespace(e.Topology.Self); self != nil {
+		e.inside(self, "ss -ltnu")
+	}
+}
+
+// noNetwork tells of the network that is none at all.
+func (e *explanation) noNetwork(n *netinfo.Network) {
+	e.part("No network at all")
+	e.say("A container with --network none has a namespace with a loopback and nothing else: no veth leads out of it, so nobody " +
+		"reaches it and it reaches nobody. Ports published with -p lead nowhere.")
+	c := e.usedBy(n, "none")
+	e.check(e.cli()+" network inspect %s", quote(e.Escape(n.Name)))
+	if c != nil {
+		if inner := e.Topology.Namespace(c.Namespace); inner != nil {
+			e.inside(inner, "ip addr")
+		}
+		e.checkAsRoot("natlens probe --dry-run %s host", quote(e.Escape(c.Name)))
+	}
+}
+
+// usedBy names the containers in a network mode, and returns the first.
+func (e *explanation) usedBy(n *netinfo.Network, mode string) (one *netinfo.Container) {
+	var names []string
+	for _, c := range e.Topology.Containers {
+		if c.Mode != mode && c.Mode != n.Name {
+			continue
+		}
+		if one == nil {
+			one = c
+		}
+		names = append(names, e.Escape(c.Name))
+	}
+	if len(names) == 0 {
+		e.say("No running container uses it.")
+	} else {
+		e.say("Used by: %s.", enumerate(names))
+	}
+	return one
 }
 
 // networkFacts tells what holds on a network.
@@ -53,75 +95,49 @@ func (e *explanation) networkFacts(n *netinfo.Network) {
 	if len(subnets) > 0 {
 		e.say("Addresses come from %s.", enumerate(subnets))
 	}
-	if members := e.memberNames(n); len(members) == 0 {
+	if len(n.Members) == 0 {
 		e.say("No running container is on it.")
 	} else {
-		e.say("On it: %s.", enumerate(members))
-	}
-	if n.Parent != "" {
-		e.say("Its containers are on the network behind %s as machines of their own; no bridge and no NAT.", e.Escape(n.Parent))
-	}
-	if n.Driver == "bridge" {
-		if n.Name == "bridge" {
-			e.say("It is the default network: containers find each other by address here, not by name. Networks you create resolve names.")
-		} else {
-			e.say("Containers on it find each other by name; Docker answers at 127.0.0.11 inside each of them.")
-		}
-		if !n.ICC {
-			e.say("Traffic between its containers is forbidden (icc=false).")
-		}
+		e.say("On it:")
+		e.memberLines(n)
 	}
 	e.check(e.cli()+" network inspect %s", quote(name))
-	if n.Driver == "bridge" {
-		e.networkOut(n)
+	switch {
+	case n.Parent != "" || n.Driver == "macvlan" || n.Driver == "ipvlan":
+		e.names(n)
+		e.stacked(n)
+	case n.Driver == "bridge":
+		e.names(n)
+		e.reach(n)
+	default:
+		e.say("natlens does not know what the driver %s does with packets.", e.Escape(n.Driver))
 	}
 }
 
-// networkOut tells how packets leave a bridge network.
-func (e *explanation) networkOut(n *netinfo.Network) {
-	e.part("From it to the outside")
+// memberLines lists the containers on a network: address, and the veth's end here.
+func (e *explanation) memberLines(n *netinfo.Network) {
+	type line struct{ name, address, by string }
+	var lines []line
+	widest, widestAddress := 0, 0
 	for _, m := range n.Members {
-		if m.Container == nil || m.Link == nil {
+		if m.Container == nil {
 			continue
 		}
-		for _, s := range e.WayOut(m.Container.Namespace) {
-			if s.In == nil || n.BridgeLink == nil || s.In.Key != *n.BridgeLink {
-				continue
-			}
-			if s.RulesOK && s.NAT.Certainty == netfilter.Covered {
-				e.say("Its packets leave by %s. This rule replaces their source with %s (%s):", e.Escape(s.Out.Name), s.Source, s.NAT.Kind)
-				e.rule(s.NAT.Rule.Text)
-				e.checkRule(s.NAT.Rule)
-				e.isolation()
-				return
-			}
+		l := line{name: e.Escape(m.Container.Name), address: "no address"}
+		if len(m.Addresses) > 0 {
+			l.address = addressWords(m.Addresses)
 		}
-	}
-	switch {
-	case n.Internal:
-		e.say("Nothing gets out: the network is internal, and the engine's rules drop what would leave it.")
-		e.checkAsRoot("iptables -S")
-		return
-	case n.Masquerade:
-		e.say("Masquerading is on: the engine makes a rule that puts the host's own address in the place of a container's.")
-	default:
-		e.say("Masquerading is off: containers keep their address outside, so answers come only if routers there know the way back.")
-	}
-	e.checkAsRoot("iptables -t nat -S POSTROUTING")
-	e.isolation()
-}
-
-func (e *explanation) isolation() {
-	bridges := 0
-	for _, n := range e.Topology.Networks {
-		if n.Driver == "bridge" {
-			bridges++
+		switch {
+		case m.HostLink != nil:
+			l.by = "by " + e.linkName(*m.HostLink)
+		case m.Link != nil:
+			l.by = "by its " + e.linkName(*m.Link)
 		}
+		widest, widestAddress = max(widest, Columns(l.name)), max(widestAddress, Columns(l.address))
+		lines = append(lines, l)
 	}
-	if bridges > 1 {
-		e.say("The engine's rules drop packets from one bridge network to another.")
-		e.checkAsRoot("iptables -S FORWARD")
-		e.say("A container that must talk to both is put on both: %s network connect NETWORK CONTAINER", e.cli())
+	for _, l := range lines {
+		e.row(e.Paint(Name, Pad(l.name, widest)) + "  " + Pad(l.address, widestAddress) + "  " + l.by)
 	}
 }
 

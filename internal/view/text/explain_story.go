@@ -129,6 +129,11 @@ func (s *story) rule(text string) {
 	}
 }
 
+// row adds a line of a list.
+func (s *story) row(line string) {
+	s.b.WriteString(strings.TrimRight(s.Cut("    "+line, s.Columns()), " ") + "\n")
+}
+
 // finish returns the text.
 func (s *story) finish() string {
 	if s.asRoot {

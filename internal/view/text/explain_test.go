@@ -23,8 +23,8 @@ func courseFacts() *explain.Facts {
 			databaseNS: {Listeners: []netinfo.Listener{listener("tcp", "0.0.0.0:5432"), listener("tcp", "[::]:5432")}},
 			ubuntuNS:   {},
 		},
-		Rules:      map[netns.ID]explain.Rules{hostNS: {NAT: courseNAT}},
-		Forwarding: "1",
+		Rules:      map[netns.ID]explain.Rules{hostNS: {NAT: courseNAT, Walk: courseWalk}},
+		Forwarding: "1", BridgeFilter: "1",
 	}
 }
 
