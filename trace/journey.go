@@ -156,7 +156,7 @@ type Met struct {
 	Between [2]int
 	// Policy: it was no rule but the end of a base chain, which decided.
 	Policy  bool
-	Verdict netfilter.HitVerdict // empty with iptables-legacy: the rule's text says it
+	Verdict netfilter.HitVerdict // with iptables-legacy as the rule's text says
 	Target  string               // the chain it went on to
 }
 

@@ -143,9 +143,13 @@ func (c *Correlator) tell(j *Journey, w *walk, s *stay, hops []sighting) (told [
 				continue
 			}
 			at := rules.Locate(h)
+			verdict, target := h.Verdict, h.Target
+			if verdict == "" {
+				verdict, target = at.Verdict, at.Target
+			}
 			told = append(told, Rule{RuleRef: at.Rule, Evidence: ByTrace, Met: &Met{
 				Namespace: name, Hook: base.Hook, Between: between, Policy: h.Kind == netfilter.PolicyHit,
-				Verdict: h.Verdict, Target: h.Target,
+				Verdict: verdict, Target: target,
 			}})
 			if at.Kind != "" {
 				c.translatedBy(j, hops, s, told[len(told)-1], at.Kind)
@@ -222,7 +226,7 @@ func (c *Correlator) ended(w *walk) bool {
 	}
 	hits := w.visits[len(w.visits)-1].hits
 	last := &hits[len(hits)-1]
-	return last.Verdict == netfilter.Drop || last.Position != 0 && c.rulesets[w.namespace].Locate(last).Ends
+	return last.Verdict == netfilter.Drop || last.Verdict == "" && c.rulesets[w.namespace].Locate(last).Verdict == netfilter.Drop
 }
 
 // droppedBy is the verdict on a packet that the last of the rules it met dropped.

@@ -24,6 +24,10 @@ func newProbeCommand(*app) *cobra.Command {
 	return needsLinux("probe", "Sends one packet from inside a container and says what became of it")
 }
 
+func newRestoreCommand(*app) *cobra.Command {
+	return &cobra.Command{Use: "restore-loggers", Short: "Puts back what watch --trace has changed", Hidden: true, Run: func(*cobra.Command, []string) {}}
+}
+
 func needsLinux(name, short string) *cobra.Command {
 	return &cobra.Command{
 		Use: name, Short: short + " (needs Linux)", DisableFlagParsing: true,

@@ -23,6 +23,7 @@ var commands = []func(*app) *cobra.Command{
 	newDoctorCommand,
 	newCompletionCommand,
 	newVersionCommand,
+	newRestoreCommand,
 }
 
 // app is what the commands share.

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"slices"
 	"strings"
 	"time"
 
@@ -87,7 +88,7 @@ func (a *app) watch(cmd *cobra.Command, f *watchFlags, expression string) error 
 		return err
 	}
 	session, err := live.Open(cmd.Context(), live.Config{
-		AllNamespaces: f.allNamespaces, Snaplen: f.snaplen, Protocols: pick.Protocols(), Trace: f.trace,
+		AllNamespaces: f.allNamespaces, Snaplen: f.snaplen, Protocols: pick.Protocols(), Trace: f.trace, Restorer: []string{"/proc/self/exe", restorerName},
 	})
 	if errors.Is(err, os.ErrPermission) {
 		return a.notPermitted(cmd, err)
@@ -124,10 +125,10 @@ func (a *app) watch(cmd *cobra.Command, f *watchFlags, expression string) error 
 // sayTraced names what is written, and where nothing is.
 func (a *app) sayTraced(w live.Watching) {
 	if len(w.Untraced) < len(w.Names) {
-		fmt.Fprintf(a.stderr, "tracing: a table inet %s… is in each namespace until natlens ends, even if\n"+
-			"killed; it asks for %d packets a second at most, as many again that begin there\n", netfilter.TraceTable, netfilter.DefaultTraceRate)
+		fmt.Fprintf(a.stderr, "tracing: a table inet %s… is in each namespace until natlens ends,\n"+
+			"even if killed; it traces %d packets a second that enter, %[2]d that begin there\n", netfilter.TraceTable, netfilter.DefaultTraceRate)
 	}
-	for _, sentence := range w.Untraced {
+	for _, sentence := range slices.Concat(w.Untraced, w.Logged) {
 		fmt.Fprintln(a.stderr, a.style().Escape(sentence))
 	}
 }

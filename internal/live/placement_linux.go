@@ -19,6 +19,9 @@ type Watching struct {
 	Partly  []string          // attached without flows or rules, and why
 	// Untraced are sentences about namespaces in which no trace can be asked for.
 	Untraced []string
+	// Logged are sentences about namespaces in which a setting is changed until
+	// the end, because there are rules of iptables-legacy.
+	Logged []string
 }
 
 // notice tells the correlator what a namespace's rings do.
@@ -29,6 +32,7 @@ type notice struct {
 	rules     *netfilter.Ruleset // as they are at the beginning; nil when they can't be read
 	refused   string             // a sentence: it can't be attached to; empty otherwise
 	untraced  string             // a sentence: its rules can't be traced; empty otherwise
+	logged    string             // a sentence: what is changed there until it is let go; empty otherwise
 }
 
 func (n notice) tell(c feed) {
@@ -146,6 +150,10 @@ func (p *placement) attach(n *netinfo.Namespace) (notice, error) {
 	if s.tracer != nil {
 		if err := s.tracer.Attach(h); err != nil {
 			news.untraced = "rules of " + n.Name + " are not traced: " + err.Error()
+		}
+		if s.tracer.Loggers(n.ID) {
+			news.logged = "tracing iptables-legacy: in " + n.Name + " sysctl net.netfilter.nf_log.2 and .10 are nfnetlink_log until natlens ends, " +
+				"even if killed; rules with LOG write nothing to the kernel's log meanwhile"
 		}
 	}
 	return news, nil

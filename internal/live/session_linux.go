@@ -35,6 +35,9 @@ type Config struct {
 	// Trace asks the kernel to tell of the rules that packets meet. It writes a
 	// table of nf_tables in each namespace, which is gone when the Session ends.
 	Trace bool
+	// Restorer is a command that calls netfilter.RestoreLoggers; without it the
+	// rules of iptables-legacy are not traced.
+	Restorer []string
 }
 
 // Session is one watch over a host. Open starts it, Run carries it out.
@@ -88,7 +91,7 @@ func Open(ctx context.Context, config Config) (_ *Session, err error) {
 		return nil, err
 	}
 	if config.Trace {
-		if s.tracer, err = netfilter.NewTracer(netfilter.TracerConfig{Protocols: config.Protocols}); err != nil {
+		if s.tracer, err = netfilter.NewTracer(netfilter.TracerConfig{Protocols: config.Protocols, Restorer: config.Restorer}); err != nil {
 			return nil, err
 		}
 	}
@@ -103,6 +106,9 @@ func Open(ctx context.Context, config Config) (_ *Session, err error) {
 	for _, n := range s.told {
 		if n.untraced != "" {
 			s.watching.Untraced = append(s.watching.Untraced, n.untraced)
+		}
+		if n.logged != "" {
+			s.watching.Logged = append(s.watching.Logged, n.logged)
 		}
 	}
 	return s, nil
@@ -318,7 +324,7 @@ func (s *Session) correlate(ctx context.Context, batches <-chan capture.Batch, f
 		case n := <-notices:
 			n.tell(c)
 			rules.hear(n)
-			for _, sentence := range []string{n.refused, n.untraced} {
+			for _, sentence := range []string{n.refused, n.untraced, n.logged} {
 				if sentence != "" {
 					warn.say(sentence)
 				}

@@ -14,9 +14,10 @@ type HitPlace struct {
 	// Kind is what the rule translates: snat, dnat, redirect, masquerade or
 	// netmap; empty when it does not.
 	Kind string
-	// Ends: the rule is one of iptables-legacy that lets go of the packet. The
-	// Hit does not tell.
-	Ends bool
+	// Verdict and Target are what a rule or policy of iptables-legacy says; its
+	// Hit does not tell. Empty for others.
+	Verdict HitVerdict
+	Target  string
 }
 
 // Locate finds a Hit in the rules. They may have changed since: what is not
@@ -40,15 +41,49 @@ func (r *Ruleset) Locate(h *Hit) HitPlace {
 	p.Rule.Backend = r.backend(c)
 	if c.base {
 		p.Hook, p.Type = c.hook, c.kind
+		if c.legacy && h.Kind == PolicyHit {
+			if p.Verdict = Accept; c.policy == verdictDrop {
+				p.Verdict = Drop
+			}
+		}
 	}
 	for i := range c.rules {
 		ref := &c.rules[i].ref
 		if h.Handle != 0 && ref.Handle == h.Handle || h.Handle == 0 && h.Position != 0 && ref.Position == h.Position {
 			p.Rule, p.Kind = *ref, c.rules[i].translates()
-			p.Ends = h.Position != 0 && (strings.Contains(ref.Text, " -j DROP") || strings.Contains(ref.Text, " -j REJECT"))
+			if h.Position != 0 {
+				p.Verdict, p.Target = legacyOutcome(ref.Text, t)
+			}
 		}
 	}
 	return p
+}
+
+// legacyOutcome reads what a rule does with a packet from the rule's own words.
+func legacyOutcome(text string, t *table) (HitVerdict, string) {
+	words := strings.Fields(text)
+	for i, w := range words[:max(len(words)-1, 0)] {
+		goes := words[i+1]
+		switch {
+		case w == "-g":
+			return Goto, goes
+		case w != "-j":
+			continue
+		case t.chains[goes] != nil:
+			return Jump, goes
+		}
+		switch goes {
+		case "DROP", "REJECT":
+			return Drop, ""
+		case "ACCEPT", "MASQUERADE", "SNAT", "DNAT", "REDIRECT", "NETMAP":
+			return Accept, ""
+		case "RETURN":
+			return Return, ""
+		case "NFQUEUE":
+			return Queue, ""
+		}
+	}
+	return Continue, ""
 }
 
 // translates returns the kind of a rule of NAT; empty for others.

@@ -26,6 +26,10 @@ type TracerConfig struct {
 	Buffer int
 	// Interval between two reads; 0 means 5 ms.
 	Interval time.Duration
+	// Restorer is a command that calls RestoreLoggers. With it the rules of
+	// iptables-legacy are traced, too, where there are any; that needs the one
+	// setting that has to be put back, see Loggers.
+	Restorer []string
 }
 
 // DefaultTraceRate is a Tracer's default Rate. A traced packet costs the kernel as
@@ -53,7 +57,7 @@ type Tracer struct {
 
 	mu       sync.Mutex
 	spaces   map[netns.ID]*tracedSpace
-	bySocket map[int32]*tracedSpace
+	bySocket map[int32]*tracedSocket
 	ready    []unix.EpollEvent
 }
 
@@ -61,9 +65,17 @@ type Tracer struct {
 type tracedSpace struct {
 	namespace netns.ID
 	table     *traceTable
-	hits      *socket
-	through   int64  // no hit before this waits in the socket
-	dropped   uint32 // socket.dropped at the last overrun
+	hits      *tracedSocket
+	log       *tracedSocket // of iptables-legacy; nil where there is none
+	loggers   *loggers      // likewise
+}
+
+// tracedSocket is where hits come from.
+type tracedSocket struct {
+	*socket
+	space   *tracedSpace
+	through int64  // no hit before this waits in it
+	dropped uint32 // socket.dropped at the last overrun
 }
 
 // NewTracer makes a Tracer that traces nothing yet. Close releases it.
@@ -83,7 +95,7 @@ func NewTracer(config TracerConfig) (*Tracer, error) {
 	}
 	return &Tracer{
 		config: config, epoll: epoll, in: newReceiver(eventDatagrams, eventDatagramSize), names: names{},
-		spaces: map[netns.ID]*tracedSpace{}, bySocket: map[int32]*tracedSpace{},
+		spaces: map[netns.ID]*tracedSpace{}, bySocket: map[int32]*tracedSocket{},
 	}, nil
 }
 
@@ -97,34 +109,91 @@ func (t *Tracer) Attach(ns *netns.Handle) error {
 	if t.spaces[ns.ID()] != nil {
 		return nil
 	}
-	s := &tracedSpace{namespace: ns.ID(), through: now()}
+	s := &tracedSpace{namespace: ns.ID()}
 	if err := s.open(t, ns); err != nil {
 		return fmt.Errorf("trace rules of %v: %w", ns.ID(), err)
 	}
-	t.spaces[s.namespace], t.bySocket[int32(s.hits.fd)] = s, s
-	t.ready = make([]unix.EpollEvent, len(t.spaces))
+	t.spaces[s.namespace] = s
+	t.ready = make([]unix.EpollEvent, len(t.bySocket))
 	return nil
 }
 
-func (s *tracedSpace) open(t *Tracer, ns *netns.Handle) (err error) {
-	if s.hits, err = openSocket(ns, groupTrace, t.config.Buffer); err != nil {
+func (s *tracedSpace) open(t *Tracer, ns *netns.Handle) error {
+	hits, err := openSocket(ns, groupTrace, t.config.Buffer)
+	if err != nil {
 		return err
 	}
-	if s.table, err = newTraceTable(ns, t.config.Protocols, t.config.Rate); err != nil {
-		return errors.Join(err, s.close())
+	if s.hits, err = t.listen(s, hits); err != nil {
+		return err
 	}
-	if err := unix.EpollCtl(t.epoll, unix.EPOLL_CTL_ADD, s.hits.fd, &unix.EpollEvent{Events: unix.EPOLLIN, Fd: int32(s.hits.fd)}); err != nil {
-		return errors.Join(fmt.Errorf("wait for hits: %w", err), s.close())
+	if t.config.Restorer != nil {
+		if err := s.openLegacy(t, ns); err != nil {
+			return errors.Join(err, t.release(s))
+		}
+	}
+	if s.table, err = newTraceTable(ns, t.config.Protocols, t.config.Rate); err != nil {
+		return errors.Join(err, t.release(s))
 	}
 	return nil
 }
 
-// close takes the table away first: while it is there, somebody listens.
-func (s *tracedSpace) close() (err error) {
+// openLegacy listens to the rules of iptables-legacy, where there are any.
+func (s *tracedSpace) openLegacy(t *Tracer, ns *netns.Handle) error {
+	tables, err := LegacyTables(ns)
+	if err != nil || len(tables) == 0 {
+		return err
+	}
+	log, err := openLog(ns, t.config.Buffer)
+	if err != nil {
+		return err
+	}
+	if s.log, err = t.listen(s, log); err != nil {
+		return err
+	}
+	if s.loggers, err = takeLoggers(ns, t.config.Restorer); err != nil {
+		return fmt.Errorf("set net.netfilter.nf_log: %w", err)
+	}
+	return nil
+}
+
+// listen adds a socket to those that are read.
+func (t *Tracer) listen(s *tracedSpace, from *socket) (*tracedSocket, error) {
+	if err := unix.EpollCtl(t.epoll, unix.EPOLL_CTL_ADD, from.fd, &unix.EpollEvent{Events: unix.EPOLLIN, Fd: int32(from.fd)}); err != nil {
+		return nil, errors.Join(fmt.Errorf("wait for hits: %w", err), from.close())
+	}
+	one := &tracedSocket{socket: from, space: s, through: now()}
+	t.bySocket[int32(from.fd)] = one
+	return one, nil
+}
+
+// release takes the table away first and puts the loggers back: while rules tell,
+// somebody listens.
+func (t *Tracer) release(s *tracedSpace) (err error) {
 	if s.table != nil {
 		err = s.table.close()
 	}
-	return errors.Join(err, s.hits.close())
+	if s.loggers != nil {
+		err = errors.Join(err, s.loggers.close())
+	}
+	for _, one := range []*tracedSocket{s.hits, s.log} {
+		if one != nil {
+			delete(t.bySocket, int32(one.fd))
+			err = errors.Join(err, one.close())
+		}
+	}
+	return err
+}
+
+// Loggers reports whether net.netfilter.nf_log.2 and .10 of a namespace are changed
+// until it is detached: rules of iptables-legacy tell only what they log, and that
+// comes to programs only when the family's logger is nfnetlink_log. Meanwhile rules
+// with LOG write nothing to the kernel's log. A process of its own puts the setting
+// back if this one is killed.
+func (t *Tracer) Loggers(id netns.ID) bool {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	s := t.spaces[id]
+	return s != nil && s.loggers != nil
 }
 
 // Detach ends tracing in a namespace: the table is gone when it returns. It is
@@ -137,8 +206,7 @@ func (t *Tracer) Detach(id netns.ID) error {
 		return nil
 	}
 	delete(t.spaces, id)
-	delete(t.bySocket, int32(s.hits.fd))
-	if err := s.close(); err != nil {
+	if err := t.release(s); err != nil {
 		return fmt.Errorf("close trace of %v: %w", id, err)
 	}
 	return nil
@@ -208,26 +276,26 @@ func (t *Tracer) turn() ([]HitBatch, error) {
 			}
 		}
 	}
-	for _, s := range t.spaces {
-		if !isReady(ready, s.hits.fd) {
+	for _, s := range t.bySocket {
+		if !isReady(ready, s.fd) {
 			s.through = max(s.through, start)
 		}
 	}
 	return append(batches, HitBatch{Through: min(start, oldest)}), nil
 }
 
-// read drains a namespace's socket, as far as a turn allows.
-func (t *Tracer) read(s *tracedSpace) HitBatch {
-	b := HitBatch{Namespace: s.namespace}
+// read drains a socket, as far as a turn allows.
+func (t *Tracer) read(s *tracedSocket) HitBatch {
+	b := HitBatch{Namespace: s.space.namespace}
 	after := s.through
 	for range maxReadsPerTurn {
 		start := now()
-		n, err := t.in.receive(s.hits)
+		n, err := t.in.receive(s.socket)
 		if errors.Is(err, unix.ENOBUFS) {
 			b.Overruns++
-			dropped := s.hits.dropped()
-			b.Lost += uint64(dropped - s.dropped)
-			s.dropped = dropped
+			lost := s.socket.dropped()
+			b.Lost += uint64(lost - s.dropped)
+			s.dropped = lost
 			continue
 		}
 		if err != nil {
@@ -257,14 +325,24 @@ func (t *Tracer) decode(data []byte, after, before int64, b *HitBatch) {
 			return
 		}
 		data = rest
-		if subsystem, sub := m.subsystem(); m.kind < messageFirstSubtype || subsystem != subsystemNFTables || sub != nftTrace {
+		if m.kind < messageFirstSubtype {
 			continue
 		}
 		h := Hit{After: after, Before: before}
-		if !decodeTrace(m.payload, t.names, &h) {
-			b.Malformed++
+		told := true
+		switch subsystem, sub := m.subsystem(); {
+		case subsystem == subsystemNFTables && sub == nftTrace:
+			ok = decodeTrace(m.payload, t.names, &h)
+		case subsystem == subsystemLog && sub == logPacket:
+			told, ok = decodeLegacyTrace(m.payload, t.names, &h)
+		default:
 			continue
 		}
-		b.Hits = append(b.Hits, h)
+		switch {
+		case !ok:
+			b.Malformed++
+		case told:
+			b.Hits = append(b.Hits, h)
+		}
 	}
 }

@@ -1,0 +1,144 @@
+package netfilter
+
+import (
+	"net/netip"
+	"os"
+	"slices"
+	"strings"
+	"testing"
+
+	"natlens/netinfo/netns"
+)
+
+// restorerVariable makes this test's program a watchdog.
+const restorerVariable = "NATLENS_TEST_RESTORER"
+
+// TestRestorer is no test: it is what a Tracer of the next test starts.
+func TestRestorer(t *testing.T) {
+	if os.Getenv(restorerVariable) == "" {
+		t.Skip("needs to be started by TestTracerOfLegacyRules")
+	}
+	if err := RestoreLoggers(os.Stdin); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func loggersOf(t *testing.T, ns *netns.Handle) string {
+	t.Helper()
+	return run(t, ns, "cat /proc/sys/net/netfilter/nf_log/2 /proc/sys/net/netfilter/nf_log/10")
+}
+
+// TestTracerOfLegacyRules: what iptables-legacy's rules log of a packet that we
+// asked for tells which of them it met; the setting that makes them is put back.
+func TestTracerOfLegacyRules(t *testing.T) {
+	needs(t, "iptables-legacy")
+	r := newRouter(t)
+	for _, line := range []string{"-N USER", "-A FORWARD -j USER", "-A USER -p tcp -j ACCEPT", "-A USER -p udp --dport 7 -j DROP", "-P INPUT DROP"} {
+		run(t, r.middle, "iptables-legacy "+line)
+	}
+	before := loggersOf(t, r.middle)
+	t.Setenv(restorerVariable, "1")
+	tracer, err := NewTracer(TracerConfig{Restorer: []string{"/proc/self/exe", "-test.run=^TestRestorer$"}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := tracer.Attach(r.middle); err != nil {
+		t.Fatal(err)
+	}
+	if now := loggersOf(t, r.middle); now != "nfnetlink_log\nnfnetlink_log\n" || !tracer.Loggers(r.middle.ID()) {
+		t.Errorf("loggers are %q", now)
+	}
+	rules, err := ReadRuleset(r.middle)
+	if err != nil {
+		t.Fatal(err)
+	}
+	flood(t, r.inside, netip.MustParseAddrPort(outsideAddress+":7"), 1)
+	flood(t, r.inside, netip.MustParseAddrPort("10.9.0.1:9"), 1)
+	batches, err := tracer.turn()
+	if err != nil {
+		t.Fatal(err)
+	}
+	var told []string
+	for _, b := range batches {
+		if b.Malformed+b.Lost > 0 {
+			t.Errorf("%+v", b)
+		}
+		for i := range b.Hits {
+			h := &b.Hits[i]
+			if h.Trace != 0 || h.Packet.Headers.Tuple.DestinationPort > 9 {
+				continue // ours
+			}
+			at := rules.Locate(h)
+			told = append(told, strings.TrimSpace(string(h.Packet.Hook)+" "+h.Chain+" "+string(h.Kind)+" "+at.Rule.Text+" "+string(at.Verdict)+" "+at.Target))
+			if h.Packet.Headers.Tuple.Source() != netip.MustParseAddr(insideAddress) {
+				t.Errorf("headers %+v", h.Packet.Headers)
+			}
+		}
+	}
+	want := []string{
+		"forward FORWARD rule -A FORWARD -j USER jump USER",
+		"forward USER rule -A USER -p udp -m udp --dport 7 -j DROP drop",
+		"input INPUT policy  drop",
+	}
+	if !slices.Equal(told, want) {
+		t.Errorf("told\n%s\nwant\n%s", strings.Join(told, "\n"), strings.Join(want, "\n"))
+	}
+	if err := tracer.Close(); err != nil {
+		t.Error(err)
+	}
+	if after := loggersOf(t, r.middle); after != before {
+		t.Errorf("loggers were %q, are %q", before, after)
+	}
+}
+
+func TestDecodeLegacyTrace(t *testing.T) {
+	prefix := func(text string) string { return text + " \x00" }
+	for text, want := range map[string]Hit{
+		"TRACE: raw:PREROUTING:rule:1":  {Kind: RuleHit, Table: "raw", Chain: "PREROUTING", Position: 1},
+		"TRACE: filter:a:b:return:3":    {Kind: ReturnHit, Table: "filter", Chain: "a:b", Verdict: Return},
+		"TRACE: filter:INPUT:policy:12": {Kind: PolicyHit, Table: "filter", Chain: "INPUT"},
+		"TRACE: filter:INPUT:other:12":  {},
+		"TRACE: filter:rule:12":         {},
+		"TRACE: filter":                 {},
+		"TRACE: filter:INPUT:rule:x":    {},
+		"mine: filter:INPUT:rule:1":     {},
+		"TRACE: filter:INPUT:rule:-1":   {},
+	} {
+		var got Hit
+		ok := legacyPrefix([]byte(prefix(text)), names{}, &got)
+		if ok != (want.Table != "") || ok && got != want {
+			t.Errorf("%q: %v %+v", text, ok, got)
+		}
+	}
+}
+
+// legacyTrace is what a rule in INPUT logs of an echo request, as Linux 6.18 told
+// it, its payload cut.
+const legacyTrace = `
+	02 00 0000                                # AF_INET, version 0, group 0
+	0800 0100 0800 01 00                      # NFULA_PACKET_HDR: IPv4, hook input
+	2000 0a00 54524143453a2066696c7465723a494e5055543a72756c653a312000 # NFULA_PREFIX: "TRACE: filter:INPUT:rule:1 "
+	0800 0400 00000002                        # NFULA_IFINDEX_INDEV
+	2000 0900 4500001c82c10000 40010000 0a090001 0a090002 0800 0000 55fd 0001 # NFULA_PAYLOAD
+`
+
+func TestDecodeLegacyMessage(t *testing.T) {
+	var h Hit
+	traced, ok := decodeLegacyTrace(bytesOf(t, legacyTrace), names{}, &h)
+	if !ok || !traced || h.Family != "ip" || h.Table != "filter" || h.Position != 1 || h.Packet.Hook != Input || h.Packet.In != 2 {
+		t.Fatalf("%v %v %+v", traced, ok, h)
+	}
+	if p := h.Packet.Headers; p.IPID != 0x82c1 || p.ICMPID != 0x55fd || p.ICMPSeq != 1 {
+		t.Errorf("%+v", p)
+	}
+}
+
+func FuzzDecodeLegacyTrace(f *testing.F) {
+	f.Add(bytesOf(f, legacyTrace))
+	f.Fuzz(func(t *testing.T, b []byte) {
+		var h Hit
+		if traced, ok := decodeLegacyTrace(b, names{}, &h); traced && (!ok || h.Packet == nil || h.Table == "") {
+			t.Errorf("%+v", h)
+		}
+	})
+}
