@@ -38,6 +38,12 @@ type Correlator struct {
 	flows    map[netns.ID]*flowIndex
 	rulesets map[netns.ID]*netfilter.Ruleset
 	counted  map[netns.ID]*counted
+	// ruled is how many packets were walked through rules in the second that
+	// is under way.
+	ruled struct {
+		second  int64
+		packets int
+	}
 	// rulesTrack: rules there make the kernel track connections (IPv4, IPv6).
 	rulesTrack map[netns.ID][2]bool
 	exempts    map[netns.ID]bool // whose rules take packets out of connection tracking

@@ -24,8 +24,9 @@ const (
 	keepReads = 16
 	keepDrops = 4096
 	// maxUndecided is how many open journeys are asked whether they may have
-	// moved a counter.
-	maxUndecided = 64
+	// moved a counter, and maxOpen among how many they are looked for.
+	maxUndecided = 16
+	maxOpen      = 1024
 	// ruleDelay is how long after its last tap a packet may meet a rule.
 	ruleDelay = 50e6
 )
@@ -123,8 +124,12 @@ func (x *counted) remember(d ruledDrop) {
 // namespace at that time, and are dropped by the rule for sure; false when one of
 // them may be, or when there are too many to ask.
 func (c *Correlator) undecided(s *sighting, rule netfilter.RuleID, after, before int64) (n uint64, ok bool) {
-	asked := 0
-	for _, t := range c.settling[statePending-1].all() {
+	var asked []*entry
+	pending := c.settling[statePending-1].all()
+	if len(pending) > maxOpen {
+		return 0, false
+	}
+	for _, t := range pending {
 		e := c.slab.at(t.index)
 		if e.generation != t.generation || e.state != statePending || len(e.hops) == 0 {
 			continue
@@ -133,9 +138,11 @@ func (c *Correlator) undecided(s *sighting, rule netfilter.RuleID, after, before
 		if last == s || last.point.Namespace != s.point.Namespace || last.point.Direction != capture.In || last.time < after || last.time > before {
 			continue
 		}
-		if asked++; asked > maxUndecided {
+		if asked = append(asked, e); len(asked) > maxUndecided {
 			return 0, false
 		}
+	}
+	for _, e := range asked {
 		switch r, known := c.rule(e.hops); {
 		case !known || r.Verdict == "":
 			return 0, false

@@ -70,3 +70,21 @@ func TestCounterConfirmsTheRule(t *testing.T) {
 		}
 	}
 }
+
+// A flood that is dropped is not walked through the rules packet by packet.
+func TestRulingsAreLimited(t *testing.T) {
+	s := newDropStage(t)
+	s.c.SetRuleset(dropsInput(t))
+	const packets = maxRulings + 100
+	for i := range packets {
+		s.see(uplinkIn, udp(t, port(internetIP, uint16(4000+i)), port(hostIP, 8000), uint16(3+i), "hello"))
+	}
+	s.pass(4 * time.Second)
+	by := map[Evidence]int{}
+	for _, j := range s.journeys {
+		by[j.Verdict.Evidence]++
+	}
+	if by[ByRules] != maxRulings || by[ByInference] != packets-maxRulings {
+		t.Errorf("%v of %d, want %d evaluated", by, packets, maxRulings)
+	}
+}

@@ -27,7 +27,7 @@ type ruling struct {
 func (c *Correlator) rule(hops []sighting) (r ruling, ok bool) {
 	s := &hops[len(hops)-1]
 	rules := c.rulesets[s.point.Namespace]
-	if rules == nil || s.link == nil || s.point.Direction != capture.In || !s.tuple.Valid() || c.foreign {
+	if rules == nil || !c.mayRule() || s.link == nil || s.point.Direction != capture.In || !s.tuple.Valid() || c.foreign {
 		return r, false
 	}
 	p := c.question(hops)
@@ -64,6 +64,21 @@ func (c *Correlator) rule(hops []sighting) (r ruling, ok bool) {
 	}
 	r.Steps = append(before.Steps, r.Steps...)
 	return r, true
+}
+
+// maxRulings is how many packets are walked through the rules in a second of their
+// time. One takes about 20 µs with Docker's rules, and half a millisecond where
+// much of what they ask for is not known: a flood that is dropped must not hold up
+// all else.
+const maxRulings = 500
+
+// mayRule reports whether another packet can be walked through the rules now.
+func (c *Correlator) mayRule() bool {
+	if second := c.now / 1e9; second != c.ruled.second {
+		c.ruled.second, c.ruled.packets = second, 0
+	}
+	c.ruled.packets++
+	return c.ruled.packets <= maxRulings
 }
 
 // forBridge reports whether a frame that came in by the port of a bridge is for the
