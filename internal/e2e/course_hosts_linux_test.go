@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"fmt"
 	"net/netip"
+	"os"
 	"os/exec"
 	"path/filepath"
 	"regexp"
@@ -135,6 +136,60 @@ func TestFileOfAHairpin(t *testing.T) {
 			// Docker masquerades only what a container sends to itself.
 			if want := from == "back"; (both > 20) != want || both > 0 != want {
 				t.Errorf("%d of %d journeys change both addresses", both, len(journeys))
+			}
+		})
+	}
+}
+
+// TestFilesOfWiresharksPrograms reads what dumpcap and tshark write: of all links,
+// and of two as two interfaces of one file.
+func TestFilesOfWiresharksPrograms(t *testing.T) {
+	m := newMachines(t)
+	programs := map[string][]string{
+		"dumpcap of all links": {"dumpcap", "-q", "-i", "any"},
+		"tshark of all links":  {"tshark", "-Q", "-i", "any"},
+		"dumpcap of two links": {"dumpcap", "-q", "-i", "veth0", "-i", "eth0"},
+		"dumpcap as pcap":      {"dumpcap", "-q", "-P", "-i", "any"},
+	}
+	files := map[string]string{}
+	var ends []func()
+	for name, args := range programs {
+		files[name] = filepath.Join(t.TempDir(), "router.pcapng")
+		cmd := m.command("one", append(args, "-B", "16", "-w", files[name])...)
+		ready := "File:"
+		if args[0] == "tshark" {
+			ready = ""
+		}
+		ends = append(ends, capture(t, cmd, ready))
+		await(t, 20*time.Second, name, func() bool { // it writes a header when it captures
+			info, err := os.Stat(files[name])
+			return err == nil && info.Size() > 0
+		})
+	}
+	crossing(t, m)
+	for name, file := range files {
+		await(t, 30*time.Second, name+" to write the last packets", func() bool {
+			written, err := os.ReadFile(file)
+			return err == nil && bytes.Count(written, []byte(lastWords)) >= 4
+		})
+	}
+	time.Sleep(time.Second)
+	for _, end := range ends {
+		end()
+	}
+	for name, file := range files {
+		t.Run(name, func(t *testing.T) {
+			journeys, said := readAll(t, file)
+			if strings.Contains(said, "left out") || strings.Contains(said, "broken") {
+				t.Errorf("natlens says %q", said)
+			}
+			checkOnePacketEach(t, journeys, []string{file})
+			inferred := 0
+			for _, j := range journeys {
+				inferred += len(j.Translations)
+			}
+			if inferred < 20 {
+				t.Errorf("%d translations inferred", inferred)
 			}
 		})
 	}
