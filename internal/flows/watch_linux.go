@@ -116,11 +116,10 @@ func (w *watch) follow(ctx context.Context, out chan<- *netinfo.Topology) error 
 	if !w.config.Follow {
 		return nil
 	}
-	err := netinfo.NewWatcher(w.config.Host).Run(ctx, out)
-	if ctx.Err() != nil {
-		return nil
+	if err := netinfo.NewWatcher(w.config.Host).Run(ctx, out); !errors.Is(err, context.Canceled) {
+		return err
 	}
-	return err
+	return nil
 }
 
 func (w *watch) run(ctx context.Context) error {

@@ -6,8 +6,10 @@ import (
 	"encoding/binary"
 	"encoding/json"
 	"errors"
+	"maps"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 
@@ -25,6 +27,38 @@ func TestFilesOfEarlierVersionsAreRead(t *testing.T) {
 	must(t, json.Unmarshal(shown, &want.journeys))
 	if diff := cmp.Diff(want.journeys, play(t, keptTape).journeys); diff != "" {
 		t.Errorf("-shown then +read now\n%s", diff)
+	}
+}
+
+// Files of different days share nothing: each tells what it tells alone, and only the
+// numbers are new.
+func TestFilesThatShareNothing(t *testing.T) {
+	const foreign = "testdata/any.pcap"
+	alone := append(play(t, foreign).journeys, play(t, keptTape).journeys...)
+	together := play(t, keptTape, foreign).journeys
+	key := func(j map[string]any) string {
+		kept := maps.Clone(j)
+		delete(kept, "id")
+		for _, r := range kept["related"].([]any) {
+			delete(r.(map[string]any), "id")
+		}
+		line, err := json.Marshal(kept)
+		must(t, err)
+		return string(line)
+	}
+	var want, got []string
+	for _, j := range alone {
+		want = append(want, key(j))
+	}
+	ids := map[any]bool{}
+	for _, j := range together {
+		ids[j["id"]] = true
+		got = append(got, key(j))
+	}
+	slices.Sort(want)
+	slices.Sort(got)
+	if diff := cmp.Diff(want, got); diff != "" || len(ids) != len(together) {
+		t.Errorf("%d numbers of %d journeys; -alone +together\n%s", len(ids), len(together), diff)
 	}
 }
 
