@@ -1,0 +1,62 @@
+package text
+
+import (
+	"slices"
+	"strings"
+	"testing"
+
+	"natlens/internal/view/viewtest"
+	"natlens/netinfo/netfilter"
+	"natlens/trace"
+)
+
+// TestWalk: the short form has the rules that decided, -v has all, each at its
+// hook's place among the translations, and a translation's rule once.
+func TestWalk(t *testing.T) {
+	cases := viewtest.Cases()
+	i := slices.IndexFunc(cases, func(c viewtest.Case) bool {
+		tr := c.Journey.Translations
+		return len(tr) == 1 && tr[0].Hook == netfilter.Postrouting && tr[0].Rule != nil && tr[0].Between[0] >= 0 && tr[0].Between[1] > 0
+	})
+	if i < 0 {
+		t.Fatal("no journey with a masquerade")
+	}
+	j := *cases[i].Journey
+	between := j.Translations[0].Between
+	met := func(hook netfilter.Hook, chain, text string, verdict netfilter.HitVerdict, target string) trace.Rule {
+		r := trace.Rule{Evidence: trace.ByTrace, Met: &trace.Met{Namespace: "host", Hook: hook, Between: between, Verdict: verdict, Target: target, Policy: text == ""}}
+		r.Family, r.Table, r.Chain, r.Text = "ip", "filter", chain, text
+		return r
+	}
+	masquerade := met(netfilter.Postrouting, "POSTROUTING", "", netfilter.Accept, "")
+	masquerade.RuleRef, masquerade.Met.Policy = j.Translations[0].Rule.RuleRef, false
+	j.Rules = []trace.Rule{
+		met(netfilter.Prerouting, "PREROUTING", "", netfilter.Accept, ""),
+		met(netfilter.Forward, "FORWARD", "-A FORWARD -j USER", netfilter.Jump, "USER"),
+		met(netfilter.Forward, "USER", "-A USER -j LOG", netfilter.Continue, ""),
+		met(netfilter.Forward, "USER", "-A USER -j ACCEPT", netfilter.Accept, ""),
+		masquerade,
+	}
+	for verbose, want := range map[bool][]string{
+		false: {"forward: -A USER -j ACCEPT  accept", "becomes"},
+		true: {"prerouting: policy of ip filter PREROUTING  accept", "forward: -A FORWARD -j USER  jump USER", "forward: -A USER -j LOG  goes on",
+			"forward: -A USER -j ACCEPT  accept", "becomes"},
+	} {
+		card := Style{Width: 120}.Card(Detail{Verbose: verbose}, &j)
+		var got []string
+		for line := range strings.Lines(card) {
+			line = strings.TrimSpace(line)
+			if hook, _, ok := strings.Cut(line, ": "); ok && slices.Contains(hooksInOrder, netfilter.Hook(hook)) {
+				got = append(got, line)
+			} else if strings.Contains(line, " becomes ") {
+				got = append(got, "becomes")
+			}
+		}
+		if !slices.Equal(got, want) {
+			t.Errorf("verbose %v: %q, want %q in\n%s", verbose, got, want, card)
+		}
+		if n := strings.Count(card, j.Translations[0].Rule.Text); n != 1 {
+			t.Errorf("verbose %v: the rule of the translation stands %d times in\n%s", verbose, n, card)
+		}
+	}
+}
