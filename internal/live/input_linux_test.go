@@ -24,6 +24,12 @@ const testTable = "natlenstest"
 // the test ends.
 func filtering(t *testing.T, hook, rules string) {
 	t.Helper()
+	hooking(t, "type filter hook "+hook+" priority 0", rules)
+}
+
+// hooking does so for any type of chain.
+func hooking(t *testing.T, chain, rules string) {
+	t.Helper()
 	if _, err := exec.LookPath("nft"); err != nil {
 		t.Skip("needs nft")
 	}
@@ -35,7 +41,7 @@ func filtering(t *testing.T, hook, rules string) {
 			t.Fatalf("nft: %v: %s in %s", err, out, commands)
 		}
 	}
-	nft(fmt.Sprintf("table ip %s {\n chain test {\n type filter hook %s priority 0\n %s\n }\n}\n", testTable, hook, rules))
+	nft(fmt.Sprintf("table ip %s {\n chain test {\n %s\n %s\n }\n}\n", testTable, chain, rules))
 	t.Cleanup(func() { nft("delete table ip " + testTable) })
 }
 
