@@ -34,3 +34,24 @@ func bridged(j *Journey, hops []sighting) string {
 	}
 	return ""
 }
+
+// halfway explains an answer that a link shows between its two translations: with
+// the destination of its asker on this host again, and the source not yet changed,
+// so that it goes to a loopback address on a link that is none. Empty when it is
+// not that.
+func halfway(j *Journey, hops []sighting) string {
+	if j.Verdict.Result != Delivered || j.Verdict.Hop < 0 {
+		return ""
+	}
+	s := &hops[j.Verdict.Hop]
+	r := s.flow
+	if r.flow == nil || !r.reply || r.about || !s.tuple.Destination().IsLoopback() || s.link == nil || s.link.loop {
+		return ""
+	}
+	f := r.flow.direction(true)
+	if s.tuple != f.half || f.half == f.after {
+		return ""
+	}
+	return fmt.Sprintf("half translated at %s: the destination is %v again, which asked; the source, %v, becomes what was asked, %v, behind this tap",
+		s.linkName(), s.tuple.Destination(), netip.AddrPortFrom(s.tuple.Source(), s.tuple.SourcePort), netip.AddrPortFrom(f.after.Source(), f.after.SourcePort))
+}

@@ -56,6 +56,9 @@ func (c *Correlator) build(e *entry, early string) *Journey {
 	if why := bridged(j, hops); why != "" {
 		j.Notes = append(j.Notes, why)
 	}
+	if why := halfway(j, hops); why != "" {
+		j.Notes = append(j.Notes, why)
+	}
 	if why := c.stray(&hops[len(hops)-1]); why != "" {
 		j.Notes = append(j.Notes, why)
 	}

@@ -234,6 +234,10 @@ func TestLocalhostTranslatedBeforeTheFirstTap(t *testing.T) {
 		changes: "undo snat[1 2] udp 172.17.0.2:80 > 172.17.0.1:4000 => udp 172.17.0.2:80 > 127.0.0.1:4000 [conntrack 8]; " +
 			"undo dnat[2 -1] udp 172.17.0.2:80 > 127.0.0.1:4000 => udp 127.0.0.1:8000 > 127.0.0.1:4000 [conntrack 8]",
 	})
+	half := "half translated at docker0: the destination is 127.0.0.1 again, which asked; the source, 172.17.0.2:80, becomes what was asked, 127.0.0.1:8000, behind this tap"
+	if len(s.journeys[0].Notes) != 0 || len(s.journeys[1].Notes) != 1 || s.journeys[1].Notes[0] != half {
+		t.Errorf("notes %q and %q, want none and %q", s.journeys[0].Notes, s.journeys[1].Notes, half)
+	}
 }
 
 func TestDroppedByIsolation(t *testing.T) {
