@@ -192,9 +192,7 @@ func (c *card) translationsAt(i int) {
 		switch before, after := c.sides(t); {
 		case i == -1 && before == -1 && after == -1:
 			where := "on no tap"
-			if t.PeerJourney != 0 {
-				where = "of #" + strconv.FormatUint(t.PeerJourney, 10)
-			} else if len(c.j.Hops) == 0 {
+			if len(c.j.Hops) == 0 {
 				where = ""
 			}
 			g.before(t)
@@ -241,6 +239,10 @@ func (c *card) around(between [2]int) (before, after int) {
 }
 
 func (c *card) translation(t *trace.Translation, where string) {
+	if t.Kind == trace.Proxy {
+		c.passedOn(t) // of which journey, the header says
+		return
+	}
 	var pieces []piece
 	side := func(word, before, after string) {
 		if pieces != nil {
@@ -272,6 +274,15 @@ func (c *card) translation(t *trace.Translation, where string) {
 	if t.Rule != nil && (!t.Undo || c.Verbose) {
 		c.rule("      ", t.Rule)
 	}
+}
+
+// passedOn says what a docker-proxy took of which it made this packet: two packets
+// of two connections, so that no address has become another one.
+func (c *card) passedOn(t *trace.Translation) {
+	pieces := append([]piece{{text: c.Paint(Strong, "docker-proxy") + " passes on"}},
+		c.between(1, sourceOf(t.Before), destinationOf(t.Before), Before, Before, hopHang)...)
+	pieces = append(pieces, piece{gap: 2, text: c.basis(t, "conntrack")})
+	c.add(c.lay("    "+c.symbols().becomes+" ", hopHang, pieces))
 }
 
 func isICMP(t packet.Tuple) bool {

@@ -24,8 +24,13 @@ func (st Style) info(j *trace.Journey) string {
 }
 
 // sequence tells this packet from the others of its flow: "seq 2" for an echo,
-// what it is for all else.
+// "about #5" for an error, what it is for all else.
 func (st Style) sequence(j *trace.Journey) string {
+	for _, r := range j.Related {
+		if r.Why == "error_about" {
+			return "about #" + strconv.FormatUint(r.ID, 10)
+		}
+	}
 	if len(j.Hops) > 0 && j.Hops[0].Headers.IsEcho() {
 		return "seq " + strconv.Itoa(int(j.Hops[0].Headers.ICMPSeq))
 	}

@@ -2,6 +2,7 @@ package text
 
 import (
 	"math/rand/v2"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -104,6 +105,24 @@ func TestCardThenLines(t *testing.T) {
 	lost.Verdict = trace.Verdict{Result: trace.Vanished, Hop: 2, Evidence: trace.ByTap, Reason: "ring lost 3"}
 	if got := p.Journey(lost); strings.Count(got, "\n") != 1 || !strings.Contains(got, "ring lost 3") {
 		t.Errorf("the same path with another reason is not a line that says it: %q", got)
+	}
+	refused := func(id, about uint64, code uint8) *trace.Journey {
+		j := *viewtest.Refusal(id)
+		j.Hops = slices.Clone(j.Hops)
+		for i := range j.Hops {
+			j.Hops[i].Headers.ICMPCode = code
+		}
+		j.Related = []trace.Relation{{ID: about, Why: "error_about"}}
+		return &j
+	}
+	if got := p.Journey(refused(23, 22, 3)); strings.Count(got, "quotes ") != 2 || !strings.Contains(got, "(error about #22)") {
+		t.Errorf("an error is not a card with what it quotes, before and after: %q", got)
+	}
+	if got := p.Journey(refused(25, 24, 3)); !strings.Contains(got, "as #23, about #24") || strings.Count(got, "\n") != 1 {
+		t.Errorf("a second error is not a line that says what it is about: %q", got)
+	}
+	if got := p.Journey(refused(27, 26, 1)); strings.Count(got, "\n") < 2 {
+		t.Errorf("another error is not a card: %q", got)
 	}
 	amended := viewtest.PingOut(6, 2)
 	amended.Supersedes = 3

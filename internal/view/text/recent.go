@@ -45,6 +45,13 @@ func pathOf(j *trace.Journey) path {
 			number(int64(hop.Headers.ICMPID)) // each ping is a flow of its own
 			number(int64(hop.Headers.ICMPType))
 		}
+		if quotes(hop) { // an error; which packet it is about is on the line
+			number(int64(hop.Headers.ICMPType))
+			number(int64(hop.Headers.ICMPCode))
+		}
+		if hop.MergedWith > 0 {
+			word("merged") // with however many
+		}
 	}
 	for i := range j.Translations {
 		t := &j.Translations[i]

@@ -303,8 +303,9 @@ func Cases() []Case {
 			flow(hostNS, arrived.Tuple, arrived.Tuple.Inverse()).
 			verdict(trace.Delivered, 0).Journey},
 		{"flood", flood()},
-		{"ICMP error", refusal()},
+		{"ICMP error", Refusal(23)},
 		{"merged segments", merged()},
+		{"docker-proxy", proxied()},
 	}
 	byName := map[string]*trace.Journey{}
 	for _, c := range cases {
@@ -392,9 +393,9 @@ func flood() *trace.Journey {
 	return j
 }
 
-// refusal is an ICMP error that comes back through the masquerade which the
+// Refusal is an ICMP error that comes back through the masquerade which the
 // datagram that it is about has passed.
-func refusal() *trace.Journey {
+func Refusal(id uint64) *trace.Journey {
 	said := func(to netip.Addr, ttl uint8) packet.Headers {
 		h := echoHeaders(internet, to, 3, 0, 0, ttl)
 		h.Layers |= packet.LayerQuoted
@@ -405,11 +406,11 @@ func refusal() *trace.Journey {
 	outer, inner := said(host, 64), said(back, 63)
 	data := append(echo(internet, host, 3, 0, 0), udp(netip.AddrPortFrom(host, 39000), netip.AddrPortFrom(internet, 9), "")[14:]...)
 	data[35] = 3 // port unreachable
-	return &begin(23, packet.ICMP, trace.Reply, data).
+	return &begin(id, packet.ICMP, trace.Reply, data).
 		ends("", plain(internet), "back", plain(back)).
 		hop(uplinkIn, 0, outer).hop(bridgeOut, 41000, inner).hop(vethBackOut, 0, inner).hop(backIn, 9000, inner).
 		nat(trace.Masquerade, 0, 1, outer.Tuple, inner.Tuple, masqueradeRule).
-		related(22, "error_about").
+		related(id-1, "error_about").
 		verdict(trace.Delivered, 3).Journey
 }
 
@@ -426,5 +427,24 @@ func merged() *trace.Journey {
 	for i := 1; i < len(j.Hops); i++ {
 		j.Hops[i].MergedWith = 2
 	}
+	return j
+}
+
+// proxied is the first packet of a connection that docker-proxy made for a client
+// on the host itself.
+func proxied() *trace.Journey {
+	localhost := netip.MustParseAddr("127.0.0.1")
+	from, to := netip.AddrPortFrom(gateway, 37930), netip.AddrPortFrom(back, 8000)
+	h := tcpHeaders(from, to, packet.SYN, 64)
+	j := &begin(25, packet.TCP, trace.Original, tcp(from, to, packet.SYN, 1000, 0)).
+		ends("host", from, "back", to).
+		hop(bridgeOut, 0, h).hop(vethBackOut, 4000, h).hop(backIn, 7000, h).
+		related(20, "proxied_as").
+		verdict(trace.Delivered, 2).Journey
+	j.Translations = []trace.Translation{{
+		Kind: trace.Proxy, Namespace: "host", PeerJourney: 20, Between: [2]int{-1, -1}, Evidence: trace.BySocket,
+		Before: packet.NewTuple(packet.TCP, localhost, localhost, 49822, 8080), After: h.Tuple,
+	}}
+	j.Notes = []string{"why 172.24.0.1 and not 127.0.0.1: docker-proxy, a process on this host, took the client's connection (#20) and made this one itself; this is no NAT (process 4711 holds both sockets)"}
 	return j
 }
