@@ -8,11 +8,13 @@ import (
 	"github.com/spf13/cobra"
 
 	"natlens/internal/explain"
+	"natlens/internal/view/graph"
 	"natlens/netinfo"
 )
 
 func newExplainCommand(a *app) *cobra.Command {
-	return &cobra.Command{
+	var dot, mermaid bool
+	cmd := &cobra.Command{
 		Use:   "explain [TARGET...]",
 		Short: "Explains a container, a link, a network or this host, in words and a drawing",
 		Long: "Explains what TARGET is and how it is connected: a container (name or beginning of\n" +
@@ -20,11 +22,14 @@ func newExplainCommand(a *app) *cobra.Command {
 			"statement is followed by the ordinary command that checks it. Without TARGET it\n" +
 			"draws this host.\n\n" +
 			"Two topics teach with this host's own devices: veth and nat.\n" +
+			"--dot and --mermaid print a graph of networks, or of this host, to be drawn by\n" +
+			"Graphviz or on a page that knows Mermaid.\n\n" +
 			"It sees more as root: sockets, rules and the other ends of cables.",
 		Example: "  sudo natlens explain\n" +
 			"  sudo natlens explain back\n" +
 			"  sudo natlens explain docker0 back:eth0\n" +
-			"  sudo natlens explain veth",
+			"  sudo natlens explain veth\n" +
+			"  sudo natlens explain --dot back_net | dot -Tsvg > back_net.svg",
 		ValidArgsFunction: completeTargets,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			t, err := netinfo.Scan(cmd.Context(), netinfo.Options{})
@@ -35,11 +40,43 @@ func newExplainCommand(a *app) *cobra.Command {
 			if err != nil {
 				return err
 			}
+			networks, err := networksOf(targets)
+			if err != nil && (dot || mermaid) {
+				return err
+			}
 			a.printNotes(t)
-			_, err = fmt.Fprint(a.stdout, a.style().Explain(explain.Gather(t), targets...))
+			facts := explain.Gather(t)
+			switch {
+			case dot:
+				_, err = fmt.Fprint(a.stdout, graph.Of(facts, networks...).Dot())
+			case mermaid:
+				_, err = fmt.Fprint(a.stdout, graph.Of(facts, networks...).Mermaid())
+			default:
+				_, err = fmt.Fprint(a.stdout, a.style().Explain(facts, targets...))
+			}
 			return err
 		},
 	}
+	cmd.Flags().SortFlags = false
+	cmd.Flags().BoolVar(&dot, "dot", false, "a graph in the language of Graphviz")
+	cmd.Flags().BoolVar(&mermaid, "mermaid", false, "a graph as a flowchart of Mermaid")
+	cmd.MarkFlagsMutuallyExclusive("dot", "mermaid")
+	return cmd
+}
+
+// networksOf returns the networks among the targets. It is a usage error when
+// there are targets and none is a network.
+func networksOf(targets []explain.Target) ([]*netinfo.Network, error) {
+	var networks []*netinfo.Network
+	for _, t := range targets {
+		if t.Network != nil {
+			networks = append(networks, t.Network)
+		}
+	}
+	if len(targets) > 0 && len(networks) == 0 {
+		return nil, usagef("a graph is of networks or, without TARGET, of this host")
+	}
+	return networks, nil
 }
 
 // findTargets finds what each word names. One that names nothing is a usage
