@@ -160,7 +160,11 @@ func (s *walkSpace) take(ns netns.ID, h *netfilter.Hit) *walk {
 		s.name(w, h.Trace)
 		return nil
 	}
-	if w == nil || len(w.visits) >= maxHits {
+	if w == nil {
+		delete(s.byTrace, h.Trace) // what follows is told of the same packet
+		return nil
+	}
+	if len(w.visits) >= maxHits {
 		return nil
 	}
 	if h.Trace != 0 {
@@ -247,7 +251,8 @@ func (c *Correlator) hurry() {
 				continue
 			}
 			s := &e.hops[len(e.hops)-1]
-			if s.point.Namespace == w.namespace && walkKeyOf(s.h, true) == w.key && c.within(w, s) {
+			if s.point.Namespace == w.namespace && walkKeyOf(s.h, true) == w.key && c.within(w, s) &&
+				slices.ContainsFunc(e.hops, func(h sighting) bool { return h.point.Namespace == w.namespace && c.isStart(w, &h) }) {
 				e.state, e.deadline = stateTerminal, c.now+settleTerminal
 				c.settling[stateTerminal-1].push(timer{queued[i].index, e.generation, e.deadline})
 			}

@@ -336,3 +336,48 @@ func TestWalksAreBounded(t *testing.T) {
 		}
 	}
 }
+
+// An id that comes again, of a packet that somebody else asked for, does not lead to
+// the packet that had it before.
+func TestWalkIDsComeAgain(t *testing.T) {
+	s := traceStage(t)
+	ours, theirs := udp(t, port(backIP, 4000), port(internetIP, 99), 7, "ours"), udp(t, port(backIP, 4000), port(internetIP, 99), 8, "theirs")
+	for _, where := range []at{backOut, vethIn, bridgeIn} {
+		s.see(where, ours)
+	}
+	k := told{s, 1}
+	k.hits("prerouting", ours, "+filter FORWARD 3 jump:USER", "filter USER 5 accept")
+	k.tell([]netfilter.Hit{k.hit("+filter FORWARD 3 jump:USER", theirs), k.hit("filter USER 4 drop", theirs)})
+	s.later(50 * time.Millisecond)
+	s.later(4 * time.Second)
+	if j := sole(t, s); j.Verdict.Result != Vanished || strings.Contains(walkOfRules(j), "drop it") {
+		t.Errorf("%+v, walk %q", j.Verdict, walkOfRules(j))
+	}
+}
+
+// Datagrams without an identification look alike but for their addresses.
+func TestWalksOfTwoFlows(t *testing.T) {
+	s := traceStage(t)
+	one, two := udp(t, port(backIP, 4000), port(internetIP, 99), 0, "same"), udp(t, port(baseIP, 4000), port(internetIP, 99), 0, "same")
+	for i, f := range [][]byte{one, two} {
+		for _, where := range [][]at{{backOut, vethIn, bridgeIn}, {baseOut, baseVIn, bridgeIn}}[i] {
+			s.see(where, f)
+		}
+	}
+	told{s, 2}.hits("prerouting", two, "+filter FORWARD 3 jump:USER", "filter USER 5 accept")
+	told{s, 1}.hits("prerouting", one, "+filter FORWARD 3 jump:USER", "filter USER 4 drop")
+	s.later(50 * time.Millisecond)
+	s.later(4 * time.Second)
+	if len(s.journeys) != 2 {
+		t.Fatal(s.verdicts())
+	}
+	for _, j := range s.journeys {
+		want := Vanished
+		if j.From.IP == backIP {
+			want = Dropped
+		}
+		if j.Verdict.Result != want || j.Verdict.Evidence != ByTrace {
+			t.Errorf("from %v: %+v", j.From.IP, j.Verdict)
+		}
+	}
+}
