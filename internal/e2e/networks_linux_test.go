@@ -2,6 +2,8 @@ package e2e
 
 import (
 	"fmt"
+	"os/exec"
+	"path/filepath"
 	"strings"
 	"testing"
 
@@ -77,21 +79,36 @@ func TestExplainNetworksAgainstPings(t *testing.T) {
 }
 
 // TestExplainReachFromOutside: what is said of a container's own address is what
-// a machine outside finds that has a route to it.
+// a machine outside finds that has a route to it, and what another network finds.
 func TestExplainReachFromOutside(t *testing.T) {
 	e := engine.Shared(t)
 	e.Network("--subnet", "172.30.7.0/24", "open")
-	e.Run("--name", "opened", "--network", "open", "--ip", "172.30.7.9", "box")
-	for _, args := range [][]string{{"route", "add", "172.30.7.0/24", "via", lab.HostAddress.String()}} {
-		if out, err := e.CommandOutside("ip", args...).CombinedOutput(); err != nil {
-			t.Fatalf("ip %v: %v: %s", args, err, out)
+	e.Network("beside")
+	e.Run("--name", "opened", "--network", "open", "--ip", "172.30.7.9", "-p", "8000:8000", "box", "httpd", "-f", "-p", "8000", "-h", "/www")
+	e.Run("--name", "onlooker", "--network", "beside", "box")
+	if out, err := e.CommandOutside("ip", "route", "add", "172.30.7.0/24", "via", lab.HostAddress.String()).CombinedOutput(); err != nil {
+		t.Fatalf("%v: %s", err, out)
+	}
+	t.Cleanup(func() {
+		// The test's context, which e's commands end with, is over by now.
+		if out, err := exec.Command("ip", "-n", filepath.Base(e.InternetPath()), "route", "del", "172.30.7.0/24").CombinedOutput(); err != nil {
+			t.Errorf("%v: %s", err, out)
 		}
+	})
+	fetch := []string{"-s", "-o", "/dev/null", "-m", "2", "http://172.30.7.9:8000/"}
+	if err := e.Command("curl", append([]string{"--retry", "20", "--retry-connrefused", "--retry-delay", "1"}, fetch...)...).Run(); err != nil {
+		t.Fatalf("the server does not answer the host: %v", err)
 	}
-	reached := e.CommandOutside("ping", "-n", "-c", "1", "-W", "1", "172.30.7.9").Run() == nil
+	pinged := e.CommandOutside("ping", "-n", "-c", "1", "-W", "1", "172.30.7.9").Run() == nil
+	fetched := e.CommandOutside("curl", fetch...).Run() == nil
+	fetchedBeside := e.CommandIn("onlooker", "curl", fetch...).Run() == nil
+
 	out, _, _ := finish(t, e.Command(natlens, "explain", "open"))
-	if told := strings.Contains(strings.Join(strings.Fields(out), " "), "No rule keeps out what comes for a container's own address, such as 172.30.7.9."); told != reached {
-		t.Errorf("a ping from outside reaches it: %v; told: %v\n%s", reached, told, out)
-	}
+	entering, others, _ := strings.Cut(strings.Join(strings.Fields(out), " "), "The host and it")
+	const exception = "Except what is published: 172.30.7.9:8000/tcp (opened) is let through"
+	same(t, "that a ping from outside is kept out", !strings.Contains(entering, "No rule keeps out what comes for a container's own address, such as 172.30.7.9."), !pinged)
+	same(t, "that the published port is reached from outside", strings.Contains(entering, exception) || !strings.Contains(entering, "dropped"), fetched)
+	same(t, "that the published port is reached from beside", strings.Contains(others, exception), fetchedBeside)
 }
 
 func resolves(e *engine.Engine, from, name string) bool {

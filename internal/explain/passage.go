@@ -5,12 +5,13 @@ import (
 
 	"natlens/capture/packet"
 	"natlens/netinfo"
+	"natlens/netinfo/docker"
 	"natlens/netinfo/netfilter"
 )
 
-// Passage is what the rules of natlens's own namespace make of an echo request
-// that begins a flow, from one place to another. It is about rules alone: that
-// somebody answers is not said.
+// Passage is what the rules of natlens's own namespace make of a packet that begins
+// a flow, from one place to another: an echo request, or what begins a connection
+// to a port. It is about rules alone: that somebody answers is not said.
 type Passage struct {
 	From, To netip.Addr
 	// Verdict is empty when it is not known; then Unsure says why.
@@ -35,7 +36,13 @@ func (p Passage) Dropped() bool {
 // Both have a bridge in natlens's own namespace.
 func (f *Facts) Between(a, b *netinfo.Network) Passage {
 	from, to := f.someMember(a), f.someMember(b)
-	return f.through(from.Addr, to.Addr, f.bridgeName(a), from.port, f.bridgeName(b), to.port)
+	return f.through(f.ask(from.Addr, to.Addr), f.bridgeName(a), from.port, f.bridgeName(b), to.port)
+}
+
+// BetweenPort is Between to a port of one member.
+func (f *Facts) BetweenPort(a, b *netinfo.Network, m netinfo.Member, p docker.Port) Passage {
+	from, to := f.someMember(a), f.memberPlace(m)
+	return f.through(f.askPort(from.Addr, to.Addr, p), f.bridgeName(a), from.port, f.bridgeName(b), to.port)
 }
 
 // Leaving is the way from a member of a bridge network to the outside, and the
@@ -46,7 +53,7 @@ func (f *Facts) Leaving(n *netinfo.Network) (p Passage, uplink *netinfo.Link, ok
 	if !ok {
 		return Passage{}, nil, false
 	}
-	return f.through(from.Addr, outsideOf(from.Addr), f.bridgeName(n), from.port, way.Out.Name, ""), way.Out, true
+	return f.through(f.ask(from.Addr, outsideOf(from.Addr)), f.bridgeName(n), from.port, way.Out.Name, ""), way.Out, true
 }
 
 // Entering is the way from the outside to a member's own address; ok is false
@@ -57,7 +64,17 @@ func (f *Facts) Entering(n *netinfo.Network) (p Passage, ok bool) {
 	if !ok {
 		return Passage{}, false
 	}
-	return f.through(outsideOf(to.Addr), to.Addr, way.Out.Name, "", f.bridgeName(n), to.port), true
+	return f.through(f.ask(outsideOf(to.Addr), to.Addr), way.Out.Name, "", f.bridgeName(n), to.port), true
+}
+
+// EnteringPort is Entering to a port of one member.
+func (f *Facts) EnteringPort(n *netinfo.Network, m netinfo.Member, p docker.Port) Passage {
+	to := f.memberPlace(m)
+	way, ok := stepOut(f.Topology.Namespace(f.Topology.Self), to.Addr)
+	if !ok {
+		return Passage{To: to.Addr, Unsure: "this host has no link to the outside"}
+	}
+	return f.through(f.askPort(outsideOf(to.Addr), to.Addr, p), way.Out.Name, "", f.bridgeName(n), to.port)
 }
 
 // Within is the way from one member of a bridge network to another.
@@ -105,13 +122,12 @@ func (f *Facts) FromHost(n *netinfo.Network) Passage {
 }
 
 // through asks the rules about a packet that this host passes on.
-func (f *Facts) through(from, to netip.Addr, in, inPort, out, outPort string) Passage {
-	p := f.ask(from, to)
+func (f *Facts) through(p *question, in, inPort, out, outPort string) Passage {
 	p.packet.InLink, p.packet.InPort = in, inPort
 	if !p.walk(netfilter.Path{netfilter.Prerouting}) {
 		return p.at
 	}
-	if f.Forwarding == "0" && from.Is4() {
+	if f.Forwarding == "0" && p.at.From.Is4() {
 		p.at.Verdict, p.at.Unforwarded, p.at.Hook = netfilter.Dropped, true, netfilter.Forward
 		return p.at
 	}
@@ -130,6 +146,7 @@ type question struct {
 // Echo requests (RFC 792, RFC 4443).
 const echoRequest, echoRequestV6 = 8, 128
 
+// ask begins with an echo request.
 func (f *Facts) ask(from, to netip.Addr) *question {
 	q := &question{rules: f.Rules[f.Topology.Self], at: Passage{From: from, To: to}}
 	if !from.IsValid() || !to.IsValid() || from.Is4() != to.Is4() {
@@ -145,6 +162,21 @@ func (f *Facts) ask(from, to netip.Addr) *question {
 	}
 	if self := f.Topology.Namespace(f.Topology.Self); self != nil {
 		q.packet.LocalAddress = self.HasAddress
+	}
+	return q
+}
+
+// askPort begins with a SYN or a datagram to a port.
+func (f *Facts) askPort(from, to netip.Addr, p docker.Port) *question {
+	q := f.ask(from, to)
+	protocol, ok := map[string]packet.Protocol{"tcp": packet.TCP, "udp": packet.UDP}[p.Protocol]
+	switch {
+	case q.at.Unsure != "":
+	case !ok:
+		q.at.Unsure = "its protocol is neither tcp nor udp"
+	default:
+		q.packet.Tuple = packet.NewTuple(protocol, from, to, 49152, p.ContainerPort)
+		q.packet.TCPFlags, q.packet.TCPFlagsKnown = packet.SYN, protocol == packet.TCP
 	}
 	return q
 }

@@ -6,6 +6,7 @@ import (
 	"strings"
 	"testing"
 
+	"natlens/capture/packet"
 	"natlens/internal/explain"
 	"natlens/netinfo"
 	"natlens/netinfo/docker"
@@ -122,6 +123,14 @@ func TestExplainNetworkIsTrueToTheRules(t *testing.T) {
 				return accept(path, p)
 			}}
 		}, "dropped by the policy of the chain FORWARD (filter)", "replaces the source"},
+		{"a published port is let through", func(f *explain.Facts) {
+			f.Rules[hostNS] = explain.Rules{Walk: func(path netfilter.Path, p netfilter.Packet) netfilter.Walk {
+				if p.Tuple.Protocol == packet.TCP && p.TCPFlags == packet.SYN && p.Tuple.Destination().String() == "172.24.0.2" && p.Tuple.DestinationPort == 8000 {
+					return accept(path, p)
+				}
+				return courseWalk(path, p)
+			}}
+		}, "Except what is published: 172.24.0.2:8000/tcp (back) is let through", "5432"},
 		{"no bridge netfilter", func(f *explain.Facts) { f.BridgeFilter = "0" }, "No rule of IP sees what it switches", "let it pass"},
 	} {
 		f := courseFacts()

@@ -6,6 +6,7 @@ import (
 
 	"natlens/internal/explain"
 	"natlens/netinfo"
+	"natlens/netinfo/docker"
 	"natlens/netinfo/netfilter"
 )
 
@@ -16,6 +17,33 @@ func (e *explanation) reach(n *netinfo.Network) {
 	e.networkIn(n)
 	e.hostAnd(n)
 	e.otherNetworks(n)
+	if rules := e.Rules[e.Topology.Self]; rules.Walk != nil && n.BridgeLink != nil {
+		e.part("What this rests on")
+		e.say("The host's rules, evaluated for an echo request each way and for the beginning of a connection to each published " +
+			"port. They may treat other packets otherwise; a probe tries it.")
+	}
+}
+
+// except tells which published ports of a network's members are let through where
+// an echo request is not.
+func (e *explanation) except(n *netinfo.Network, way func(netinfo.Member, docker.Port) explain.Passage) {
+	var open []string
+	for _, m := range n.Members {
+		if m.Container == nil {
+			continue
+		}
+		for _, g := range groupPorts(m.Container.Ports) {
+			if len(g.at) == 0 {
+				continue
+			}
+			if p := way(m, g.Port); p.Verdict == netfilter.Accepted {
+				open = append(open, netip.AddrPortFrom(p.To, g.ContainerPort).String()+"/"+e.Escape(g.Protocol)+" ("+e.Escape(m.Container.Name)+")")
+			}
+		}
+	}
+	if len(open) > 0 {
+		e.say("Except what is published: %s is let through, at the container's own address, too.", enumerate(open))
+	}
 }
 
 // amongThemselves tells whether the members of a network reach each other.
@@ -196,6 +224,7 @@ func (e *explanation) networkIn(n *netinfo.Network) {
 	case p.Dropped():
 		e.say("What comes from outside for a container's own address, such as %s, is %s", p.To, e.droppedBy(p))
 		e.decision(p)
+		e.except(n, func(m netinfo.Member, p docker.Port) explain.Passage { return e.EnteringPort(n, m, p) })
 	case p.Verdict == "":
 		e.say("Whether the rules let pass what comes for a container's own address is not known: %s.", e.Escape(p.Unsure))
 	default:
@@ -289,14 +318,18 @@ func (e *explanation) toOther(n, o *netinfo.Network, told *[]string) (isolated b
 		isolated = true
 		e.say("%s: isolated. What goes there is %s", other, e.droppedBy(there))
 		e.quoteOnce(there, told)
+		e.exceptTo(n, o)
 		e.say("What comes from there is %s", e.droppedBy(back))
 		e.quoteOnce(back, told)
+		e.exceptTo(o, n)
 	case there.Dropped():
 		e.say("%s: what goes there is %s", other, e.droppedBy(there))
 		e.quoteOnce(there, told)
+		e.exceptTo(n, o)
 	case back.Dropped():
 		e.say("%s: what comes from there is %s", other, e.droppedBy(back))
 		e.quoteOnce(back, told)
+		e.exceptTo(o, n)
 	case there.Verdict == "":
 		e.say("%s: %s", other, e.notKnown(there))
 	default:
@@ -311,6 +344,11 @@ func (e *explanation) toOther(n, o *netinfo.Network, told *[]string) (isolated b
 		e.probe(from, there.To)
 	}
 	return isolated
+}
+
+// exceptTo tells what published ports of a network are open to another.
+func (e *explanation) exceptTo(from, to *netinfo.Network) {
+	e.except(to, func(m netinfo.Member, p docker.Port) explain.Passage { return e.BetweenPort(from, to, m, p) })
 }
 
 // quoteOnce quotes a decision, with the command that shows its chain unless that
