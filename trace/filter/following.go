@@ -36,11 +36,11 @@ func After(expr string) Following {
 	}
 	closers := strings.Repeat(" )", max(0, unclosed))
 	name := goesOn(expr, "c0ntainer", closers) // a word of nobody's
-	switch what := whats[last]; {
-	case what == isContainer, what == isNetwork, what == isLink:
+	switch what := whats[last]; what {
+	case isContainer, isNetwork, isLink:
 		f.Container, f.Network, f.Link = what == isContainer && name, what == isNetwork && name, what == isLink && name
 		return f // behind them any word is a name
-	case what == isProto:
+	case isProto:
 		return f
 	}
 	f.Container = name
