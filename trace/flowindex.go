@@ -246,6 +246,10 @@ func (x *flowIndex) apply(e *netfilter.Event) {
 		}
 		old = x.add(e.Flow, after, before)
 	}
+	if e.Kind == netfilter.New && old.bornBefore == 0 {
+		// A dump under way told of it before its own news came.
+		old.bornAfter, old.bornBefore = e.After, e.Before
+	}
 	old.Flow = e.Flow
 	old.named = e.Before
 }

@@ -45,6 +45,22 @@ func TestConntrackThatIsLate(t *testing.T) {
 	}
 }
 
+// A flow that begins while the table is read can be in the dump before the news of
+// it comes: its first packet was let pass none the less.
+func TestFlowThatADumpTellsOfFirst(t *testing.T) {
+	s := newStage(t)
+	asked := udpTuple(port(backIP, 1), port(gatewayIP, 53))
+	s.toHost(udp(t, port(backIP, 1), port(gatewayIP, 53), 1, "to the host"))
+	for _, kind := range []netfilter.EventKind{netfilter.Known, netfilter.New} {
+		s.flow(kind, netfilter.Flow{ID: 2, Original: asked, Reply: asked.Inverse()})
+	}
+	s.pass(time.Second)
+	s.pass(time.Second)
+	if len(s.journeys) != 1 || s.journeys[0].Verdict.Evidence != ByConntrack {
+		t.Errorf("%d journeys: %s", len(s.journeys), s.verdicts())
+	}
+}
+
 // What conntrack never confirmed while nobody heard it was not thereby dropped.
 func TestConntrackThatIsSilent(t *testing.T) {
 	s := newStage(t)
