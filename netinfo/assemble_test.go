@@ -246,6 +246,23 @@ func TestBindDoesNotTrustEqualAddresses(t *testing.T) {
 	}
 }
 
+// While a container ends, its link is for a moment in the host's namespace again,
+// beside its peer, with the container's MAC address. The container is not.
+func TestBindDoesNotFollowALinkOnItsWayOut(t *testing.T) {
+	f := dockerHost()
+	f.namespaces = slices.DeleteFunc(f.namespaces, func(n *namespaceFacts) bool { return n.id == webNS })
+	host := f.namespaces[0]
+	for i := range host.links {
+		if l := &host.links[i]; l.Name == "vethaa" {
+			l.PeerIndex, l.PeerNSID = 13, -1
+		}
+	}
+	host.links = append(host.links, vethFacts(13, "vetha1b2c3d", 11, -1, "02:42:ac:11:00:02", "172.17.0.2/16"))
+	if c := assemble(f, time.Time{}).FindContainer("web")[0]; c.Namespace != 0 {
+		t.Errorf("web is in %v by %q", c.Namespace, c.Proof)
+	}
+}
+
 func TestEngineElsewhere(t *testing.T) {
 	for _, test := range []struct {
 		name   string

@@ -24,6 +24,9 @@ func indexLinks(t *Topology) linkIndex {
 			if l.Kind == "loopback" {
 				continue
 			}
+			if l.Peer != nil && l.Peer.Key.Namespace == l.Key.Namespace {
+				continue // both ends are here: an engine is about to move one, or to remove it
+			}
 			if l.MAC != "" {
 				x.byMAC[l.MAC] = append(x.byMAC[l.MAC], l)
 			}
