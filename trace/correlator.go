@@ -154,6 +154,9 @@ func (c *Correlator) SetRuleset(r *netfilter.Ruleset) {
 // Watch says since when the namespace has a ring, in nanoseconds since the Unix
 // epoch.
 func (c *Correlator) Watch(ns netns.ID, since int64) {
+	if x := c.flows[ns]; x != nil && c.forgotten[ns] != 0 {
+		x.tracked = [2]bool{} // it may be another with the number of the one that went
+	}
 	delete(c.forgotten, ns)
 	s := c.hosts.space(ns)
 	s.since, s.until = since, 0

@@ -57,6 +57,8 @@ type trackedFlow struct {
 	kinds [2]string
 	// unruled is what found no rule for either.
 	unruled [2]question
+	// notedAt is at which journey of each direction notBegun was said.
+	notedAt [2]uint64
 	// queries remembers the last journeys of the original direction, so that
 	// an answer finds its question.
 	queries [8]query

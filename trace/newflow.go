@@ -54,6 +54,20 @@ func begins(h *packet.Headers) bool {
 	return h.Layers.Has(packet.LayerUDP)
 }
 
+// neverBegins reports packets of which connection tracking never makes a flow: what
+// answers or ends something. Without an entry they are INVALID (icmp_pkt_is_allowed
+// in nf_conntrack_proto_icmp.c, tcp_conntracks from sNO in
+// nf_conntrack_proto_tcp.c).
+func neverBegins(h *packet.Headers) bool {
+	switch {
+	case h.Layers.Has(packet.LayerTCP):
+		return h.TCPFlags&(packet.RST|packet.FIN) != 0 || h.TCPFlags&(packet.SYN|packet.ACK) == packet.SYN|packet.ACK
+	case h.Layers.Has(packet.LayerICMP):
+		return h.Layers.Has(packet.LayerQuoted) || h.IsEcho() && h.ICMPType != 8 && h.ICMPType != 128
+	}
+	return false
+}
+
 // leads reports whether the rules make of a packet seen as a, which belongs to no
 // flow, one seen as b.
 func (c *Correlator) leads(a, b *sighting) bool {

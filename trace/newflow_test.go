@@ -77,11 +77,9 @@ func TestTranslatedBehindTheLastTap(t *testing.T) {
 	s.pass(4 * time.Second)
 	s.expect(want{path: "host/eth0:in", direction: NoDirection, verdict: "dropped by inferred",
 		changes: "dnat[0 -1] udp 198.51.100.7:4000 > 192.0.2.10:8000 => udp 198.51.100.7:4000 > 172.24.0.2:8000 [evaluated 0]"},
-		want{path: "host/eth0:in", to: "host", direction: NoDirection, verdict: "dropped by inferred"})
-	for i, hook := range []netfilter.Hook{netfilter.Forward, netfilter.Input} {
-		if v := s.journeys[i].Verdict; v.Hook != hook {
-			t.Errorf("journey %d: %+v, want at %s", i, v, hook)
-		}
+		want{path: "host/eth0:in", to: "host", direction: NoDirection, verdict: "unfinished by tap"})
+	if v := s.journeys[0].Verdict; v.Hook != netfilter.Forward {
+		t.Errorf("%+v, want at forward", v)
 	}
 	if r := s.journeys[0].Verdict.Reason; !strings.Contains(r, "a rule sends it to 172.24.0.2") {
 		t.Errorf("reason %q", r)
@@ -97,4 +95,47 @@ func TestKnownFlowDroppedBehindTheLastTap(t *testing.T) {
 	s.pass(4 * time.Second)
 	s.expect(want{path: "host/eth0:in", to: "back", direction: Original, verdict: "vanished by tap",
 		changes: "dnat[0 -1] udp 198.51.100.7:4000 > 192.0.2.10:8000 => udp 198.51.100.7:4000 > 172.17.0.2:80 [conntrack 7]"})
+}
+
+// That there is no entry for what never gets one is no sign of a drop: answers to who
+// had the address before, late resets.
+func TestWhatBeginsNoFlowIsNotCalledDropped(t *testing.T) {
+	tcp := func(flags uint8) *layers.TCP {
+		l := &layers.TCP{SrcPort: 80, DstPort: 4000, Seq: 1}
+		l.SYN, l.ACK, l.RST, l.FIN = flags&packet.SYN != 0, flags&packet.ACK != 0, flags&packet.RST != 0, flags&packet.FIN != 0
+		return l
+	}
+	const unknown, dropped = "unfinished: it came to host; whether a rule dropped it there is unknown: it belongs to no flow", "dropped: connection tracking never confirmed it"
+	for name, c := range map[string]struct {
+		frame []byte
+		want  string
+	}{
+		"echo reply":   {ping(t, internetIP, hostIP, 5, 1, true), unknown},
+		"reset":        {frame(t, internetIP, hostIP, 1, 64, tcp(packet.RST)), unknown},
+		"late FIN":     {frame(t, internetIP, hostIP, 1, 64, tcp(packet.FIN|packet.ACK)), unknown},
+		"SYN ACK":      {frame(t, internetIP, hostIP, 1, 64, tcp(packet.SYN|packet.ACK)), unknown},
+		"echo request": {ping(t, internetIP, hostIP, 5, 1, false), dropped},
+		"SYN":          {frame(t, internetIP, hostIP, 1, 64, tcp(packet.SYN)), dropped},
+		"segment":      {frame(t, internetIP, hostIP, 1, 64, tcp(packet.ACK)), dropped}, // nf_conntrack_tcp_loose
+	} {
+		s := newDropStage(t)
+		s.see(uplinkIn, c.frame)
+		s.pass(4 * time.Second)
+		if got := s.verdicts(); !strings.HasPrefix(got, c.want) {
+			t.Errorf("%s: %s, want %s", name, got, c.want)
+		}
+	}
+}
+
+// The kernel gives the number of a namespace that went to the next one: what was
+// known of the first's connection tracking is not true of the second.
+func TestNextNamespaceWithTheSameNumber(t *testing.T) {
+	s := newDropStage(t)
+	s.c.Forget(hostNS, s.now)
+	s.c.Watch(hostNS, s.now)
+	s.see(uplinkIn, udp(t, port(internetIP, 5), port(hostIP, 80), 1, "x"))
+	s.pass(4 * time.Second)
+	if got := s.verdicts(); strings.Contains(got, "dropped") {
+		t.Errorf("%s: nothing says that connections are tracked there", got)
+	}
 }

@@ -93,9 +93,29 @@ func (c *Correlator) addTranslation(j *Journey, hops []sighting, between [2]int,
 		if rule := r.flow.rules[translated]; rule != nil {
 			t.Kind, t.Rule = r.flow.kinds[translated], rule
 			j.Rules = append(j.Rules, *rule)
+			if rule.Evidence == ByRules && r.flow.bornBefore == 0 && r.flow.noteOn(j.ID, r.reply) {
+				j.Notes = append(j.Notes, notBegun)
+			}
 		}
 	}
 	j.Translations = append(j.Translations, t)
+}
+
+// notBegun is said of a flow of which only the table tells. It is said once for each
+// direction: every packet of the flow could bear it.
+const notBegun = "this flow began unseen: its translation is in conntrack's table, and the rule is the one that would translate its first packet now"
+
+// noteOn reports whether it is this journey, or one that it amends, at which
+// notBegun is said.
+func (t *trackedFlow) noteOn(journey uint64, reply bool) bool {
+	at := &t.notedAt[0]
+	if reply {
+		at = &t.notedAt[1]
+	}
+	if *at == 0 {
+		*at = journey
+	}
+	return *at == journey
 }
 
 // hookOf says where in the packet's path a side is changed.

@@ -154,7 +154,11 @@ func (c *Correlator) missing(hops []sighting, early string) Verdict {
 // entry, although connections are tracked there. rules is what they make of it.
 func (c *Correlator) unconfirmed(s *sighting, rules *ruling, v *Verdict) {
 	toHost := s.space.has(s.h.Tuple.Destination())
-	if why := c.silence(s); why != "" {
+	why := c.silence(s)
+	if why == "" && neverBegins(s.h) {
+		why = "it belongs to no flow and begins none (INVALID), so connection tracking tells nothing of it"
+	}
+	if why != "" {
 		v.Result, v.Reason = Unfinished, "unknown: not seen again, and "+why
 		if toHost {
 			v.Reason = "it came to " + s.space.name + "; whether a rule dropped it there is unknown: " + why
