@@ -454,10 +454,11 @@ func (c *proxyConn) partner() (mate *proxyConn, rivals int) {
 }
 
 // likely returns the connection that is probably at the other side where several
-// can be, and how many clients fit as well as the one that it is of: docker-proxy
-// takes clients in turn, and dials as it took them, unless its threads overtake each
-// other. There is none where more connections than clients fit, so that some must
-// be those of other programs.
+// can be, and how many clients fit as well as the one that it is of. docker-proxy
+// dials as soon as it has accepted, so it is the client that came last before; one
+// that came earlier has been dialled for, or waits for a processor. There is none
+// where more connections than clients fit, so that some must be those of other
+// programs.
 func (c *proxyConn) likely() (mate *proxyConn, others int) {
 	inner := c
 	if !c.inner {
@@ -488,7 +489,7 @@ func (c *proxyConn) likely() (mate *proxyConn, others int) {
 		return nil, 0
 	}
 	if inner.guess == nil {
-		slices.SortStableFunc(clients, func(a, b *proxyConn) int { return cmp.Compare(a.ready, b.ready) })
+		slices.SortStableFunc(clients, func(a, b *proxyConn) int { return cmp.Compare(b.ready, a.ready) })
 		i := slices.IndexFunc(clients, func(o *proxyConn) bool { return o.guess == nil })
 		if i < 0 {
 			return nil, 0

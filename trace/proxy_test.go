@@ -215,12 +215,12 @@ func TestProxySaysWhenSeveralClientsFit(t *testing.T) {
 	s.pass(50 * time.Millisecond)
 	s.pass(50 * time.Millisecond)
 	s.same(s.told(), []string{
-		"5001 > 80 for 4000 > 8080: 0 B of 0 B",
-		"5000 > 80 for 4001 > 8080: 0 B of 0 B",
-		"5001 > 80 for 4000 > 8080: 18 B of 18 B",
-		"5000 > 80 for 4001 > 8080: 18 B of 18 B",
-		"8080 > 4000 for 80 > 5001: 21 B of 21 B",
-		"8080 > 4001 for 80 > 5000: 21 B of 21 B",
+		"5001 > 80 for 4001 > 8080: 0 B of 0 B",
+		"5000 > 80 for 4000 > 8080: 0 B of 0 B",
+		"5001 > 80 for 4001 > 8080: 18 B of 18 B",
+		"5000 > 80 for 4000 > 8080: 18 B of 18 B",
+		"8080 > 4000 for 80 > 5000: 21 B of 21 B",
+		"8080 > 4001 for 80 > 5001: 21 B of 21 B",
 	})
 	if n := s.proxyKinds(); len(n) != 1 || n[ByInference] != 6 {
 		t.Errorf("evidence of the proxy's work: %v", n)

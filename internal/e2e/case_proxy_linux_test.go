@@ -116,8 +116,16 @@ func TestProxyTakesLocalhostAndHairpin(t *testing.T) {
 
 // TestProxyKeepsClientsApart sends many requests at once, each with a word of
 // its own, which tcpdump finds on both sides of the proxy.
-func TestProxyKeepsClientsApart(t *testing.T) {
-	const port, clients = 18081, 24
+func TestProxyKeepsClientsApart(t *testing.T) { keepsApart(t, 18081, "", 6) }
+
+// TestProxyOfClientsThatSayTheSame does so where the words stand behind what natlens
+// compares: only order tells, so that another client may be named, but never without
+// saying that others fit. (In seven runs it was the right one for 81 of 99 packets.
+// The client that came first would have been for 3 of 42.)
+func TestProxyOfClientsThatSayTheSame(t *testing.T) { keepsApart(t, 18082, strings.Repeat("x", 80), 0) }
+
+func keepsApart(t *testing.T, port int, padding string, least int) {
+	const clients = 24
 	e := proxiedHost(t, port)
 	web := e.Docker("inspect", "-f", "{{.NetworkSettings.IPAddress}}", "web")
 	w := startWatch(t, e, "--json", "tcp")
@@ -125,7 +133,7 @@ func TestProxyKeepsClientsApart(t *testing.T) {
 	var group sync.WaitGroup
 	for i := range clients {
 		group.Go(func() {
-			fetched(t, e.Command("curl", "-sS", "-m", "10", fmt.Sprintf("http://127.0.0.1:%d/test?word%dx", port, i)))
+			fetched(t, e.Command("curl", "-sS", "-m", "10", fmt.Sprintf("http://127.0.0.1:%d/test?%sword%dx", port, padding, i)))
 		})
 	}
 	group.Wait()
@@ -167,7 +175,7 @@ func TestProxyKeepsClientsApart(t *testing.T) {
 	}
 	t.Logf("%d of %d connections are tied to their client's; of %d packets order names the client, of %d the right one", len(told), clients, guesses, lucky)
 	// Under load several handshakes fit each other, which is then said instead.
-	if len(told) < clients/4 {
+	if len(told) < least {
 		t.Errorf("only %d of %d connections are tied to their client's, though each said another word", len(told), clients)
 	}
 }
