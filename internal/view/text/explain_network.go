@@ -119,10 +119,7 @@ func (e *explanation) memberLines(n *netinfo.Network) {
 	type line struct{ name, address, by string }
 	var lines []line
 	widest, widestAddress := 0, 0
-	for _, m := range n.Members {
-		if m.Container == nil {
-			continue
-		}
+	for _, m := range namedMembers(n) {
 		l := line{name: e.Escape(m.Container.Name), address: "no address"}
 		if len(m.Addresses) > 0 {
 			l.address = addressWords(m.Addresses)

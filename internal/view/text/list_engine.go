@@ -88,7 +88,11 @@ func shortID(id string) string { return id[:min(12, len(id))] }
 
 // hostLink names the host's end of the veth that leads to an endpoint.
 func (st Style) hostLink(t *netinfo.Topology, c *netinfo.Container, e docker.Endpoint) string {
-	m := memberOf(t, c, e)
+	return st.hostEnd(t, memberOf(t, c, e))
+}
+
+// hostEnd names the host's end of the veth that leads to a member; m may be nil.
+func (st Style) hostEnd(t *netinfo.Topology, m *netinfo.Member) string {
 	if m == nil || m.HostLink == nil {
 		return ""
 	}
@@ -163,26 +167,31 @@ func (st Style) Networks(t *netinfo.Topology) string {
 		{head: "GATEWAY", least: 10},
 		{head: "BRIDGE"},
 		{head: "CONTAINERS", least: 10, shorten: st.cutMiddle},
+		{head: "ADDRESS", extra: 1},
+		{head: "VETH", extra: 2},
 	}}
 	for _, n := range t.Networks {
-		subnets, members := n.Subnets, st.memberNames(n)
+		subnets, members := n.Subnets, namedMembers(n)
 		drivers := append([]string{st.Escape(n.Driver)}, unusual(n)...)
 		for i := range max(len(drivers), len(subnets), len(members)) {
 			blank := cell{}
-			cells := []cell{blank, blank, blank, blank, blank, blank}
+			cells := []cell{blank, blank, blank, blank, blank, blank, blank, blank}
 			if i == 0 {
 				cells = []cell{
 					{st.Escape(n.Name), Name},
 					absent, absent, absent,
 					known(st.carrier(n), Name),
-					absent,
+					absent, absent, absent,
 				}
 			}
 			if i < len(drivers) {
 				cells[1] = known(drivers[i], Plain)
 			}
 			if i < len(members) {
-				cells[5] = cell{members[i], Plain}
+				m := &members[i]
+				cells[5] = cell{st.Escape(m.Container.Name), Plain}
+				cells[6] = known(addressWords(m.Addresses), Plain)
+				cells[7] = known(st.hostEnd(t, m), Name)
 			}
 			if i < len(subnets) {
 				cells[2] = cell{subnets[i].Prefix.String(), Plain}
@@ -205,14 +214,9 @@ func (st Style) carrier(n *netinfo.Network) string {
 	return st.Escape(n.Bridge)
 }
 
-func (st Style) memberNames(n *netinfo.Network) []string {
-	var names []string
-	for _, m := range n.Members {
-		if m.Container != nil {
-			names = append(names, st.Escape(m.Container.Name))
-		}
-	}
-	return names
+// namedMembers returns the members that are containers.
+func namedMembers(n *netinfo.Network) []netinfo.Member {
+	return slices.DeleteFunc(slices.Clone(n.Members), func(m netinfo.Member) bool { return m.Container == nil })
 }
 
 // unusual says in what a network differs from others of its kind.
