@@ -152,6 +152,25 @@ func completeLinks(cmd *cobra.Command, _ []string, typed string) ([]cobra.Comple
 
 // completeFilter completes a filter that is typed as words of the shell.
 func completeFilter(cmd *cobra.Command, args []string, typed string) ([]cobra.Completion, cobra.ShellCompDirective) {
+	return completeWords(cmd, args, typed, func(string) bool { return true })
+}
+
+// completeFlows leaves out the words that no flow can answer.
+func completeFlows(cmd *cobra.Command, args []string, typed string) ([]cobra.Completion, cobra.ShellCompDirective) {
+	return completeWords(cmd, args, typed, ofFlows)
+}
+
+// ofFlows reports whether a flow can answer what begins with a word of filters.
+func ofFlows(word string) bool {
+	for _, rest := range []string{"", " x", " 1", " dropped", " host 02:42:ac:11:00:02", " = 1"} {
+		if pick, err := filter.Parse(word+rest, nil); err == nil {
+			return pick.OfPackets() == ""
+		}
+	}
+	return true // begins nothing by itself
+}
+
+func completeWords(cmd *cobra.Command, args []string, typed string, keep func(string) bool) ([]cobra.Completion, cobra.ShellCompDirective) {
 	o := offer{typed: typed}
 	next := filter.After(strings.Join(args, " "))
 	if next.Container || next.Network || next.Link {
@@ -167,7 +186,9 @@ func completeFilter(cmd *cobra.Command, args []string, typed string) ([]cobra.Co
 		}
 	}
 	for _, w := range next.Words {
-		o.add(w, "filter")
+		if keep(w) {
+			o.add(w, "filter")
+		}
 	}
 	return o.done()
 }

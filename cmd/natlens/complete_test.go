@@ -62,6 +62,8 @@ func TestCompleteWithoutEngine(t *testing.T) {
 		{"watch icmp and link ", []string{"lo"}, []string{"tcp", "and"}},
 		{"watch nat ", []string{"masquerade", "and"}, []string{"lo"}},
 		{"watch verdict d", []string{"dropped", "delivered"}, []string{"vanished"}},
+		{"flows ", []string{"tcp", "nat", "container", "port"}, []string{"link", "verdict", "inbound", "ether", "less", "and"}},
+		{"flows nat snat ", []string{"and"}, []string{"dropped"}},
 		{"probe ", []string{"host"}, []string{"lo", "tcp"}},
 		{"probe l", []string{"lo"}, nil},
 		{"probe host ", []string{"host"}, []string{"lo"}},

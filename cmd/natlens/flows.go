@@ -44,7 +44,8 @@ func newFlowsCommand(a *app) *cobra.Command {
 			"  sudo natlens flows container back and nat masquerade\n" +
 			"  sudo natlens flows -f tcp port 8000\n" +
 			"  natlens flows --read incident.pcapng 192.0.2.10:54321",
-		RunE: func(cmd *cobra.Command, args []string) error { return a.flows(cmd, f, args) },
+		ValidArgsFunction: completeFlows,
+		RunE:              func(cmd *cobra.Command, args []string) error { return a.flows(cmd, f, args) },
 	}
 	flags := cmd.Flags()
 	flags.SortFlags = false
