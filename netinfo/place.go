@@ -102,24 +102,35 @@ func bridgeOfMembers(t *Topology, n *Network) *Link {
 // bridgeByName prefers natlens's own namespace. Elsewhere the bridge must be
 // the only one: two hosts in namespaces both have a docker0.
 func bridgeByName(t *Topology, n *Network) *Link {
-	var found *Link
-	for _, ns := range t.Namespaces {
-		l := ns.LinkByName(n.Bridge)
-		if n.Bridge == "" {
-			l = bridgeByGateway(ns, n.Subnets)
-		}
-		if l == nil || l.Kind != "bridge" || !servesSubnet(l, n.Subnets) {
-			continue
-		}
-		if ns.ID == t.Self {
+	if self := t.Namespace(t.Self); self != nil {
+		if l := bridgeIn(self, n); l != nil {
 			return l
 		}
-		if found != nil {
+	}
+	var found *Link
+	for _, ns := range t.Namespaces {
+		l := bridgeIn(ns, n)
+		switch {
+		case l == nil:
+		case found != nil:
 			return nil
+		default:
+			found = l
 		}
-		found = l
 	}
 	return found
+}
+
+// bridgeIn finds the bridge in a namespace that the network's can be, or nil.
+func bridgeIn(ns *Namespace, n *Network) *Link {
+	l := ns.LinkByName(n.Bridge)
+	if n.Bridge == "" {
+		l = bridgeByGateway(ns, n.Subnets)
+	}
+	if l == nil || l.Kind != "bridge" || !servesSubnet(l, n.Subnets) {
+		return nil
+	}
+	return l
 }
 
 // bridgeByGateway finds the bridge that has the gateway's address, for engines
