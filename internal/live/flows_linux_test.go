@@ -195,7 +195,9 @@ func TestPacketsThatAreNotTracked(t *testing.T) {
 	}
 	// What the same rule does not mean is dropped when it has no entry.
 	nft("add chain ip exempt in { type filter hook input priority filter; }; add rule ip exempt in udp dport 5304 drop")
-	w.until("word of the rule", func() bool { return slices.ContainsFunc(w.changes, func(c netinfo.Change) bool { return c.Kind == "ruleset" }) })
+	w.until("word of the rule", func() bool {
+		return slices.ContainsFunc(w.changes, func(c netinfo.Change) bool { return c.Kind == "ruleset" })
+	})
 	c, err := lab.DialUDP(h.Internet(), netip.AddrPort{}, netip.AddrPortFrom(lab.HostAddress, exempt+1))
 	if err != nil {
 		t.Fatal(err)
