@@ -107,6 +107,10 @@ func (c *Correlator) follows(a, b *sighting) fit {
 	switch {
 	case equal && place == fitDirect && a.time == b.time:
 		return fitStamp
+	case equal && tagOf(a) != tagOf(b) && place == fitDirect:
+		// A VLAN's link takes the tag off, and so may a bridge's port. What
+		// kept it fits better.
+		return fitLoose
 	case equal, a.flow.same(b.flow):
 		return place
 	case a.flow.flow == nil && b.flow.flow == nil && keepsOneSide(a, b):
@@ -122,6 +126,15 @@ func (c *Correlator) follows(a, b *sighting) fit {
 // what an error quotes.
 func alike(a, b *sighting) bool {
 	return a.tuple == b.tuple && a.quotes == b.quotes && (!a.quotes || a.h.Quoted == b.h.Quoted)
+}
+
+// tagOf returns the VLAN that the packet is tagged for; 0 means none, as the tag
+// itself has it (IEEE 802.1Q, 9.6).
+func tagOf(s *sighting) uint16 {
+	if !s.h.Layers.Has(packet.LayerVLAN) {
+		return 0
+	}
+	return s.h.VLAN
 }
 
 // passes says whether a packet seen as a can be seen as b next, both in one
@@ -166,8 +179,8 @@ func (c *Correlator) crosses(a, b *sighting, equal bool) fit {
 		}
 		return fitNone
 	}
-	// Over a wire nothing is rewritten.
-	if equal && a.point.Direction == capture.Out && b.point.Direction == capture.In && a.link.peer == b.link.key {
+	// Over a wire nothing is rewritten, and no tag is put on or taken off.
+	if equal && tagOf(a) == tagOf(b) && a.point.Direction == capture.Out && b.point.Direction == capture.In && a.link.peer == b.link.key {
 		switch {
 		case a.time == b.time:
 			return fitStamp

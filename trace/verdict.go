@@ -27,8 +27,8 @@ func (c *Correlator) end(s *sighting) (Result, Evidence) {
 		}
 		return Left, ByTap
 	}
-	if s.typ == capture.OtherHost || s.link.master != (netinfo.LinkKey{}) {
-		return "", ""
+	if s.typ == capture.OtherHost || s.link.master != (netinfo.LinkKey{}) || tagOf(s) != 0 {
+		return "", "" // a tagged frame is for a VLAN's link on top, if there is one
 	}
 	if s.typ == capture.Broadcast || s.typ == capture.Multicast {
 		return Delivered, ByTap
@@ -139,6 +139,9 @@ func (c *Correlator) missing(hops []sighting, early string) Verdict {
 		if s.link.uplink {
 			v.Reason += ", unless by a macvlan that is not watched"
 		}
+	case tagOf(s) != 0 && s.link != nil && s.link.master == (netinfo.LinkKey{}) && !s.link.over:
+		// vlan_do_receive makes it another host's (net/8021q/vlan_core.c).
+		v.Reason = fmt.Sprintf("it is tagged for VLAN %d, for which %s has no link on %s: not accepted here", tagOf(s), s.space.name, s.linkName())
 	case c.ruledOut(hops, &rules, &v):
 	case !c.tracks(s):
 		v.Reason = "not seen again: no route, or dropped by a rule; nothing here tracks connections"
