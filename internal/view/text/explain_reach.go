@@ -331,7 +331,7 @@ func (e *explanation) toOther(n, o *netinfo.Network, told *[]string) (isolated b
 		e.quoteOnce(back, told)
 		e.exceptTo(o, n)
 	case there.Verdict == "":
-		e.say("%s: %s", other, e.notKnown(there))
+		e.say("%s: the engine's rules should keep the two apart. %s", other, e.notKnown(there))
 	default:
 		e.say("%s: reached. The host passes packets on from %s to %s, and no rule forbids it.", other, name, other)
 	}
