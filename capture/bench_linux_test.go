@@ -93,7 +93,7 @@ func BenchmarkTcpdump(b *testing.B) {
 // flood lets another process send b.N datagrams.
 func flood(b *testing.B, c *cable) {
 	b.Helper()
-	sender := exec.Command(os.Args[0], "-test.run=^TestSender$")
+	sender := exec.Command(os.Args[0])
 	sender.Env = append(os.Environ(), fmt.Sprintf("%s=%d %v:%d", sends, b.N, c.rightAddress, sinkPort))
 	b.ResetTimer()
 	must(b, c.left.Do(sender.Run))
@@ -101,25 +101,38 @@ func flood(b *testing.B, c *cable) {
 	b.ReportMetric(float64(b.N)/b.Elapsed().Seconds(), "packets/s")
 }
 
-// sends tells TestSender how many datagrams go where.
+// sends tells this program, started anew by flood, how many datagrams go where.
 const sends = "NATLENS_BENCH_SENDS"
 
-// TestSender is the process that flood starts.
-func TestSender(t *testing.T) {
+func TestMain(m *testing.M) {
+	if work := os.Getenv(sends); work != "" {
+		if err := sendAll(work); err != nil {
+			fmt.Fprintln(os.Stderr, err)
+			os.Exit(1)
+		}
+		return
+	}
+	os.Exit(m.Run())
+}
+
+func sendAll(work string) error {
 	var n int
 	var to string
-	if _, err := fmt.Sscan(os.Getenv(sends), &n, &to); err != nil {
-		t.Skip("needs a benchmark that starts it")
+	if _, err := fmt.Sscan(work, &n, &to); err != nil {
+		return err
 	}
 	conn, err := net.Dial("udp4", to)
-	must(t, err)
+	if err != nil {
+		return err
+	}
 	defer conn.Close()
 	datagram := make([]byte, 18) // 60 bytes on the link
 	for range n {
 		if _, err := conn.Write(datagram); err != nil && !errors.Is(err, syscall.ENOBUFS) {
-			t.Fatal(err)
+			return err
 		}
 	}
+	return nil
 }
 
 // used is the processor time of this process so far, in nanoseconds.
