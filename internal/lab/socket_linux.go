@@ -93,11 +93,15 @@ func Exchange(ctx context.Context, c net.Conn, payload []byte) ([]byte, error) {
 func Get(ctx context.Context, from *netns.Handle, server netip.AddrPort) (string, error) {
 	ctx, cancel := context.WithTimeout(ctx, exchangeTimeout)
 	defer cancel()
+	// The transport's own goroutine could still dial when the namespace is closed.
+	conn, err := DialTCP(ctx, from, netip.AddrPort{}, server)
+	if err != nil {
+		return "", err
+	}
+	defer conn.Close()
 	client := http.Client{Transport: &http.Transport{
 		DisableKeepAlives: true,
-		DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
-			return DialTCP(ctx, from, netip.AddrPort{}, server)
-		},
+		DialContext:       func(context.Context, string, string) (net.Conn, error) { return conn, nil },
 	}}
 	req, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://"+server.String()+"/", nil)
 	if err != nil {
