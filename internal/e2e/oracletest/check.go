@@ -106,6 +106,10 @@ func (o *Oracle) check(j *Journey, host *Host) *checker {
 	return c
 }
 
+// stampSlack is by how much the stamps of two sockets may differ for one packet: the
+// kernel can be interrupted between them.
+const stampSlack = 20 * time.Millisecond
+
 func (c *checker) checkHops() {
 	j, p := c.journey, c.packet
 	left := make([]*Sighting, len(p.Sightings))
@@ -122,7 +126,7 @@ func (c *checker) checkHops() {
 		}
 		s := left[n]
 		c.hops[i], left = s, slices.Delete(left, n, n+1)
-		if d := apart(h, s); d > time.Millisecond && !s.unrecorded {
+		if d := apart(h, s); d > stampSlack && !s.unrecorded {
 			c.bad(Order, "hop %d: %v from tcpdump's stamp", i, d)
 		}
 		if before := c.before(i); before != nil {
