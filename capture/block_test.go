@@ -17,7 +17,7 @@ func TestBlockBecomesObservations(t *testing.T) {
 		fakeFrame{seconds: 1_700_000_001, nanos: 1, bytes: long[:128], length: uint32(len(long)), ifindex: 8, hatype: 772, pktType: 3},
 		fakeFrame{seconds: 1_700_000_001, nanos: 2, bytes: ipv4UDP([]byte("tun")), ifindex: 9, hatype: 0xfffe},
 	)
-	got, unread := appendBlock(nil, 42, block, 128)
+	got, unread := readBlock(42, block, 128)
 	if unread != 0 || len(got) != 3 {
 		t.Fatalf("%d observations, %d unread", len(got), unread)
 	}
@@ -72,7 +72,7 @@ func TestTagIsPutBack(t *testing.T) {
 			test.frame.hatype = arphrdEther
 			block := make([]byte, 1024)
 			writeBlock(block, 1, 0, 0, test.frame)
-			obs, _ := appendBlock(nil, 1, block, 128)
+			obs, _ := readBlock(1, block, 128)
 			if len(obs) != 1 {
 				t.Fatalf("%d observations", len(obs))
 			}
@@ -89,7 +89,7 @@ func TestTagIsPutBack(t *testing.T) {
 		block := make([]byte, 1024)
 		long := fakeFrame{bytes: ethernetUDP(make([]byte, 400))[:60], length: 442, hatype: arphrdEther, status: 1<<4 | 1<<6, tci: 9, tpid: 0x8100}
 		writeBlock(block, 1, 0, 0, long, long)
-		obs, _ := appendBlock(nil, 1, block, 60)
+		obs, _ := readBlock(1, block, 60)
 		if len(obs) != 2 || len(obs[0].Data) != 60 || len(obs[1].Data) != 60 || obs[0].WireLength != 446 {
 			t.Errorf("%d observations: %+v", len(obs), obs)
 		}
@@ -118,13 +118,13 @@ func TestDamagedBlocks(t *testing.T) {
 			block := make([]byte, 1024)
 			writeBlock(block, 1, 0, 0, frames...)
 			test.damage(block)
-			obs, unread := appendBlock(nil, 1, block, 128)
+			obs, unread := readBlock(1, block, 128)
 			if len(obs) != test.read || unread != test.unread {
 				t.Errorf("read %d, unread %d, want %d and %d", len(obs), unread, test.read, test.unread)
 			}
 		})
 	}
-	if obs, unread := appendBlock(nil, 1, make([]byte, blockHeader-1), 128); len(obs) != 0 || unread != 0 {
+	if obs, unread := readBlock(1, make([]byte, blockHeader-1), 128); len(obs) != 0 || unread != 0 {
 		t.Errorf("a block of 47 bytes gave %d observations, %d unread", len(obs), unread)
 	}
 }
@@ -140,7 +140,7 @@ func FuzzBlock(f *testing.F) {
 		if snaplen < 1 || snaplen > MaxSnaplen {
 			t.Skip()
 		}
-		obs, unread := appendBlock(nil, 1, block, snaplen)
+		obs, unread := readBlock(1, block, snaplen)
 		promised := framesOf(block).left
 		if uint64(len(obs))+unread != uint64(promised) {
 			t.Errorf("%d read and %d unread of %d", len(obs), unread, promised)
@@ -167,7 +167,7 @@ func BenchmarkBlock(b *testing.B) {
 	b.ReportAllocs()
 	packets := 0
 	for b.Loop() {
-		obs, _ := appendBlock(nil, 1, block, 128)
+		obs, _ := readBlock(1, block, 128)
 		packets += len(obs)
 	}
 	b.ReportMetric(float64(b.Elapsed().Nanoseconds())/float64(packets), "ns/packet")

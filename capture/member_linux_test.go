@@ -40,7 +40,7 @@ func (f *fakeRing) write(status uint32, opened uint32, n int) {
 // read drains the ring at a second and returns the packets found.
 func (f *fakeRing) read(now int64) (packets int) {
 	f.drain(now*1e9, func(block []byte) {
-		obs, _ := appendBlock(nil, 1, block, 128)
+		obs, _ := readBlock(1, block, 128)
 		packets += len(obs)
 	})
 	return packets

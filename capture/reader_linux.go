@@ -9,14 +9,9 @@ import (
 	"natlens/netinfo/netns"
 )
 
-const (
-	// fullBatch ends a Batch early, so that what piled up while the receiver
-	// was busy need not fit into memory twice.
-	fullBatch = 16_384
-	// patience is how long a receiver may take for the last Batches after the
-	// context has ended.
-	patience = 5 * time.Second
-)
+// patience is how long a receiver may take for the last Batches after the context
+// has ended.
+const patience = 5 * time.Second
 
 // Run reads the rings and sends what they held to out, until ctx ends; it may be
 // called once. A Batch with packets is sent as soon as they are read, an empty
@@ -133,17 +128,20 @@ func (r *reader) settle(m *member, final bool) error {
 	return nil
 }
 
-// add appends the packets of a block to the Batch, and sends it when it is full.
-// It does not cover more time than the one before: other rings have not been
-// looked at.
+// add makes a Batch of a block's packets, and sends the one before. That covers no
+// more time than its predecessor: other rings have not been looked at. A Batch
+// for each block is never copied to make room for another, and what piled up
+// while the receiver was busy need not fit into memory twice.
 func (r *reader) add(m *member, block []byte) error {
-	var unread uint64
-	r.batch.Observations, unread = appendBlock(r.batch.Observations, m.namespace, block, r.set.snaplen)
-	r.lose(m.namespace, unread)
-	if len(r.batch.Observations) < fullBatch {
-		return nil
+	if len(r.batch.Observations) > 0 {
+		if err := r.send(); err != nil {
+			return err
+		}
 	}
-	return r.send()
+	var unread uint64
+	r.batch.Observations, unread = readBlock(m.namespace, block, r.set.snaplen)
+	r.lose(m.namespace, unread)
+	return nil
 }
 
 func (r *reader) lose(id netns.ID, n uint64) {
