@@ -1,6 +1,7 @@
 package netfilter
 
 import (
+	"fmt"
 	"net/netip"
 	"os"
 	"slices"
@@ -13,13 +14,14 @@ import (
 // restorerVariable makes this test's program a watchdog.
 const restorerVariable = "NATLENS_TEST_RESTORER"
 
-// TestRestorer is no test: it is what a Tracer of the next test starts.
-func TestRestorer(t *testing.T) {
+// TestMain is also what a Tracer starts to put settings back.
+func TestMain(m *testing.M) {
 	if os.Getenv(restorerVariable) == "" {
-		t.Skip("needs to be started by TestTracerOfLegacyRules")
+		os.Exit(m.Run())
 	}
 	if err := RestoreLoggers(os.Stdin); err != nil {
-		t.Fatal(err)
+		fmt.Fprintln(os.Stderr, err)
+		os.Exit(1)
 	}
 }
 
@@ -38,7 +40,7 @@ func TestTracerOfLegacyRules(t *testing.T) {
 	}
 	before := loggersOf(t, r.middle)
 	t.Setenv(restorerVariable, "1")
-	tracer, err := NewTracer(TracerConfig{Restorer: []string{"/proc/self/exe", "-test.run=^TestRestorer$"}})
+	tracer, err := NewTracer(TracerConfig{Restorer: []string{"/proc/self/exe"}})
 	if err != nil {
 		t.Fatal(err)
 	}
