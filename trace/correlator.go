@@ -352,7 +352,7 @@ func (c *Correlator) process(o *capture.Observation) {
 	if e == nil {
 		var covered []handle
 		if covered, resends = c.findStream(&s); len(covered) == 0 {
-			covered = c.findMerged(&s)
+			covered = c.findMerged(&s, h.Payload(o.Data))
 		}
 		if len(covered) > 0 {
 			s.others = uint16(len(covered) - 1)
@@ -361,7 +361,7 @@ func (c *Correlator) process(o *capture.Observation) {
 			}
 			return
 		}
-		if i, e = c.findTrain(&s); e == nil {
+		if i, e = c.findTrain(&s, h.Payload(o.Data)); e == nil {
 			i, e = c.findDatagram(&s)
 		}
 	}

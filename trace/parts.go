@@ -162,7 +162,9 @@ func (c *Correlator) findDatagram(s *sighting) (best int32, found *entry) {
 		}
 	case s.h.Layers.Has(packet.LayerIPv4):
 		for _, h := range c.parts.datagrams[pieceKey{s.h.Tuple.Protocol, uint32(s.h.IPID)}] {
-			try(h)
+			if e := c.live(h); e != nil && e.makes(s.h) {
+				try(h)
+			}
 		}
 	default:
 		// A whole IPv6 packet has no identification: its length must be that
@@ -214,6 +216,13 @@ func (e *entry) reassembled() uint32 {
 		}
 	}
 	return 0
+}
+
+// makes reports whether the pieces that were seen may be of that packet, which is
+// whole: their last one, if it was seen, ends where the packet does.
+func (e *entry) makes(h *packet.Headers) bool {
+	n := e.reassembled()
+	return n == wholeLength(h) || n == 0 && slices.ContainsFunc(e.hops, func(s sighting) bool { return s.extent.kind == extentFragment })
 }
 
 // wholeLength is what the fragments of the packet would make together.

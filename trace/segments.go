@@ -1,8 +1,11 @@
 package trace
 
 import (
+	"bytes"
+	"iter"
 	"slices"
 
+	"natlens/capture"
 	"natlens/capture/packet"
 )
 
@@ -11,15 +14,72 @@ import (
 // in (Documentation/networking/segmentation-offloads.rst). All but the last are of
 // one size. Unlike TCP's segments they have no sequence numbers: their place is
 // told by the identification, which counts up, or, where they have none, by their
-// order at a point.
+// order at a point. What is known of the bytes must be the same.
 
 // etherMTU is what an Ethernet link takes. A datagram in one packet that is larger
-// and no fragment is to be cut, or was merged.
+// and no fragment is to be cut, or was merged. One that is not larger may be, too.
 const etherMTU = 1500
 
-// isTrain reports whether the packet holds several datagrams, or may.
-func isTrain(h *packet.Headers) bool {
-	return h.Layers.Has(packet.LayerUDP) && !h.Layers.Has(packet.LayerFragment) && h.Length > etherMTU
+// lookNear is how many of the newest journeys of each state are asked whether a
+// packet of at most etherMTU was cut from them, or merged: only what nothing else
+// explains asks, and that follows at once.
+const lookNear = 128
+
+// isDatagram reports whether the packet holds one datagram of UDP or several.
+func isDatagram(h *packet.Headers) bool {
+	return h.Layers.Has(packet.LayerUDP) && !h.Layers.Has(packet.LayerFragment)
+}
+
+// isTrain reports whether the packet must hold several datagrams.
+func isTrain(h *packet.Headers) bool { return isDatagram(h) && h.Length > etherMTU }
+
+// cameHere reports whether the packet was somewhere else before, and was to be seen
+// there: it came over a veth whose other end is watched, or up to a bridge, or goes
+// out with a source that is not of this namespace, or is translated already.
+func cameHere(s *sighting) bool {
+	switch {
+	case s.link == nil || s.space.own == nil:
+		return false
+	case s.point.Direction == capture.In:
+		return s.link.bridge || s.link.far.watched(s.time)
+	case s.flow.flow != nil && s.flow.form == formAfter:
+		return true
+	}
+	return !s.space.has(s.tuple.Source())
+}
+
+// nearby are the open journeys of datagrams that began last, newest first.
+func (c *Correlator) nearby(most int) iter.Seq2[handle, *entry] {
+	return func(yield func(handle, *entry) bool) {
+		for _, st := range []state{statePending, stateTerminal} {
+			queued := c.settling[st-1].all()
+			for i := len(queued) - 1; i >= 0 && i >= len(queued)-most; i-- {
+				h := handle{queued[i].index, queued[i].generation}
+				if e := c.live(h); e != nil && e.state == st && isDatagram(e.hops[0].h) && !yield(h, e) {
+					return
+				}
+			}
+		}
+	}
+}
+
+// sameBytes reports whether what is known of two payloads does not differ, of which
+// b begins at that byte of a.
+func sameBytes(a []byte, begin uint32, b []byte) bool {
+	if uint64(begin) >= uint64(len(a)) {
+		return true
+	}
+	n := min(len(a)-int(begin), len(b))
+	return bytes.Equal(a[begin:][:n], b[:n])
+}
+
+// payload is what is kept of the first sighting's.
+func (e *entry) payload() []byte {
+	h := e.hops[0].h
+	if int(h.PayloadOffset) > len(e.data) {
+		return nil
+	}
+	return h.Payload(e.data)
 }
 
 // train remembers the last such packets of one direction of a flow.
@@ -43,35 +103,47 @@ func (c *Correlator) rememberTrain(h handle, s *sighting) {
 
 // findTrain returns the open journey of the larger packet that a datagram was cut
 // from, and sets the datagram's extent.
-func (c *Correlator) findTrain(s *sighting) (best int32, found *entry) {
-	if len(c.parts.trains) == 0 || !s.h.Layers.Has(packet.LayerUDP) || s.extent.kind != extentAll {
+func (c *Correlator) findTrain(s *sighting, payload []byte) (best int32, found *entry) {
+	if !isDatagram(s.h) || s.extent.kind != extentAll {
 		return 0, nil
+	}
+	try := func(h handle, e *entry) {
+		if found != nil && found.id < e.id {
+			return // the oldest, as queues keep order
+		}
+		x, ok := e.place(s)
+		if !ok || !sameBytes(e.payload(), x.begin, payload) {
+			return
+		}
+		piece := *s
+		piece.extent = x
+		if f, used := c.fits(e, &piece); !used && f > fitGuess {
+			best, found, s.extent = h.index, e, x
+		}
 	}
 	keys := [2]packet.Tuple{streamKey(s), s.tuple}
 	for i, key := range keys {
-		if i > 0 && key == keys[0] {
+		if len(c.parts.trains) == 0 || i > 0 && key == keys[0] {
 			break
 		}
-		st := c.parts.trains[key]
-		if st == nil {
-			continue
-		}
-		for n := range st.recent { // oldest first
-			h := st.recent[(st.next+n)%len(st.recent)]
-			e := c.live(h)
-			if e == nil || found != nil && found.id < e.id {
-				continue
-			}
-			x, ok := e.place(s)
-			if !ok {
-				continue
-			}
-			piece := *s
-			piece.extent = x
-			if f, used := c.fits(e, &piece); !used && f > fitGuess {
-				best, found, s.extent = h.index, e, x
+		if t := c.parts.trains[key]; t != nil {
+			for _, h := range t.recent {
+				if e := c.live(h); e != nil {
+					try(h, e)
+				}
 			}
 		}
+	}
+	if found != nil || s.point.Direction == capture.In || !cameHere(s) {
+		return best, found
+	}
+	for h, e := range c.nearby(lookNear) {
+		if first := e.hops[0].h; first.Length <= etherMTU && first.PayloadLength > s.h.PayloadLength {
+			try(h, e)
+		}
+	}
+	if found != nil {
+		c.rememberTrain(handle{best, found.generation}, s) // for those that follow
 	}
 	return best, found
 }
@@ -110,8 +182,13 @@ func (e *entry) place(s *sighting) (x extent, ok bool) {
 
 // findMerged returns the journeys of the datagrams that a larger packet was merged
 // from.
-func (c *Correlator) findMerged(s *sighting) []handle {
-	if !isTrain(s.h) {
+func (c *Correlator) findMerged(s *sighting, payload []byte) []handle {
+	most := lookBack
+	switch {
+	case isTrain(s.h):
+	case isDatagram(s.h) && cameHere(s):
+		most = lookNear
+	default:
 		return nil
 	}
 	type part struct {
@@ -119,21 +196,12 @@ func (c *Correlator) findMerged(s *sighting) []handle {
 		e *entry
 	}
 	var parts []part
-	for _, st := range []state{statePending, stateTerminal} {
-		queued := c.settling[st-1].all()
-		for i := len(queued) - 1; i >= 0 && i >= len(queued)-lookBack; i-- {
-			h := handle{queued[i].index, queued[i].generation}
-			e := c.live(h)
-			if e == nil || e.state != st || slices.ContainsFunc(parts, func(p part) bool { return p.e == e }) {
-				continue
-			}
-			first := e.hops[0].h
-			if !first.Layers.Has(packet.LayerUDP) || first.Layers.Has(packet.LayerFragment) || first.PayloadLength >= s.h.PayloadLength {
-				continue
-			}
-			if f, used := c.fits(e, s); !used && f > fitGuess {
-				parts = append(parts, part{h, e})
-			}
+	for h, e := range c.nearby(most) {
+		if e.hops[0].h.PayloadLength >= s.h.PayloadLength || slices.ContainsFunc(parts, func(p part) bool { return p.e == e }) {
+			continue
+		}
+		if f, used := c.fits(e, s); !used && f > fitGuess {
+			parts = append(parts, part{h, e})
 		}
 	}
 	slices.SortFunc(parts, func(a, b part) int { return int(a.e.hops[0].time - b.e.hops[0].time) })
@@ -146,7 +214,8 @@ func (c *Correlator) findMerged(s *sighting) []handle {
 		sum := uint32(0)
 		for _, p := range parts[begin:] {
 			h := p.e.hops[0].h
-			if h.PayloadLength > first.PayloadLength || h.Layers.Has(packet.LayerIPv4) && h.IPID != first.IPID && h.IPID != first.IPID+uint16(len(covered)) {
+			if h.PayloadLength > first.PayloadLength || h.Layers.Has(packet.LayerIPv4) && h.IPID != first.IPID && h.IPID != first.IPID+uint16(len(covered)) ||
+				!sameBytes(payload, sum, p.e.payload()) {
 				break
 			}
 			covered = append(covered, p.handle)

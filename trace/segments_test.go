@@ -1,6 +1,7 @@
 package trace
 
 import (
+	"fmt"
 	"net/netip"
 	"strings"
 	"testing"
@@ -112,5 +113,125 @@ func TestDatagramsMergedOnTheWay(t *testing.T) {
 		if path(j) != outPath || j.Verdict.Result != Left {
 			t.Errorf("%s, %+v", path(j), j.Verdict)
 		}
+	}
+}
+
+// numbered is a text of so many bytes, no two parts of which are alike.
+func numbered(n int) string {
+	var b strings.Builder
+	for i := 0; b.Len() < n; i++ {
+		fmt.Fprintf(&b, "%d,", i)
+	}
+	return b.String()[:n]
+}
+
+// One packet that every link takes may hold several datagrams, too.
+func TestSmallDatagramsCutFromOnePacket(t *testing.T) {
+	s := newStage(t)
+	s.masqueradedUDP()
+	words := []string{numbered(1100), strings.ToUpper(strings.ReplaceAll(numbered(1100), ",", ":"))}
+	for i, id := range []uint16{4711, 4720} { // two of them at once
+		for _, where := range []at{backOut, vethIn, bridgeIn} {
+			s.see(where, udp(t, port(backIP, 4000), port(internetIP, 443), id, words[i]))
+		}
+	}
+	for i, id := range []uint16{4711, 4720} {
+		for _, d := range datagrams(t, port(hostIP, 4000), id, words[i], 400) {
+			s.see(uplinkOut, d)
+		}
+	}
+	s.pass(50 * time.Millisecond)
+	s.pass(4 * time.Second)
+	if len(s.journeys) != 2 {
+		t.Fatalf("%d journeys, want 2: %s", len(s.journeys), s.verdicts())
+	}
+	for i, j := range s.journeys {
+		if got, want := pieces(j), "all all all 0/3@0 1/3@400 2/3@800"; got != want {
+			t.Errorf("pieces %s, want %s", got, want)
+		}
+		if j.Verdict.Result != Left || j.Hops[3].Headers.IPID != []uint16{4711, 4720}[i] {
+			t.Errorf("%+v, %s", j.Verdict, changes(j))
+		}
+	}
+}
+
+// IPv6 has no identification: bytes and order are left.
+func TestSmallDatagramsOfIPv6CutFromOnePacket(t *testing.T) {
+	s := newStage6(t)
+	s.masquerade66(9, 4000, 443)
+	words := []string{numbered(1100), strings.ReplaceAll(numbered(1100), ",", ":")}
+	for _, w := range words {
+		for _, where := range []at{backOut, vethIn, bridgeIn} {
+			s.see(where, udp6(t, port(backIP6, 4000), port(internetIP6, 443), w))
+		}
+	}
+	for _, w := range []string{words[1], words[0]} { // not in their order
+		for i := 0; i < len(w); i += 400 {
+			s.see(uplinkOut, udp6(t, port(hostIP6, 4000), port(internetIP6, 443), w[i:min(i+400, len(w))]))
+		}
+	}
+	s.pass(50 * time.Millisecond)
+	s.pass(4 * time.Second)
+	if len(s.journeys) != 2 {
+		t.Fatalf("%d journeys, want 2: %s", len(s.journeys), s.verdicts())
+	}
+	for _, j := range s.journeys {
+		if got, want := pieces(j), "all all all 0/3@0 1/3@400 2/3@800"; got != want {
+			t.Errorf("pieces %s, want %s", got, want)
+		}
+	}
+}
+
+// A datagram that is only shorter, and whose first sightings were lost, is not taken
+// for a part of another one.
+func TestShorterDatagramIsNoPart(t *testing.T) {
+	s := newStage(t)
+	s.masqueradedUDP()
+	for _, where := range []at{backOut, vethIn, bridgeIn} {
+		s.see(where, udp(t, port(backIP, 4000), port(internetIP, 443), 4711, numbered(1100)))
+	}
+	s.see(uplinkOut, udp(t, port(hostIP, 4000), port(internetIP, 443), 4711, strings.Repeat("x", 400)))
+	s.pass(50 * time.Millisecond)
+	s.pass(4 * time.Second)
+	if len(s.journeys) != 2 {
+		t.Errorf("%d journeys, want 2: %s", len(s.journeys), s.verdicts())
+	}
+}
+
+func TestSmallDatagramsMergedOnTheWay(t *testing.T) {
+	s := newStage(t)
+	s.masqueradedUDP()
+	words := numbered(1100)
+	for _, d := range datagrams(t, port(backIP, 4000), 4711, words, 400) {
+		s.see(backOut, d)
+	}
+	for _, where := range []at{vethIn, bridgeIn} {
+		s.see(where, udp(t, port(backIP, 4000), port(internetIP, 443), 4711, words))
+	}
+	s.see(uplinkOut, udp(t, port(hostIP, 4000), port(internetIP, 443), 4711, words))
+	s.pass(50 * time.Millisecond)
+	s.pass(4 * time.Second)
+	if len(s.journeys) != 3 {
+		t.Fatalf("%d journeys, want 3: %s", len(s.journeys), s.verdicts())
+	}
+	for _, j := range s.journeys {
+		if path(j) != outPath || j.Verdict.Result != Left {
+			t.Errorf("%s, %+v", path(j), j.Verdict)
+		}
+	}
+}
+
+// Nor is a longer one with other words taken for all of them.
+func TestLongerDatagramIsNotMerged(t *testing.T) {
+	s := newStage(t)
+	s.masqueradedUDP()
+	for _, d := range datagrams(t, port(backIP, 4000), 4711, numbered(1100), 400) {
+		s.see(backOut, d)
+	}
+	s.see(vethIn, udp(t, port(backIP, 4000), port(internetIP, 443), 4711, strings.Repeat("x", 1100)))
+	s.pass(50 * time.Millisecond)
+	s.pass(4 * time.Second)
+	if len(s.journeys) != 4 {
+		t.Errorf("%d journeys, want 4: %s", len(s.journeys), s.verdicts())
 	}
 }

@@ -2,6 +2,7 @@ package live
 
 import (
 	"errors"
+	"fmt"
 	"io"
 	"net"
 	"net/netip"
@@ -53,59 +54,69 @@ func segmenting(t *testing.T, c *net.UDPConn, size int) {
 }
 
 // TestDatagramsCutAtTheUplink: one packet at the container and at the bridge,
-// several datagrams where the link can't cut them.
+// several datagrams where the link can't cut them. The packet need not be larger
+// than the link takes.
 func TestDatagramsCutAtTheUplink(t *testing.T) {
 	leak.Check(t)
 	h := dockerHost(t)
 	back := h.Find("back")
 	offload(t, h.Namespace(), "eth0", "tx-udp-segmentation", "off")
 	t.Cleanup(func() { offload(t, h.Namespace(), "eth0", "tx-udp-segmentation", "on") })
-	at := netip.AddrPortFrom(lab.ServerAddress, 5303)
-	sink, err := lab.ListenUDP(h.Internet(), at)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer sink.Close()
-	c, err := lab.DialUDP(back.Namespace(), netip.AddrPort{}, at)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer c.Close()
-	const size, total, packets = 1000, 4500, 3
-	segmenting(t, c, size)
-	w := startWatch(t, Config{})
-	for range packets {
-		if _, err := c.Write([]byte(strings.Repeat("natlens ", 1000)[:total])); err != nil {
-			t.Fatal(err)
-		}
-	}
-	w.until("all of them", func() bool { return w.session.Summary().Observations >= packets*(3+5) })
-	w.until("their journeys", func() bool { return w.session.Summary().Journeys >= packets })
-	if n := w.end(); n.Unpaired != 0 {
-		t.Errorf("%d unpaired\n%s", n.Unpaired, w.account())
-	}
-	path := "back/eth0:out host/" + back.HostLink + ":in host/docker0:in" + strings.Repeat(" host/eth0:out", 5)
-	journeys := w.all(func(j *trace.Journey) bool {
-		return j.Protocol == packet.UDP && j.Hops[0].Headers.Tuple.DestinationPort == at.Port()
-	})
-	if len(journeys) != packets {
-		t.Fatalf("%d journeys, want %d\n%s", len(journeys), packets, w.account())
-	}
-	for _, j := range journeys {
-		expect(t, j, path, "masquerade[2 3] by POSTROUTING [conntrack]", trace.Left)
-		for k, hop := range j.Hops[3:] {
-			if hop.Part == nil || hop.Part.Index != k || hop.Part.Of != 5 || hop.Part.Offset != uint32(k*size) {
-				t.Errorf("piece %d: %+v", k, hop.Part)
+	for _, c := range []struct {
+		name        string
+		port        uint16
+		size, total int
+	}{{"large", 5303, 1000, 4500}, {"small", 5307, 400, 1300}} {
+		t.Run(c.name, func(t *testing.T) {
+			at := netip.AddrPortFrom(lab.ServerAddress, c.port)
+			sink, err := lab.ListenUDP(h.Internet(), at)
+			if err != nil {
+				t.Fatal(err)
 			}
-		}
-	}
-	// The other end got what was sent.
-	buffer := make([]byte, 2*size)
-	for i := range packets * 5 {
-		n, err := sink.Read(buffer)
-		if want := min(size, total-i%5*size); err != nil || n != want {
-			t.Fatalf("datagram %d: %d bytes, %v; want %d", i, n, err, want)
-		}
+			defer sink.Close()
+			u, err := lab.DialUDP(back.Namespace(), netip.AddrPort{}, at)
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer u.Close()
+			const packets = 3
+			pieces := (c.total + c.size - 1) / c.size
+			segmenting(t, u, c.size)
+			w := startWatch(t, Config{})
+			for i := range packets {
+				if _, err := u.Write([]byte(strings.Repeat(fmt.Sprintf("natlens%d", i), 1000)[:c.total])); err != nil {
+					t.Fatal(err)
+				}
+			}
+			w.until("all of them", func() bool { return w.session.Summary().Observations >= uint64(packets*(3+pieces)) })
+			w.until("their journeys", func() bool { return w.session.Summary().Journeys >= packets })
+			if n := w.end(); n.Unpaired != 0 {
+				t.Errorf("%d unpaired\n%s", n.Unpaired, w.account())
+			}
+			path := "back/eth0:out host/" + back.HostLink + ":in host/docker0:in" + strings.Repeat(" host/eth0:out", pieces)
+			journeys := w.all(func(j *trace.Journey) bool {
+				return j.Protocol == packet.UDP && j.Hops[0].Headers.Tuple.DestinationPort == at.Port()
+			})
+			if len(journeys) != packets {
+				t.Fatalf("%d journeys, want %d\n%s", len(journeys), packets, w.account())
+			}
+			for _, j := range journeys {
+				expect(t, j, path, "masquerade[2 3] by POSTROUTING [conntrack]", trace.Left)
+				for k, hop := range j.Hops[3:] {
+					if hop.Part == nil || hop.Part.Index != k || hop.Part.Of != pieces || hop.Part.Offset != uint32(k*c.size) {
+						t.Errorf("piece %d: %+v", k, hop.Part)
+					}
+				}
+			}
+			// The other end got what was sent.
+			buffer := make([]byte, 2*c.size)
+			for i := range packets * pieces {
+				n, err := sink.Read(buffer)
+				if want := min(c.size, c.total-i%pieces*c.size); err != nil || n != want {
+					t.Fatalf("datagram %d: %d bytes, %v; want %d", i, n, err, want)
+				}
+			}
+		})
 	}
 }
 
@@ -130,42 +141,50 @@ func TestDatagramsMergedByTheVeth(t *testing.T) {
 	h := dockerHost(t)
 	back := h.Find("back")
 	merging(t, h, back, "tx-udp-segmentation", "rx-udp-gro-forwarding")
-	at := netip.AddrPortFrom(lab.ServerAddress, 5304)
-	sink, err := lab.ListenUDP(h.Internet(), at)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer sink.Close()
-	c, err := lab.DialUDP(back.Namespace(), netip.AddrPort{}, at)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer c.Close()
-	const size, total = 1000, 4500
-	segmenting(t, c, size)
-	w := startWatch(t, Config{})
-	if _, err := c.Write([]byte(strings.Repeat("natlens ", 1000)[:total])); err != nil {
-		t.Fatal(err)
-	}
-	datagram := func(j *trace.Journey) bool {
-		return j.Protocol == packet.UDP && j.Hops[0].Headers.Tuple.DestinationPort == at.Port()
-	}
-	w.until("all of them", func() bool { return w.session.Summary().Journeys >= 5 })
-	if n := w.end(); n.Unpaired != 0 {
-		t.Errorf("%d unpaired\n%s", n.Unpaired, w.account())
-	}
-	merged := 0
-	for _, j := range w.all(datagram) {
-		if pathOf(j) != "back/eth0:out host/"+back.HostLink+":in host/docker0:in host/eth0:out" || j.Verdict.Result != trace.Left {
-			t.Errorf("%s: %+v", pathOf(j), j.Verdict)
-			continue
-		}
-		if j.Hops[1].Headers.PayloadLength > j.Hops[0].Headers.PayloadLength {
-			merged++
-		}
-	}
-	if n := len(w.all(datagram)); n != 5 || merged == 0 {
-		t.Errorf("%d journeys, want 5; %d were merged\n%s", n, merged, w.account())
+	for _, c := range []struct {
+		name        string
+		port        uint16
+		size, total int
+	}{{"large", 5304, 1000, 4500}, {"small", 5308, 400, 1300}} {
+		t.Run(c.name, func(t *testing.T) {
+			at := netip.AddrPortFrom(lab.ServerAddress, c.port)
+			sink, err := lab.ListenUDP(h.Internet(), at)
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer sink.Close()
+			u, err := lab.DialUDP(back.Namespace(), netip.AddrPort{}, at)
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer u.Close()
+			pieces := (c.total + c.size - 1) / c.size
+			segmenting(t, u, c.size)
+			w := startWatch(t, Config{})
+			if _, err := u.Write([]byte(strings.Repeat("natlens ", 1000)[:c.total])); err != nil {
+				t.Fatal(err)
+			}
+			datagram := func(j *trace.Journey) bool {
+				return j.Protocol == packet.UDP && j.Hops[0].Headers.Tuple.DestinationPort == at.Port()
+			}
+			w.until("all of them", func() bool { return w.session.Summary().Journeys >= uint64(pieces) })
+			if n := w.end(); n.Unpaired != 0 {
+				t.Errorf("%d unpaired\n%s", n.Unpaired, w.account())
+			}
+			merged := 0
+			for _, j := range w.all(datagram) {
+				if pathOf(j) != "back/eth0:out host/"+back.HostLink+":in host/docker0:in host/eth0:out" || j.Verdict.Result != trace.Left {
+					t.Errorf("%s: %+v", pathOf(j), j.Verdict)
+					continue
+				}
+				if j.Hops[1].Headers.PayloadLength > j.Hops[0].Headers.PayloadLength {
+					merged++
+				}
+			}
+			if n := len(w.all(datagram)); n != pieces || merged == 0 {
+				t.Errorf("%d journeys, want %d; %d were merged\n%s", n, pieces, merged, w.account())
+			}
+		})
 	}
 }
 
