@@ -25,6 +25,7 @@ func FuzzParse(f *testing.F) {
 		check(t, &h, data)
 		_ = h.Payload(data)
 		_ = h.Info(data)
+		_, _ = h.DNS(data)
 		if sum := Fingerprint(&h, data); (sum != 0) != h.IsIP() {
 			t.Errorf("fingerprint %x, IP %t", sum, h.IsIP())
 		}

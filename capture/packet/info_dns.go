@@ -16,25 +16,19 @@ const (
 	maxDNSAnswers = 3
 )
 
-// dockerResolver is the address of the resolver inside a container of a custom
-// network. Its real port is a high one: a question is seen on the container's
-// loopback link after the translation from 53.
-var dockerResolver = netip.AddrFrom4([4]byte{127, 0, 0, 11})
-
 // dnsInfo describes a datagram of the domain name system or its multicast form;
 // empty when it is none.
 func (h *Headers) dnsInfo(data []byte) string {
 	name := "DNS"
 	switch t := h.Tuple; {
-	case t.SourcePort == 53, t.DestinationPort == 53:
+	case t.SourcePort == DNSPort, t.DestinationPort == DNSPort:
 	case t.SourcePort == 5353 && t.DestinationPort == 5353:
 		name = "mDNS"
-	case t.Source() == dockerResolver, t.Destination() == dockerResolver:
+	case t.Source() == DockerResolver, t.Destination() == DockerResolver:
 	default:
 		return ""
 	}
-	payload := h.Payload(data)
-	payload = payload[:min(len(payload), maxDNSMessage)]
+	payload := boundedDNS(h.Payload(data))
 	var dns layers.DNS
 	// A cut off message fails, and what was decoded before counts.
 	err := decode(&dns, payload)
