@@ -73,6 +73,7 @@ func (c *Correlator) build(e *entry, early string) *Journey {
 	c.endpoints(j, hops)
 	c.relate(j, e, main, first)
 	c.proxied(j, e)
+	c.resolved(j, e, hops, main)
 	if name := c.unwatchedEnd(j, hops); name != "" {
 		j.Notes = append(j.Notes, "container side not watched yet: "+name)
 	}
@@ -281,14 +282,11 @@ func (c *Correlator) relate(j *Journey, e *entry, main flowRef, first *sighting)
 	}
 }
 
-// dnsPort is where name servers listen (RFC 1035, section 4.2).
-const dnsPort = 53
-
 // dnsID returns the message id (RFC 1035, section 4.1.1) of a packet of a flow
 // that asks a name server.
 func (e *entry) dnsID(f *trackedFlow) (uint16, bool) {
 	h := e.hops[0].h // e.data are its bytes
-	if !h.Layers.Has(packet.LayerUDP) || f.Original.DestinationPort != dnsPort || int(h.PayloadOffset) > len(e.data) {
+	if !h.Layers.Has(packet.LayerUDP) || f.Original.DestinationPort != packet.DNSPort || int(h.PayloadOffset) > len(e.data) {
 		return 0, false
 	}
 	message := h.Payload(e.data)

@@ -38,6 +38,7 @@ type Correlator struct {
 	flows    map[netns.ID]*flowIndex
 	rulesets map[netns.ID]*netfilter.Ruleset
 	counted  map[netns.ID]*counted
+	names    map[netns.ID]*names
 	// ruled is how many packets were walked through rules in the second that
 	// is under way.
 	ruled struct {
@@ -112,6 +113,7 @@ func New(open int, sink Sink) *Correlator {
 		flows:    map[netns.ID]*flowIndex{},
 		rulesets: map[netns.ID]*netfilter.Ruleset{},
 		counted:  map[netns.ID]*counted{},
+		names:    map[netns.ID]*names{},
 
 		rulesTrack: map[netns.ID][2]bool{},
 		exempts:    map[netns.ID]bool{},
@@ -239,6 +241,7 @@ func (c *Correlator) Interrupt(reason string) {
 		x.forgetTimes()
 	}
 	c.hosts.forgetTimes()
+	clear(c.names)
 	c.proxies.forgetTimes()
 }
 
@@ -305,11 +308,13 @@ func (c *Correlator) sweep() {
 			delete(c.rulesTrack, ns)
 			delete(c.exempts, ns)
 			delete(c.walks.spaces, ns)
+			delete(c.names, ns)
 			delete(c.forgotten, ns)
 		}
 	}
 	c.sweepParts()
 	c.sweepInferred()
+	c.sweepNames()
 	c.proxies.sweep(c.now)
 	c.lostRing.sweep(c.now)
 	c.lostFlows.sweep(c.now)

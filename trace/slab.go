@@ -63,6 +63,8 @@ type life struct {
 	refusal     *packet.Headers // the ICMP error that said why this journey ended
 	refusedBy   uint64          // its journey
 	proxied     *proxied        // what it is to a docker-proxy; nil for most
+	resolved    *resolution     // what named the address it goes to; nil for most
+	passedOn    *asked          // of which question this one is a server's; nil for most
 	linkType    packet.LinkType
 }
 

@@ -68,7 +68,7 @@ func (c *card) header() {
 	pieces = append(pieces, piece{gap: 4, text: words, words: true, tone: tone})
 	for _, r := range j.Related {
 		pieces = append(pieces, piece{
-			gap: 2, text: "(" + c.Escape(relation(r)) + ")",
+			gap: 2, text: "(" + c.Escape(relation(j, r)) + ")",
 			optional: r.Why == "reply_to" && !c.Verbose, // the addresses show it, too
 		})
 	}

@@ -2,6 +2,7 @@ package text
 
 import (
 	"fmt"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -163,9 +164,12 @@ func kindWord(t *trace.Translation) string {
 	return strings.ToUpper(t.Kind)
 }
 
-// relation returns words for a Relation.
-func relation(r trace.Relation) string {
+// relation returns words for a Relation of j.
+func relation(j *trace.Journey, r trace.Relation) string {
 	if r.Why == "proxied_as" {
+		if !slices.ContainsFunc(j.Translations, func(t trace.Translation) bool { return t.Kind == trace.Proxy }) {
+			return "asked for #" + strconv.FormatUint(r.ID, 10) // by a name server
+		}
 		return "the proxy's for #" + strconv.FormatUint(r.ID, 10) // which is the earlier one
 	}
 	return strings.ReplaceAll(r.Why, "_", " ") + " #" + strconv.FormatUint(r.ID, 10)
