@@ -72,13 +72,15 @@ func (c *Correlator) joinWalks(j *Journey, e *entry, hops []sighting) {
 }
 
 // walkOf finds the walk of a journey's packet in one namespace: of those whose
-// packet looks the same where the trace began, the nearest in time.
+// packet looks the same where the trace began, one that the kernel says is of the
+// same conntrack entry, and then the nearest in time.
 func (c *Correlator) walkOf(e *entry, hops []sighting, s stay) (best *walk) {
 	space := c.walks.spaces[hops[s.first].point.Namespace]
 	if space == nil {
 		return nil
 	}
-	nearest := c.keepWalk()
+	var nearest int64
+	var closest int
 	for i := s.first; i <= s.last; i++ {
 		h := &hops[i]
 		if in := h.point.Direction == capture.In; in != (s.in >= 0) {
@@ -88,8 +90,9 @@ func (c *Correlator) walkOf(e *entry, hops []sighting, s stay) (best *walk) {
 			if w.owner != 0 && w.owner != e.id || !c.isStart(w, h) {
 				continue
 			}
-			if apart := max(w.after-h.time, h.time-w.before, 0); apart < nearest && c.within(w, h) {
-				nearest, best = apart, w
+			apart, same := max(w.after-h.time, h.time-w.before, 0), w.ofFlow(h.flow)
+			if c.within(w, h) && (best == nil || same > closest || same == closest && apart < nearest) {
+				nearest, closest, best = apart, same, w
 			}
 		}
 		if best != nil && s.in < 0 {
@@ -122,6 +125,8 @@ func (c *Correlator) isStart(w *walk, h *sighting) bool {
 		return true
 	case in:
 		return false
+	case w.ofFlow(h.flow) > 0:
+		return true
 	case h.flow.flow == nil:
 		return began.Tuple.Protocol == h.tuple.Protocol && c.flowOf(w.namespace, began, h.time).flow == nil && keepsOne(began.Tuple, h.tuple)
 	}

@@ -19,7 +19,11 @@ type walk struct {
 	after, before int64                   // when it was there
 	visits        []visit
 	ids           []uint32 // that the kernel gave it
-	owner         uint64   // the journey it belongs to; 0 while none is known
+	// tracked: the trace told of the packet's conntrack entry, which flow is the id
+	// of, and reply the direction. Before Linux 6.18 it never does.
+	tracked, reply bool
+	flow           uint32
+	owner          uint64 // the journey it belongs to; 0 while none is known
 }
 
 // visit is the hits of one base chain and of those it led to.
@@ -145,13 +149,7 @@ func (s *walkSpace) take(ns netns.ID, h *netfilter.Hit) *walk {
 		return nil
 	}
 	key := walkKeyOf(&h.Packet.Headers, true)
-	w := s.byTrace[h.Trace]
-	if h.Trace == 0 || w == nil || w.key != key {
-		w = nil
-		if alike := s.byKey[key]; len(alike) > 0 {
-			w = alike[len(alike)-1]
-		}
-	}
+	w := s.find(key, h)
 	if own {
 		// Another natlens has a table like ours: that is no second packet.
 		if w == nil || len(w.visits) > 0 || string(w.start) != h.Chain || w.packet.Headers.Tuple != h.Packet.Headers.Tuple {
@@ -167,6 +165,7 @@ func (s *walkSpace) take(ns netns.ID, h *netfilter.Hit) *walk {
 	if len(w.visits) >= maxHits {
 		return nil
 	}
+	w.track(h.Packet)
 	if h.Trace != 0 {
 		s.name(w, h.Trace)
 	} else if n := len(w.visits); n > 0 {
