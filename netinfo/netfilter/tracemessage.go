@@ -25,6 +25,10 @@ const (
 	traceAttrFlowStatus      = 20
 )
 
+// template is the status of what a rule ("CT --zone") puts in an entry's place
+// until connection tracking has looked at the packet (IPS_TEMPLATE).
+const template Status = 1 << 11
+
 // What the kernel copies at most (NFT_TRACETYPE_NETWORK_HSIZE, _TRANSPORT_HSIZE).
 const (
 	tracedNetwork   = 40
@@ -84,6 +88,9 @@ func decodeTrace(b []byte, n names, h *Hit) bool {
 	}
 	if len(t.network) > 0 {
 		kept := t.packet
+		if kept.Status&template != 0 {
+			kept.Tracked, kept.FlowID, kept.Reply, kept.Status = false, 0, false, 0
+		}
 		kept.SetData(t.whole())
 		h.Packet = &kept
 	}

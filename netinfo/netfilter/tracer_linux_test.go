@@ -210,6 +210,37 @@ func TestTracerKnowsTheFlow(t *testing.T) {
 	}
 }
 
+// TestTracerKnowsTemplates: where a rule chooses a zone, the packet has an entry
+// before the lookup that is none (a template), and its own behind it.
+func TestTracerKnowsTemplates(t *testing.T) {
+	needs(t, "iptables", "ping", "conntrack")
+	r := newRouter(t)
+	run(t, r.middle, "iptables -t nat -A POSTROUTING -s 10.9.0.0/24 -j MASQUERADE")
+	run(t, r.middle, "iptables -t raw -A PREROUTING -j CT --zone 5")
+	run(t, r.middle, "iptables -t raw -A PREROUTING -p icmp")
+	run(t, r.middle, "iptables -t mangle -A PREROUTING -p icmp")
+	// The end of raw's chain is the first that a second table there tells of.
+	run(t, r.middle, "nft add table ip late")
+	run(t, r.middle, "nft add chain ip late pre { type filter hook prerouting priority -250; }")
+	tr := startTrace(t, TracerConfig{}, r.middle)
+	run(t, r.inside, "ping -n -c 1 "+outsideAddress)
+	tr.through()
+	table := run(t, r.middle, "conntrack -L -p icmp -w 5 -o id")
+	tracked := 0
+	for _, h := range tr.hits {
+		if h.Packet == nil || !h.Packet.Tracked {
+			continue
+		}
+		tracked++
+		if !strings.Contains(table, fmt.Sprintf("id=%d", h.Packet.FlowID)) {
+			t.Errorf("%s %s: id %d, status %x is not in\n%s", h.Table, h.Chain, h.Packet.FlowID, h.Packet.Status, table)
+		}
+	}
+	if tracked == 0 {
+		t.Skip("needs Linux 6.18: this kernel's trace has no conntrack ids")
+	}
+}
+
 // TestTracerLimitsItself: a flood is traced as far as the rate allows.
 func TestTracerLimitsItself(t *testing.T) {
 	needs(t, "nft")
