@@ -126,7 +126,8 @@ func (a *app) watch(cmd *cobra.Command, f *watchFlags, expression string) error 
 func (a *app) sayTraced(w live.Watching) {
 	if len(w.Untraced) < len(w.Names) {
 		fmt.Fprintf(a.stderr, "tracing: a table inet %s… is in each namespace until natlens ends,\n"+
-			"even if killed; it traces %d packets a second that enter, %[2]d that begin there\n", netfilter.TraceTable, netfilter.DefaultTraceRate)
+			"even if killed; together they trace %d packets a second that enter a namespace,\n"+
+			"and %[2]d that begin in one; rules of family bridge are not traced\n", netfilter.TraceTable, netfilter.DefaultTraceRate)
 	}
 	for _, sentence := range slices.Concat(w.Untraced, w.Logged) {
 		fmt.Fprintln(a.stderr, a.style().Escape(sentence))

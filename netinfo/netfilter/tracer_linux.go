@@ -18,9 +18,10 @@ import (
 type TracerConfig struct {
 	// Protocols are those whose packets are traced; nil means all.
 	Protocols []packet.Protocol
-	// Rate is how many packets of each protocol are traced in a second at
-	// most, of those that enter a namespace, and as many of those that begin
-	// in it; 0 means DefaultTraceRate.
+	// Rate is how many packets that enter a namespace are traced in a second at
+	// most, in all namespaces together, and how many that begin in one; 0 means
+	// DefaultTraceRate. Each namespace has its share, one packet at least, of
+	// each protocol; after a pause it traces up to 100 at once.
 	Rate int
 	// Buffer is the bytes of receive buffer of each namespace; 0 means 4 MiB.
 	Buffer int
@@ -34,11 +35,14 @@ type TracerConfig struct {
 
 // DefaultTraceRate is a Tracer's default Rate. A traced packet costs the kernel as
 // much as five to ten others (BenchmarkForwardTracedAll), some 50 µs, so that
-// these are less than a hundredth of a processor for each namespace.
-const DefaultTraceRate = 100
+// these take a fiftieth of one processor, of all that a host has.
+const DefaultTraceRate = 200
 
 const (
 	defaultTraceBuffer = 4 << 20
+	// traceBurst is how many packets a namespace may have traced at once: a whole
+	// short connection.
+	traceBurst = 100
 	// groupTrace is the bit of NFNLGRP_NFTRACE.
 	groupTrace = 1 << 8
 	nftTrace   = 17 // NFT_MSG_TRACE
@@ -115,7 +119,29 @@ func (t *Tracer) Attach(ns *netns.Handle) error {
 	}
 	t.spaces[s.namespace] = s
 	t.ready = make([]unix.EpollEvent, len(t.bySocket))
-	return nil
+	return t.spread()
+}
+
+// share is each namespace's part of the rate, when there are so many. It changes
+// when their number doubles, so that containers that come and go cost nothing.
+func (t *Tracer) share(namespaces int) int {
+	parts := max(1, len(t.config.Protocols))
+	for n := 1; n < namespaces; n *= 2 {
+		parts *= 2
+	}
+	return max(1, t.config.Rate/parts)
+}
+
+// spread gives each namespace its share.
+func (t *Tracer) spread() error {
+	var errs []error
+	rate := t.share(len(t.spaces))
+	for id, s := range t.spaces {
+		if err := s.table.limit(rate); err != nil {
+			errs = append(errs, fmt.Errorf("limit trace of %v: %w", id, err))
+		}
+	}
+	return errors.Join(errs...)
 }
 
 func (s *tracedSpace) open(t *Tracer, ns *netns.Handle) error {
@@ -131,7 +157,7 @@ func (s *tracedSpace) open(t *Tracer, ns *netns.Handle) error {
 			return errors.Join(err, t.release(s))
 		}
 	}
-	if s.table, err = newTraceTable(ns, t.config.Protocols, t.config.Rate); err != nil {
+	if s.table, err = newTraceTable(ns, t.config.Protocols, t.share(len(t.spaces)+1), min(traceBurst, t.config.Rate)); err != nil {
 		return errors.Join(err, t.release(s))
 	}
 	return nil
@@ -209,7 +235,7 @@ func (t *Tracer) Detach(id netns.ID) error {
 	if err := t.release(s); err != nil {
 		return fmt.Errorf("close trace of %v: %w", id, err)
 	}
-	return nil
+	return t.spread()
 }
 
 // Close detaches every namespace and releases the rest. Run must have returned,

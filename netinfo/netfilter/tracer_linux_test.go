@@ -260,6 +260,107 @@ func TestTracerLimitsItself(t *testing.T) {
 	}
 }
 
+// TestTracerSharesItsRate: however many namespaces there are, they trace no more
+// together.
+func TestTracerSharesItsRate(t *testing.T) {
+	needs(t, "nft")
+	tracer, err := NewTracer(TracerConfig{Rate: 80, Protocols: []packet.Protocol{packet.TCP, packet.UDP}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() {
+		if err := tracer.Close(); err != nil {
+			t.Error(err)
+		}
+	}()
+	var spaces []*netns.Handle
+	rates := func() (all []string) {
+		for _, ns := range spaces {
+			rules := run(t, ns, "nft list ruleset")
+			found := limitOf.FindAllStringSubmatch(rules, -1)
+			if len(found) != 4 || strings.Count(rules, "table ") != 1 {
+				t.Fatalf("want a rule for each of two protocols at two hooks:\n%s", rules)
+			}
+			for _, m := range found[1:] {
+				if m[1] != found[0][1] {
+					t.Errorf("rates differ:\n%s", rules)
+				}
+			}
+			all = append(all, found[0][1])
+		}
+		return all
+	}
+	for _, want := range []string{"40/second burst 80", "20/second burst 80", "10/second burst 80", "10/second burst 80", "5/second burst 80"} {
+		ns := newNamespace(t)
+		if err := tracer.Attach(ns); err != nil {
+			t.Fatal(err)
+		}
+		spaces = append(spaces, ns)
+		for _, rate := range rates() {
+			if rate != want {
+				t.Errorf("%d namespaces: %s, want %s", len(spaces), rate, want)
+			}
+		}
+	}
+	last := spaces[4]
+	spaces = spaces[:4]
+	if err := tracer.Detach(last.ID()); err != nil {
+		t.Fatal(err)
+	}
+	if got := rates(); got[0] != "10/second burst 80" {
+		t.Errorf("after one has gone: %q", got)
+	}
+}
+
+var limitOf = regexp.MustCompile(`limit rate (\d+/second burst \d+) packets`)
+
+// TestTracerAsksForItsProtocolsOnly: no packet of another protocol is traced, as
+// nft(8) hears it, too.
+func TestTracerAsksForItsProtocolsOnly(t *testing.T) {
+	needs(t, "nft", "ping", "iptables", "stdbuf")
+	r := newRouter(t)
+	run(t, r.middle, "iptables -t nat -A POSTROUTING -s 10.9.0.0/24 -j MASQUERADE")
+	run(t, r.middle, "iptables -A OUTPUT -p udp --dport 9")
+	tr := startTrace(t, TracerConfig{Protocols: []packet.Protocol{packet.UDP}}, r.middle)
+	lines := monitor(t, r.middle)
+	eventually(t, "nft listens", func() bool {
+		flood(t, r.middle, netip.MustParseAddrPort("127.0.0.1:10"), 1)
+		return len(lines) > 0
+	})
+	run(t, r.inside, "ping -n -c 3 -i 0.2 "+outsideAddress)
+	run(t, r.middle, "ping -n -c 3 -i 0.2 "+outsideAddress)
+	_ = command(r.inside, "bash", "-c", "echo >/dev/tcp/"+outsideAddress+"/7").Run() // refused
+	run(t, r.middle, "bash -c echo>/dev/udp/127.0.0.1/9")
+	tr.through()
+	for _, h := range tr.hits {
+		if h.Packet != nil && h.Packet.Headers.Tuple.Protocol != packet.UDP {
+			t.Errorf("%v is traced", h.Packet.Headers.Tuple)
+		}
+	}
+	packets := 0
+	for last := false; !last; {
+		select {
+		case line, ok := <-lines:
+			if !ok {
+				t.Fatal("nft monitor ended")
+			}
+			last = strings.Contains(line, "rule udp dport 9 ")
+			if !strings.Contains(line, " packet: ") {
+				continue
+			}
+			packets++
+			if !strings.Contains(line, " udp dport ") {
+				t.Errorf("nft says: %s", line)
+			}
+		case <-time.After(20 * time.Second):
+			t.Fatal("nft monitor says nothing of the last packet")
+		}
+	}
+	if packets == 0 {
+		t.Error("nft heard of no packet")
+	}
+}
+
 // TestTracerWritesOneTable compares all rules before, meanwhile and after. Nobody
 // else can touch the table, and a flush leaves it alone.
 func TestTracerWritesOneTable(t *testing.T) {
