@@ -177,6 +177,7 @@ func TestCaseTraceLeavesNothing(t *testing.T) {
 		return all
 	}
 	must(t, inContainer(e, "back")("iptables-legacy", "-A", "INPUT", "-p", "icmp", "-j", "ACCEPT"))
+	must(t, inContainer(e, "back")("ip6tables-legacy", "-A", "INPUT", "-p", "ipv6-icmp", "-j", "ACCEPT"))
 	before := rules()
 	for name, signal := range map[string]os.Signal{"interrupted": os.Interrupt, "terminated": syscall.SIGTERM, "killed": os.Kill} {
 		t.Run(name, func(t *testing.T) {
@@ -184,7 +185,8 @@ func TestCaseTraceLeavesNothing(t *testing.T) {
 			if n := strings.Count(rules(), "table inet natlens_trace_"); n != 2 {
 				t.Errorf("%d tables, want one in each of two namespaces", n)
 			}
-			if meanwhile := rules(); !strings.Contains(meanwhile, " 2 nfnetlink_log") || !strings.Contains(w.stderr.String(), "nf_log.2") {
+			if meanwhile := rules(); !strings.Contains(meanwhile, " 2 nfnetlink_log") || !strings.Contains(meanwhile, "10 nfnetlink_log") ||
+				!strings.Contains(w.stderr.String(), "nf_log.2") {
 				t.Errorf("rules of iptables-legacy are not traced, or it is not said:\n%s\n%s", w.stderr.String(), meanwhile)
 			}
 			if err := w.cmd.Process.Signal(signal); err != nil {
