@@ -16,7 +16,8 @@ import (
 func Rows(t testing.TB, prepare func(name string, args ...string) *exec.Cmd, filter string, fields ...string) (stop func() [][]string) {
 	t.Helper()
 	file, said := filepath.Join(t.TempDir(), "rows.pcap"), &Buffer{}
-	cmd := prepare("tcpdump", "-i", "any", "-n", "-U", "--immediate-mode", "-Z", "root", "-w", file, filter)
+	// In its immediate mode each packet takes the room of the largest there may be.
+	cmd := prepare("tcpdump", "-i", "any", "-n", "-U", "--immediate-mode", "-s", "2048", "-B", "8192", "-Z", "root", "-w", file, filter)
 	cmd.Stderr = said
 	if err := cmd.Start(); err != nil {
 		t.Fatal(err)
