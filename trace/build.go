@@ -78,7 +78,11 @@ func (c *Correlator) build(e *entry, early string) *Journey {
 		j.Notes = append(j.Notes, "container side not watched yet: "+name)
 	}
 	if e.inferred || main.flow != nil && main.flow.inferred && len(j.Translations) > 0 {
-		j.Notes = append(j.Notes, "no conntrack entry: hops joined because nothing else fits")
+		why := "no conntrack entry"
+		if slices.ContainsFunc(hops, func(s sighting) bool { return s.h.Layers.Has(packet.Truncated) }) {
+			why = "too little captured to find its conntrack entry (-s takes more)"
+		}
+		j.Notes = append(j.Notes, why+": hops joined because nothing else fits")
 	}
 	if e.doubt != nil {
 		j.Verdict.Evidence = Ambiguous

@@ -172,23 +172,75 @@ func TestIPv6FragmentsOfTwoDatagramsAreNotGuessed(t *testing.T) {
 	}
 }
 
-// Headers between IPv6 and UDP stay what they are through NAT66.
+// Headers between IPv6 and UDP stay what they are through NAT66, both ways.
 func TestIPv6ExtensionHeaders(t *testing.T) {
-	const hopByHop, destinationOptions = 0, 60
-	for _, kind := range []byte{hopByHop, destinationOptions} {
-		s := newStage6(t)
-		s.masquerade66(9, 5, 80)
-		pad := [8]byte{2: 1, 3: 4} // PadN (RFC 8200, section 4.2)
-		inner := extended(udp6(t, port(backIP6, 5), port(internetIP6, 80), "hello"), kind, pad)
-		outer := extended(udp6(t, port(hostIP6, 5), port(internetIP6, 80), "hello"), kind, pad)
-		s.see(backOut, inner)
-		s.see(vethIn, inner)
-		s.see(bridgeIn, inner)
-		s.see(uplinkOut, outer)
-		s.pass(50 * time.Millisecond)
-		s.pass(50 * time.Millisecond)
-		s.expect(want{path: outPath, from: "back", direction: Original, verdict: "left by tap",
-			changes: "snat[2 3] udp [fd00:1::2]:5 > [2001:db8::1]:80 => udp [2001:db8::10]:5 > [2001:db8::1]:80 [conntrack 9]"})
+	const hopByHop, routing, destinationOptions = 0, 43, 60
+	for name, c := range map[string]struct {
+		kind   byte
+		header [8]byte
+	}{
+		"hop-by-hop":                   {hopByHop, [8]byte{2: 1, 3: 4}}, // PadN (RFC 8200, section 4.2)
+		"destination options":          {destinationOptions, [8]byte{2: 1, 3: 4}},
+		"routing, used up":             {routing, [8]byte{}},
+		"routing, with a segment left": {routing, [8]byte{2: 4, 3: 1}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			s := newStage6(t)
+			s.masquerade66(9, 5, 80)
+			inner := extended(udp6(t, port(backIP6, 5), port(internetIP6, 80), "hello"), c.kind, c.header)
+			outer := extended(udp6(t, port(hostIP6, 5), port(internetIP6, 80), "hello"), c.kind, c.header)
+			s.see(backOut, inner)
+			s.see(vethIn, inner)
+			s.see(bridgeIn, inner)
+			s.see(uplinkOut, outer)
+			s.see(uplinkIn, extended(udp6(t, port(internetIP6, 80), port(hostIP6, 5), "hi"), c.kind, c.header))
+			back := extended(udp6(t, port(internetIP6, 80), port(backIP6, 5), "hi"), c.kind, c.header)
+			for _, where := range []at{bridgeOut, vethOut, backIn} {
+				s.see(where, back)
+			}
+			s.pass(50 * time.Millisecond)
+			s.pass(50 * time.Millisecond)
+			s.expect(want{path: outPath, from: "back", direction: Original, verdict: "left by tap",
+				changes: "snat[2 3] udp [fd00:1::2]:5 > [2001:db8::1]:80 => udp [2001:db8::10]:5 > [2001:db8::1]:80 [conntrack 9]"},
+				want{path: backPath, to: "back", direction: Reply, verdict: "delivered by tap",
+					changes: "undo snat[0 1] udp [2001:db8::1]:80 > [2001:db8::10]:5 => udp [2001:db8::1]:80 > [fd00:1::2]:5 [conntrack 9]"})
+		})
+	}
+}
+
+// The ports that an error quotes can lie beyond what is captured. That there is no
+// entry is then not said: it can't be looked for.
+func TestIPv6QuotedBeyondWhatIsCaptured(t *testing.T) {
+	s := newStage6(t)
+	s.masquerade66(9, 5, 80)
+	quoted := func(to netip.Addr) []byte {
+		f := extended(udp6(t, port(internetIP6, 80), port(to, 5), "an answer"), 43, [8]byte{2: 200, 3: 1})
+		return append([]byte{4, 0, 0, 0, 0, 0, 0, 42}, f[14:]...) // parameter problem (RFC 4443, section 3.4)
+	}
+	problem := func(from netip.Addr) []byte {
+		f := frame6(t, from, internetIP6, gopacket.Payload(quoted(from)))
+		f[14+6] = 58
+		return f
+	}
+	const captured = 14 + 40 + 8 + 40 + 8
+	for _, where := range []at{backOut, vethIn, bridgeIn} {
+		s.see(where, problem(backIP6))
+	}
+	s.see(uplinkOut, problem(hostIP6))
+	for i := range s.batch {
+		o := &s.batch[i]
+		o.Data = o.Data[:captured]
+		o.Headers = packet.Headers{}
+		o.Headers.Parse(packet.Ethernet, o.Data, o.WireLength)
+		o.Fingerprint = packet.Fingerprint(&o.Headers, o.Data)
+	}
+	s.pass(50 * time.Millisecond)
+	s.pass(4 * time.Second)
+	if len(s.journeys) != 1 || path(s.journeys[0]) != outPath {
+		t.Fatalf("%d journeys: %s", len(s.journeys), s.verdicts())
+	}
+	if got, want := s.journeys[0].Notes, "too little captured to find its conntrack entry (-s takes more): hops joined because nothing else fits"; len(got) != 1 || got[0] != want {
+		t.Errorf("notes %q, want %q", got, want)
 	}
 }
 

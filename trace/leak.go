@@ -9,7 +9,25 @@ import (
 )
 
 // leakFix is what keeps such packets in.
-const leakFix = "known fix: iptables -I FORWARD -m conntrack --ctstate INVALID -j DROP (Docker's issue: moby/moby 18630)"
+func leakFix(h *packet.Headers) string {
+	program := "iptables"
+	if h.Layers.Has(packet.LayerIPv6) {
+		program = "ip6tables"
+	}
+	return "known fix: " + program + " -I FORWARD -m conntrack --ctstate INVALID -j DROP (Docker's issue: moby/moby 18630)"
+}
+
+// invalid says of a packet without an entry what makes connection tracking refuse
+// such packets (net/netfilter/nf_conntrack_proto_tcp.c, _udp.c).
+func invalid(h *packet.Headers) string {
+	switch h.Tuple.Protocol {
+	case packet.TCP:
+		return "INVALID, as a late FIN or RST is"
+	case packet.UDP:
+		return "INVALID, as one with a wrong checksum is"
+	}
+	return "INVALID"
+}
 
 // leak puts into v that a packet left by an uplink with an address of one of this
 // host's containers that NAT should have replaced, and why NAT did not: the
@@ -55,12 +73,12 @@ func (c *Correlator) leak(v *Verdict, hops []sighting) (fix string) {
 				return ""
 			}
 			if c.uncovered(in) {
-				reason = "connection tracking has no entry for it (INVALID, as a late FIN or RST is), so it is not translated"
+				reason = "connection tracking has no entry for it (" + invalid(s.h) + "), so it is not translated"
 			}
 		}
 		if reason != "" {
 			v.Leak, v.Reason = true, reason
-			return leakFix
+			return leakFix(s.h)
 		}
 	}
 	return ""

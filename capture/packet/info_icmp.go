@@ -55,8 +55,12 @@ func (h *Headers) icmpInfo(data []byte) string {
 		t.setIPv6(target, target)
 		name = fmt.Sprintf("%s for %s", name, t.Source())
 	}
-	if h.Layers.Has(LayerQuoted) {
-		return name + ": " + h.Quoted.String()
+	switch q := &h.Quoted; {
+	case !h.Layers.Has(LayerQuoted):
+	case h.Layers.Has(Truncated):
+		return fmt.Sprintf("%s: %s %s > %s, the rest is not captured", name, q.Protocol, q.Source(), q.Destination())
+	default:
+		return name + ": " + q.String()
 	}
 	return name
 }
