@@ -352,7 +352,8 @@ func (c *Correlator) process(o *capture.Observation) {
 	if c.keep {
 		s.kept = c.keepPacket(o)
 	}
-	i, e, duplicate := c.find(o.Fingerprint, &s)
+	found := c.find(o.Fingerprint, &s)
+	i, e := found.index, found.entry
 	var resends uint64
 	if e == nil {
 		var covered []handle
@@ -372,7 +373,10 @@ func (c *Correlator) process(o *capture.Observation) {
 	}
 	if e == nil {
 		i, e = c.open(o)
-		e.duplicateOf, e.resends = duplicate, resends
+		e.duplicateOf, e.resends = found.duplicate, resends
+		if found.doubtful != nil {
+			c.mark([]*entry{found.doubtful, e}, turnedRound)
+		}
 		if h.Layers.Has(packet.LayerQuoted) {
 			c.refuse(e, &s)
 		}

@@ -111,11 +111,16 @@ type query struct {
 // newTrackedFlow computes the forms of both directions. The reply direction
 // begins where the original ends, and the other way round.
 func newTrackedFlow(f netfilter.Flow) *trackedFlow {
-	t := &trackedFlow{Flow: f}
+	t := &trackedFlow{}
+	t.setFlow(f)
+	return t
+}
+
+func (t *trackedFlow) setFlow(f netfilter.Flow) {
+	t.Flow = f
 	t.forms[0] = newForms(f.Original, f.Reply.Inverse(), false)
 	t.forms[1] = newForms(f.Reply, f.Original.Inverse(), true)
 	t.nodes = t.formNodes()
-	return t
 }
 
 func newForms(before, after packet.Tuple, reply bool) forms {
@@ -259,14 +264,33 @@ func (x *flowIndex) apply(e *netfilter.Event) {
 func (x *flowIndex) add(f netfilter.Flow, after, before int64) *trackedFlow {
 	t := newTrackedFlow(f)
 	t.bornAfter, t.bornBefore = after, before
-	x.byID[keyOf(&f)] = t
-	if f.Reply.Protocol == packet.UDP && t.translated() {
-		x.asked[askedKey(f.Reply)] = t
+	x.insert(t)
+	return t
+}
+
+// insert makes a flow findable.
+func (x *flowIndex) insert(t *trackedFlow) {
+	x.byID[keyOf(&t.Flow)] = t
+	if t.Reply.Protocol == packet.UDP && t.translated() {
+		x.asked[askedKey(t.Reply)] = t
 	}
 	for i := range t.nodes {
 		x.byTuple.add(&t.nodes[i])
 	}
-	return t
+}
+
+// correct replaces what an inferred flow was taken to translate. Who refers to it
+// goes on to do so.
+func (x *flowIndex) correct(t *trackedFlow, f netfilter.Flow) {
+	delete(x.byID, keyOf(&t.Flow))
+	if key := askedKey(t.Reply); x.asked[key] == t {
+		delete(x.asked, key)
+	}
+	for i := range t.nodes {
+		x.byTuple.remove(&t.nodes[i])
+	}
+	t.setFlow(f)
+	x.insert(t)
 }
 
 // formNodes makes one node for each different tuple that packets of t can carry.

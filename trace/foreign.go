@@ -47,29 +47,14 @@ func (c *Correlator) mayFollow(a, b *sighting) fit {
 		return fitSpace
 	case known.same(b.flow):
 		return fitLoose
-	case b.flow.flow == nil && !wire && (keepsOneSide(a, b) || known.flow == nil && hairpins(a, b)):
+	case b.flow.flow != nil || wire:
+		return fitNone
+	case keepsOneSide(a, b):
 		return fitGuess
+	case known.flow == nil:
+		return returns(a, b)
 	}
 	return fitNone
-}
-
-// hairpins reports whether b can be a on its way back to where it came from: then
-// both addresses are translated at once. What is left to go by has to be such that
-// no other packet has it: sequence numbers, or a datagram's identification, with a
-// client's port that NAT keeps where it can and that no proxy has.
-func hairpins(a, b *sighting) bool {
-	s, t := a.tuple, b.tuple
-	if a.point.Namespace != b.point.Namespace || b.time-a.time > anonymousTime ||
-		s.Is4() != t.Is4() || s.SourcePort != t.SourcePort || a.extent.kind == extentFragment {
-		return false
-	}
-	switch s.Protocol {
-	case packet.TCP:
-		return a.h.TCPSeq != 0
-	case packet.UDP:
-		return a.h.IPID != 0 && (s.Source() != t.Destination() || s.Destination() != t.Source()) // no echo
-	}
-	return false
 }
 
 // inferFlow remembers what a guess says about the flow of a packet.
@@ -79,7 +64,7 @@ func (c *Correlator) inferFlow(e *entry, s *sighting) {
 	}
 	var near *sighting
 	for i := range e.hops {
-		if h := &e.hops[i]; h.tuple != s.tuple && c.either(h, s) == fitGuess {
+		if h := &e.hops[i]; h.tuple != s.tuple && c.either(h, s).guessed() {
 			near = h
 		}
 	}
@@ -90,9 +75,14 @@ func (c *Correlator) inferFlow(e *entry, s *sighting) {
 	if s.time < near.time {
 		before, after = s, near
 	}
-	f := netfilter.Flow{Original: before.tuple, Reply: after.tuple.Inverse()}
-	if answers(before.h) {
-		f = netfilter.Flow{Original: after.tuple.Inverse(), Reply: before.tuple}
+	from, to, reply := before.tuple, after.tuple, answers(before.h)
+	part := partOf(before, after)
+	if part != nil {
+		from, reply = part.direction(before.flow.reply).before, before.flow.reply
+	}
+	f := netfilter.Flow{Original: from, Reply: to.Inverse()}
+	if reply {
+		f = netfilter.Flow{Original: to.Inverse(), Reply: from}
 	}
 	if before.point.Namespace == after.point.Namespace {
 		f.Namespace = before.point.Namespace // who translates it
@@ -102,15 +92,35 @@ func (c *Correlator) inferFlow(e *entry, s *sighting) {
 		x = newFlowIndex()
 		c.flows[0] = x
 	}
-	if old := x.byID[keyOf(&f)]; old != nil {
+	if old := x.byID[keyOf(&f)]; old != nil && old != part {
 		x.bury(old, before.time) // its port was given to another
 	}
-	made := x.add(f, 0, 0)
+	made := part
+	if part != nil {
+		x.correct(part, f)
+	} else {
+		made = x.add(f, 0, 0)
+	}
 	made.inferred, made.named = true, s.time
 	for i := range e.hops {
 		e.hops[i].flow = x.find(&e.hops[i].tuple, e.hops[i].time)
 	}
 	s.flow = x.find(&s.tuple, s.time)
+}
+
+// partOf returns the flow that was inferred from how a packet changed up to a,
+// where b shows that a was half way: its destination is changed first, its source
+// where it leaves. nil when a is no such place.
+func partOf(a, b *sighting) *trackedFlow {
+	r := a.flow
+	if r.flow == nil || !r.flow.inferred || r.about || r.flow.died != 0 {
+		return nil
+	}
+	f := r.flow.direction(r.reply)
+	if f.before == a.tuple || f.after != a.tuple || middle(f.before, b.tuple, r.reply) != a.tuple {
+		return nil
+	}
+	return r.flow
 }
 
 // answers reports whether a packet looks like an answer. Without a handshake or

@@ -10,52 +10,72 @@ import (
 type fit uint8
 
 const (
-	fitNone   fit = iota
-	fitGuess      // no flow is known, but one address stayed: only if nothing else fits
-	fitLoose      // the tuple is the same, a hop between may be missing
-	fitSpace      // both in one namespace, same tuple or same flow
-	fitDirect     // the two ends of a veth, a bridge and its port
-	fitStamp      // the same, and one stamp: one buffer in the kernel's memory
+	fitNone    fit = iota
+	fitDoubt       // it may be the same packet with both addresses changed, or another's
+	fitBack        // no flow is known, and both addresses changed: it turned round
+	fitSameWay     // the same, and it left by the link it came from
+	fitGuess       // no flow is known, but one address stayed: only if nothing else fits
+	fitLoose       // the tuple is the same, a hop between may be missing
+	fitSpace       // both in one namespace, same tuple or same flow
+	fitDirect      // the two ends of a veth, a bridge and its port
+	fitStamp       // the same, and one stamp: one buffer in the kernel's memory
 )
 
-// find returns the open journey that the sighting belongs to, or nil. Where
-// several fit equally the oldest is taken: queues keep order. duplicate is the
-// id of a journey that began with the same packet at the same point.
-func (c *Correlator) find(fingerprint uint64, s *sighting) (best int32, found *entry, duplicate uint64) {
-	bestFit, guesses, equals := fitNone, 0, 0
+// guessed reports whether the two are joined only if nothing else fits as well.
+func (f fit) guessed() bool { return f > fitDoubt && f <= fitGuess }
+
+// candidates is what find made of the open journeys that a sighting may belong to.
+type candidates struct {
+	index int32
+	entry *entry // it belongs to; nil: to none
+	// duplicate is the id of a journey that began with the same packet at the same
+	// point.
+	duplicate uint64
+	// doubtful may be the same packet, which nothing tells; nil when entry is not.
+	doubtful *entry
+}
+
+// find returns the open journey that the sighting belongs to. Where several fit
+// equally the oldest is taken: queues keep order.
+func (c *Correlator) find(fingerprint uint64, s *sighting) (found candidates) {
+	best, equals, several := fitNone, 0, false
 	head := c.byPrint.of(fingerprint).head
 	for i := head; i >= 0; {
 		e := c.slab.at(i)
 		f, used := c.fits(e, s)
 		switch {
 		case used:
-			if duplicate == 0 && e.hops[0].point == s.point && e.hops[0].h.Tuple == s.h.Tuple {
-				duplicate = e.id
+			if found.duplicate == 0 && e.hops[0].point == s.point && e.hops[0].h.Tuple == s.h.Tuple {
+				found.duplicate = e.id
 			}
-		case f == fitGuess:
-			guesses++
-			fallthrough
-		default:
-			if f > bestFit {
-				bestFit, best, found, equals = f, i, e, 0
-			} else if f == bestFit {
-				equals++
-			}
+		case f > best:
+			best, found.index, found.entry, equals, several = f, i, e, 0, false
+		case f == best && f != fitNone:
+			equals++
+			several = several || e.hops[0].tuple != found.entry.hops[0].tuple
 		}
 		i = e.next
 	}
-	if bestFit == fitGuess {
-		if guesses > 1 {
-			return 0, nil, duplicate
+	switch {
+	case best == fitNone:
+		return found
+	case best <= fitGuess && several, best == fitDoubt:
+		if best == fitDoubt && !several {
+			found.doubtful = found.entry
 		}
-		found.inferred = true
-		if c.foreign {
-			c.inferFlow(found, s)
-		}
-	} else if found != nil && equals > 0 {
-		best, found = c.choose(head, s, bestFit)
+		found.index, found.entry = 0, nil
+		return found
 	}
-	return best, found, duplicate
+	if equals > 0 {
+		found.index, found.entry = c.choose(head, s, best)
+	}
+	if best.guessed() {
+		found.entry.inferred = true
+		if c.foreign {
+			c.inferFlow(found.entry, s)
+		}
+	}
+	return found
 }
 
 // fits says how well the sighting fits any hop of the journey, and whether its
@@ -221,9 +241,29 @@ func stacked(a, b *sighting) bool {
 	return b.point.Direction == capture.In && b.link.parent == a.link.key
 }
 
-// keepsOneSide reports whether b can be a with one side translated: protocol
-// and one address stay. It keeps a question and its echo apart.
-func keepsOneSide(a, b *sighting) bool { return keepsOne(a.tuple, b.tuple) }
+// keepsOneSide reports whether b can be a with one side translated: protocol and one
+// end stay. It keeps a question and its echo apart. Destinations are changed on the
+// way in and sources on the way out (netfilter's hooks), so that between two taps of
+// one way only one of them can be.
+func keepsOneSide(a, b *sighting) bool {
+	s, t := a.tuple, b.tuple
+	if !keepsOne(s, t) {
+		return false
+	}
+	source, destination := s.Source() == t.Source(), s.Destination() == t.Destination()
+	if s.Protocol == packet.UDP {
+		source = source && s.SourcePort == t.SourcePort
+		destination = destination && s.DestinationPort == t.DestinationPort
+	}
+	told := a.typ != capture.UnknownType && b.typ != capture.UnknownType && a.point.Namespace == b.point.Namespace
+	switch {
+	case told && a.point.Direction == capture.In && b.point.Direction == capture.In:
+		return source
+	case told && a.point.Direction == capture.Out && b.point.Direction == capture.Out:
+		return destination
+	}
+	return source || destination
+}
 
 func keepsOne(s, t packet.Tuple) bool {
 	return s.Protocol == t.Protocol && s.Is4() == t.Is4() &&
