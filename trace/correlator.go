@@ -368,7 +368,7 @@ func (c *Correlator) process(o *capture.Observation) {
 			return
 		}
 		if i, e = c.findTrain(&s, h.Payload(o.Data)); e == nil {
-			i, e = c.findDatagram(&s)
+			i, e = c.findDatagram(&s, o)
 		}
 	}
 	if e == nil {
@@ -381,6 +381,9 @@ func (c *Correlator) process(o *capture.Observation) {
 			c.refuse(e, &s)
 		}
 		c.remember(handle{i, e.generation}, &s)
+	}
+	if s.extent.kind == extentFragment {
+		e.pieces = append(e.pieces, piece{s.extent, o.Fingerprint})
 	}
 	if c.proxies.concern(&s.h.Tuple) {
 		c.proxies.follow(e, &s, o.Data)

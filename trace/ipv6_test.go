@@ -146,14 +146,26 @@ func TestIPv6FragmentsWithAnotherIdentification(t *testing.T) {
 	}
 }
 
-// With two datagrams of one flow under way, cut otherwise on the other side,
-// neither piece is guessed to be of one of them.
+// With two datagrams of one flow under way, cut otherwise on the other side, the words
+// that they begin with tell which a piece is of. Where these are the same, no piece is
+// guessed to be of one of them.
 func TestIPv6FragmentsOfTwoDatagramsAreNotGuessed(t *testing.T) {
+	for name, c := range map[string]struct {
+		first string
+		told  bool
+	}{"other words": {"a datagr", true}, "the same": {"another ", false}} {
+		t.Run(name, func(t *testing.T) { twoOfOneFlow(t, c.first, c.told) })
+	}
+}
+
+func twoOfOneFlow(t *testing.T, first string, told bool) {
 	s := newStage6(t)
 	s.masquerade66(9, 5, 80)
-	a := udp6(t, port(backIP6, 5), port(internetIP6, 80), strings.Repeat("a datagr", 400))
+	a := udp6(t, port(backIP6, 5), port(internetIP6, 80), strings.Repeat(first, 400))
 	b := udp6(t, port(backIP6, 5), port(internetIP6, 80), strings.Repeat("another ", 400))
+	var began int64
 	for i, inner := range [][]byte{a, b} {
+		began = s.now + 1000
 		for _, f := range cut6(inner, 0xaaaa+uint32(i), 1448) {
 			s.see(backOut, f)
 			s.see(vethIn, f)
@@ -165,10 +177,17 @@ func TestIPv6FragmentsOfTwoDatagramsAreNotGuessed(t *testing.T) {
 	}
 	s.pass(50 * time.Millisecond)
 	s.pass(4 * time.Second)
+	joined := 0
 	for _, j := range s.journeys {
-		if strings.Contains(path(j), "back/") && strings.Contains(path(j), "eth0:out host/eth0:out") {
+		if j.From.Name != "back" || j.Hops[len(j.Hops)-1].Interface != "eth0" || j.Hops[len(j.Hops)-1].Point.Namespace != hostNS {
+			continue
+		}
+		if joined++; !told || j.Time != began {
 			t.Errorf("a piece was guessed to be of %s", path(j))
 		}
+	}
+	if told && joined != 1 {
+		t.Errorf("the pieces are of %d journeys, want 1", joined)
 	}
 }
 

@@ -65,13 +65,6 @@ func (x extent) with(y extent) extent {
 	return x
 }
 
-// pieceKey names a fragmented datagram at one place: the identification is its
-// sender's, who may be any router that fragmented it again.
-type pieceKey struct {
-	protocol packet.Protocol
-	id       uint32
-}
-
 // handle is an entry that may have been reused since.
 type handle struct {
 	index      int32
@@ -123,128 +116,6 @@ func (c *Correlator) live(h handle) *entry {
 		return nil
 	}
 	return c.slab.at(h.index)
-}
-
-// findDatagram returns the journey of a fragment, or of a packet that may have
-// been reassembled from fragments. A piece whose sibling was seen at the same
-// point belongs with it; it has no ports, so it takes its sibling's tuple and
-// flow.
-func (c *Correlator) findDatagram(s *sighting) (best int32, found *entry) {
-	fragment := s.extent.kind == extentFragment
-	if !fragment && len(c.parts.datagrams) == 0 {
-		return 0, nil
-	}
-	bestFit := fitNone
-	try := func(h handle) {
-		e := c.live(h)
-		if e == nil {
-			return
-		}
-		if fragment {
-			if sibling := e.sibling(s); sibling != nil {
-				s.tuple, s.flow = sibling.tuple, sibling.flow
-				bestFit, best, found = fitStamp, h.index, e
-				return
-			}
-		}
-		// Of equal ones the oldest, whatever order they are tried in.
-		if f, used := c.fits(e, s); !used && (f > bestFit || f == bestFit && found != nil && e.id < found.id) {
-			bestFit, best, found = f, h.index, e
-		}
-	}
-	switch {
-	case fragment:
-		for _, h := range c.parts.datagrams[pieceKey{s.h.Tuple.Protocol, s.h.FragmentID}] {
-			try(h)
-		}
-		if found == nil && s.h.Layers.Has(packet.LayerIPv6) && s.h.FragmentOffset == 0 {
-			return c.findRefragmented(s)
-		}
-	case s.h.Layers.Has(packet.LayerIPv4):
-		for _, h := range c.parts.datagrams[pieceKey{s.h.Tuple.Protocol, uint32(s.h.IPID)}] {
-			if e := c.live(h); e != nil && e.makes(s.h) {
-				try(h)
-			}
-		}
-	default:
-		// A whole IPv6 packet has no identification: its length must be that
-		// of the pieces together.
-		for key, handles := range c.parts.datagrams {
-			for _, h := range handles {
-				if e := c.live(h); e != nil && key.protocol == s.h.Tuple.Protocol && e.reassembled() == wholeLength(s.h) {
-					try(h)
-				}
-			}
-		}
-	}
-	return best, found
-}
-
-// findRefragmented returns the journey of a datagram's first piece that somebody
-// made who had reassembled it: IPv6 fragments get a new identification then
-// (net/ipv6/ip6_output.c, ip6_fragment) and may be cut at other places, so that
-// only the flow is left to go by. Where two datagrams of it are under way, which
-// it is can't be told.
-func (c *Correlator) findRefragmented(s *sighting) (best int32, found *entry) {
-	for key, handles := range c.parts.datagrams {
-		if key.protocol != s.h.Tuple.Protocol {
-			continue
-		}
-		for _, h := range handles {
-			e := c.live(h)
-			if e == nil || e == found || e.hops[0].h.ICMPSeq != s.h.ICMPSeq {
-				continue
-			}
-			if f, used := c.fits(e, s); used || f <= fitGuess {
-				continue
-			}
-			if found != nil {
-				return 0, nil
-			}
-			best, found = h.index, e
-		}
-	}
-	return best, found
-}
-
-// reassembled returns how many bytes the pieces at one point make together,
-// which is known once the last one was seen; 0 before.
-func (e *entry) reassembled() uint32 {
-	for i := range e.hops {
-		if h := &e.hops[i]; h.extent.kind == extentFragment && !h.h.MoreFragments {
-			return h.extent.end
-		}
-	}
-	return 0
-}
-
-// makes reports whether the pieces that were seen may be of that packet, which is
-// whole: their last one, if it was seen, ends where the packet does.
-func (e *entry) makes(h *packet.Headers) bool {
-	n := e.reassembled()
-	return n == wholeLength(h) || n == 0 && slices.ContainsFunc(e.hops, func(s sighting) bool { return s.extent.kind == extentFragment })
-}
-
-// wholeLength is what the fragments of the packet would make together.
-func wholeLength(h *packet.Headers) uint32 {
-	if h.TransportOffset == 0 {
-		return h.PayloadLength
-	}
-	return uint32(h.PayloadOffset-h.TransportOffset) + h.PayloadLength
-}
-
-// sibling returns another piece of the datagram at the sighting's point.
-func (e *entry) sibling(s *sighting) *sighting {
-	for i := range e.hops {
-		h := &e.hops[i]
-		if h.point != s.point || h.h.FragmentID != s.h.FragmentID || !h.h.Layers.Has(packet.LayerFragment) {
-			continue
-		}
-		if h.h.Tuple.Source() == s.h.Tuple.Source() && h.h.Tuple.Destination() == s.h.Tuple.Destination() && !h.extent.meets(s.extent) {
-			return h
-		}
-	}
-	return nil
 }
 
 // findStream returns the journeys whose data a TCP segment covers in part: the
@@ -323,19 +194,6 @@ func (c *Correlator) remember(h handle, s *sighting) {
 		st.next++
 		st.used = s.time
 	}
-}
-
-func (c *Correlator) rememberDatagram(key pieceKey, h handle) {
-	if !slices.Contains(c.parts.datagrams[key], h) {
-		c.parts.datagrams[key] = append(c.parts.datagrams[key], h)
-	}
-}
-
-// mayBeFragmented reports whether a router with a smaller link ahead would cut
-// the packet: it is large and allows it. Most senders forbid it.
-func mayBeFragmented(h *packet.Headers) bool {
-	const everyLinkTakes = 576 // RFC 791, section 3.1
-	return h.Layers.Has(packet.LayerIPv4) && !h.DF && h.IPID != 0 && h.Length > everyLinkTakes
 }
 
 // sweepParts forgets datagrams whose journeys are gone, and idle streams.
