@@ -6,6 +6,7 @@ import (
 	"hash/fnv"
 	"net"
 	"net/netip"
+	"slices"
 
 	"github.com/vishvananda/netlink"
 
@@ -19,13 +20,15 @@ type Bridge struct {
 	// Gateway is the bridge's own address, with the length of its subnet.
 	Gateway netip.Prefix
 	last    netip.Addr // given out last
+	// internal: its containers have no default route.
+	internal bool
 }
 
 // Subnet is the bridge's subnet, as rules and routes name it.
 func (b *Bridge) Subnet() netip.Prefix { return b.Gateway.Masked() }
 
-// Container is a namespace with an eth0, whose other end is a port of a
-// bridge.
+// Container is a namespace with an eth0, whose other end is a port of a bridge,
+// unless it was made otherwise.
 type Container struct {
 	Name    string
 	Bridge  *Bridge
@@ -65,61 +68,112 @@ func (h *Host) Bridge(name string, gateway netip.Prefix) (*Bridge, error) {
 // that engines derive from it, and a default route over the bridge. It returns
 // when packets can flow.
 func (h *Host) Container(name string, on *Bridge) (*Container, error) {
-	c, err := h.container(name, on)
+	address, err := on.next()
 	if err != nil {
 		return nil, fmt.Errorf("make container %s: %w", name, err)
 	}
-	return c, nil
+	c := &Container{Name: name, Bridge: on, Address: address, MAC: macFromAddress(address), HostLink: hostLink(name)}
+	return h.start(c, func() error {
+		if err := h.plug(c, c.HostLink, "eth0", on, address); err != nil {
+			return err
+		}
+		if on.internal {
+			return nil
+		}
+		return c.node.defaultRoute(on.Gateway.Addr())
+	})
 }
 
-func (h *Host) container(name string, on *Bridge) (*Container, error) {
-	address := on.last.Next()
-	if !on.Gateway.Contains(address.Next()) { // the last one is for broadcast
-		return nil, fmt.Errorf("no address left on %s", on.Name)
-	}
-	n, err := newNode(name)
+// Isolated makes a container that has a loopback and nothing else.
+func (h *Host) Isolated(name string) (*Container, error) {
+	return h.start(&Container{Name: name}, func() error { return nil })
+}
+
+// start makes the namespace of a container, and furnishes it.
+func (h *Host) start(c *Container, furnish func() error) (*Container, error) {
+	n, err := newNode(c.Name)
 	if err != nil {
-		return nil, err
+		return nil, fmt.Errorf("make container %s: %w", c.Name, err)
 	}
-	c := &Container{
-		Name: name, Bridge: on, Address: address, MAC: macFromAddress(address),
-		HostLink: fmt.Sprintf("veth%07x", hash(name)&0xfffffff), node: n,
+	c.node = n
+	if err := furnish(); err != nil {
+		return nil, errors.Join(fmt.Errorf("make container %s: %w", c.Name, err), n.close())
 	}
-	if err := h.attach(c); err != nil {
-		return nil, errors.Join(err, n.close())
-	}
-	on.last = address
 	h.containers = append(h.containers, c)
 	return c, nil
 }
 
-func (h *Host) attach(c *Container) error {
-	if err := h.connect(c.HostLink, c.node, c.MAC); err != nil {
+// Connect puts a container on one more bridge, by a veth whose inner end is
+// called eth1, and returns its address there. Its default route stays.
+func (h *Host) Connect(c *Container, to *Bridge) (netip.Addr, error) {
+	address, err := to.next()
+	if err == nil {
+		err = h.plug(c, hostLink(c.Name+" "+to.Name), "eth1", to, address)
+	}
+	if err != nil {
+		return netip.Addr{}, fmt.Errorf("connect %s to %s: %w", c.Name, to.Name, err)
+	}
+	return address, nil
+}
+
+// Remove ends a container and everything in it. Its address is free again.
+func (h *Host) Remove(c *Container) error {
+	h.containers = slices.DeleteFunc(h.containers, func(other *Container) bool { return other == c })
+	err := h.node.removeLink(c.HostLink) // its namespace dies later than its name
+	if b := c.Bridge; b != nil {
+		b.last = b.Gateway.Addr()
+		for _, other := range h.containers {
+			if other.Bridge == b && b.last.Less(other.Address) {
+				b.last = other.Address
+			}
+		}
+	}
+	if err = errors.Join(err, c.node.close()); err != nil {
+		return fmt.Errorf("remove container %s: %w", c.Name, err)
+	}
+	return nil
+}
+
+// next gives out an address.
+func (b *Bridge) next() (netip.Addr, error) {
+	address := b.last.Next()
+	if !b.Gateway.Contains(address.Next()) { // the last one is for broadcast
+		return netip.Addr{}, fmt.Errorf("no address left on %s", b.Name)
+	}
+	b.last = address
+	return address, nil
+}
+
+// plug makes a veth between a container and a port of a bridge, and waits until
+// packets can flow.
+func (h *Host) plug(c *Container, outer, inner string, on *Bridge, address netip.Addr) error {
+	if err := h.connect(outer, c.node, inner, macFromAddress(address)); err != nil {
 		return err
 	}
-	port, err := h.node.nl.LinkByName(c.HostLink)
+	port, err := h.node.nl.LinkByName(outer)
 	if err != nil {
-		return fmt.Errorf("find link %s: %w", c.HostLink, err)
+		return fmt.Errorf("find link %s: %w", outer, err)
 	}
-	bridge, err := h.node.nl.LinkByName(c.Bridge.Name)
+	bridge, err := h.node.nl.LinkByName(on.Name)
 	if err != nil {
-		return fmt.Errorf("find bridge %s: %w", c.Bridge.Name, err)
+		return fmt.Errorf("find bridge %s: %w", on.Name, err)
 	}
 	if err := h.node.nl.LinkSetMaster(port, bridge); err != nil {
-		return fmt.Errorf("make %s a port of %s: %w", c.HostLink, c.Bridge.Name, err)
+		return fmt.Errorf("make %s a port of %s: %w", outer, on.Name, err)
 	}
 	if err := h.node.nl.LinkSetUp(port); err != nil {
-		return fmt.Errorf("set %s up: %w", c.HostLink, err)
+		return fmt.Errorf("set %s up: %w", outer, err)
 	}
-	cidr := netip.PrefixFrom(c.Address, c.Bridge.Gateway.Bits()).String()
-	if err := c.node.address("eth0", cidr); err != nil {
+	cidr := netip.PrefixFrom(address, on.Gateway.Bits()).String()
+	if err := c.node.address(inner, cidr); err != nil {
 		return err
 	}
-	if err := c.node.defaultRoute(c.Bridge.Gateway.Addr()); err != nil {
-		return err
-	}
-	return errors.Join(c.node.awaitUp("eth0"), h.node.awaitUp(c.HostLink), h.node.awaitUp(c.Bridge.Name))
+	return errors.Join(c.node.awaitUp(inner), h.node.awaitUp(outer), h.node.awaitUp(on.Name))
 }
+
+// hostLink names the host's end of a veth: as engines' names look, but the same
+// each time.
+func hostLink(of string) string { return fmt.Sprintf("veth%07x", hash(of)&0xfffffff) }
 
 // macFromAddress is how Docker makes an endpoint's MAC: a locally administered
 // prefix, then the IPv4 address.

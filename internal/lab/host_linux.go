@@ -39,7 +39,8 @@ type Host struct {
 	internet   *node
 	bridges    []*Bridge
 	containers []*Container
-	nat        *nat // nil until a rule is wanted
+	nat        *nat    // nil until a rule is wanted
+	filter     *filter // nil until a network is made
 }
 
 // New makes the current namespace a host with an uplink to the internet and
@@ -75,7 +76,7 @@ func (h *Host) build() error {
 	if h.internet, err = newNode(InternetName); err != nil {
 		return err
 	}
-	if err := h.connect(Uplink, h.internet, nil); err != nil {
+	if err := h.connect(Uplink, h.internet, "eth0", nil); err != nil {
 		return err
 	}
 	for _, a := range []struct {
@@ -100,12 +101,12 @@ func (h *Host) build() error {
 	return h.node.defaultRoute(GatewayAddress)
 }
 
-// connect makes a veth from the host to eth0 of another namespace. The host's
+// connect makes a veth from the host to a link of another namespace. The host's
 // end disappears when the host is closed, and the other end with it.
-func (h *Host) connect(name string, to *node, mac net.HardwareAddr) error {
+func (h *Host) connect(name string, to *node, link string, mac net.HardwareAddr) error {
 	veth := &netlink.Veth{
 		LinkAttrs:        netlink.LinkAttrs{Name: name},
-		PeerName:         "eth0",
+		PeerName:         link,
 		PeerHardwareAddr: mac,
 		PeerNamespace:    netlink.NsFd(to.ns.Fd()),
 	}
@@ -120,6 +121,15 @@ func (n *node) defaultRoute(gateway netip.Addr) error {
 	err := n.nl.RouteAdd(&netlink.Route{Gw: gateway.AsSlice(), Protocol: unix.RTPROT_BOOT})
 	if err != nil {
 		return fmt.Errorf("add default route of %s via %v: %w", n.name, gateway, err)
+	}
+	return nil
+}
+
+// route makes what is for a prefix go by way of a neighbour.
+func (n *node) route(to netip.Prefix, via netip.Addr) error {
+	dst := &net.IPNet{IP: to.Addr().AsSlice(), Mask: net.CIDRMask(to.Bits(), to.Addr().BitLen())}
+	if err := n.nl.RouteAdd(&netlink.Route{Dst: dst, Gw: via.AsSlice(), Protocol: unix.RTPROT_BOOT}); err != nil {
+		return fmt.Errorf("add route of %s to %v via %v: %w", n.name, to, via, err)
 	}
 	return nil
 }
@@ -149,6 +159,16 @@ func (h *Host) Internet() *netns.Handle { return h.internet.ns }
 
 // Containers returns the containers, in the order they were made.
 func (h *Host) Containers() []*Container { return h.containers }
+
+// findBridge returns the bridge of that name, or nil.
+func (h *Host) findBridge(name string) *Bridge {
+	for _, b := range h.bridges {
+		if b.Name == name {
+			return b
+		}
+	}
+	return nil
+}
 
 // Find returns the container of that name, or nil.
 func (h *Host) Find(name string) *Container {

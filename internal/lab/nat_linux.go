@@ -52,6 +52,9 @@ func (h *Host) Publish(port uint16, c *Container, containerPort uint16) error {
 	if err := t.conn.Flush(); err != nil {
 		return fmt.Errorf("publish port %d: %w", port, err)
 	}
+	if h.filter != nil {
+		return h.filter.letIn(c, containerPort)
+	}
 	return nil
 }
 

@@ -85,6 +85,17 @@ func (c *Container) ServeHTTP(port uint16, text string) error {
 	return nil
 }
 
+// ServeHTTP answers every request to a port of the host itself with one text,
+// until the host is closed.
+func (h *Host) ServeHTTP(port uint16, text string) error {
+	s, err := ServeHTTP(h.node.ns, netip.AddrPortFrom(netip.IPv4Unspecified(), port), text)
+	if err != nil {
+		return err
+	}
+	h.node.onClose(s.Close)
+	return nil
+}
+
 // EchoUDP answers every datagram to a port of the container with its own
 // payload, on all its addresses, until the host is closed.
 func (c *Container) EchoUDP(port uint16) error {

@@ -1,0 +1,138 @@
+package lab
+
+import (
+	"fmt"
+	"net/netip"
+
+	"github.com/google/nftables"
+	"github.com/google/nftables/binaryutil"
+	"github.com/google/nftables/expr"
+)
+
+// filter is the host's FORWARD rules: one nf_tables table, with the chains that
+// Docker makes through iptables.
+type filter struct {
+	conn           *nftables.Conn
+	table          *nftables.Table
+	forward        *nftables.Chain // policy drop
+	docker         *nftables.Chain // published ports
+	stage1, stage2 *nftables.Chain // networks apart from each other
+}
+
+// Network makes a bridge with all the rules that Docker lays for a network: it is
+// masqueraded, its containers reach each other and may begin connections to
+// anywhere, nothing else may begin one to them except by published ports, and it is
+// isolated from the host's other networks.
+func (h *Host) Network(bridge string, gateway netip.Prefix) (*Bridge, error) {
+	b, err := h.Bridge(bridge, gateway)
+	if err != nil {
+		return nil, err
+	}
+	if err := h.Masquerade(b); err != nil {
+		return nil, err
+	}
+	t, err := h.forwarding()
+	if err != nil {
+		return nil, err
+	}
+	in, out, notOut := iifname(expr.CmpOpEq, b.Name), oifname(expr.CmpOpEq, b.Name), oifname(expr.CmpOpNeq, b.Name)
+	t.add(t.forward, out, established(), counter, verdict(expr.VerdictAccept, ""))
+	t.add(t.forward, out, counter, verdict(expr.VerdictJump, t.docker.Name))
+	t.add(t.forward, in, notOut, counter, verdict(expr.VerdictAccept, ""))
+	t.add(t.forward, in, out, counter, verdict(expr.VerdictAccept, ""))
+	t.add(t.stage1, in, notOut, counter, verdict(expr.VerdictJump, t.stage2.Name))
+	t.add(t.stage2, out, counter, verdict(expr.VerdictDrop, ""))
+	return b, t.flush("network " + b.Name)
+}
+
+// InternalNetwork makes a bridge with the rules that Docker lays for an internal
+// network: what does not come from it never leaves to it, nor the other way round.
+// Its containers get no default route, and there is no masquerade.
+func (h *Host) InternalNetwork(bridge string, gateway netip.Prefix) (*Bridge, error) {
+	b, err := h.Bridge(bridge, gateway)
+	if err != nil {
+		return nil, err
+	}
+	b.internal = true
+	t, err := h.forwarding()
+	if err != nil {
+		return nil, err
+	}
+	in, out := iifname(expr.CmpOpEq, b.Name), oifname(expr.CmpOpEq, b.Name)
+	t.add(t.forward, in, out, counter, verdict(expr.VerdictAccept, ""))
+	t.add(t.stage1, address(12, expr.CmpOpNeq, b.Subnet()), out, counter, verdict(expr.VerdictDrop, ""))
+	t.add(t.stage1, destination(expr.CmpOpNeq, b.Subnet()), in, counter, verdict(expr.VerdictDrop, ""))
+	return b, t.flush("network " + b.Name)
+}
+
+// letIn accepts what comes for a published port, once it is translated.
+func (t *filter) letIn(c *Container, port uint16) error {
+	self := netip.PrefixFrom(c.Address, c.Address.BitLen())
+	t.add(t.docker, destination(expr.CmpOpEq, self), iifname(expr.CmpOpNeq, c.Bridge.Name), oifname(expr.CmpOpEq, c.Bridge.Name), tcpTo(port), counter, verdict(expr.VerdictAccept, ""))
+	return t.flush(fmt.Sprintf("port %d of %s", port, c.Name))
+}
+
+// forwarding returns the filter table, which the first network makes.
+func (h *Host) forwarding() (*filter, error) {
+	if h.filter != nil {
+		return h.filter, nil
+	}
+	conn, err := nftables.New(nftables.WithNetNSFd(h.node.ns.Fd()))
+	if err != nil {
+		return nil, fmt.Errorf("open nf_tables: %w", err)
+	}
+	t := &filter{conn: conn}
+	t.table = conn.AddTable(&nftables.Table{Name: "filter", Family: nftables.TableFamilyIPv4})
+	chain := func(name string) *nftables.Chain {
+		return conn.AddChain(&nftables.Chain{Name: name, Table: t.table})
+	}
+	t.docker, t.stage1, t.stage2 = chain("DOCKER"), chain("DOCKER-ISOLATION-STAGE-1"), chain("DOCKER-ISOLATION-STAGE-2")
+	user := chain("DOCKER-USER")
+	drop := nftables.ChainPolicyDrop
+	t.forward = conn.AddChain(&nftables.Chain{
+		Name: "FORWARD", Table: t.table, Type: nftables.ChainTypeFilter, Policy: &drop,
+		Hooknum: nftables.ChainHookForward, Priority: nftables.ChainPriorityFilter,
+	})
+	t.add(t.forward, counter, verdict(expr.VerdictJump, user.Name))
+	t.add(t.forward, counter, verdict(expr.VerdictJump, t.stage1.Name))
+	if err := t.flush("filter table"); err != nil {
+		return nil, err
+	}
+	h.filter = t
+	h.node.onClose(func() error {
+		t.conn.DelTable(t.table)
+		return t.flush("removal of the filter table")
+	})
+	return t, nil
+}
+
+func (t *filter) add(chain *nftables.Chain, parts ...[]expr.Any) {
+	rule := &nftables.Rule{Table: t.table, Chain: chain}
+	for _, p := range parts {
+		rule.Exprs = append(rule.Exprs, p...)
+	}
+	t.conn.AddRule(rule)
+}
+
+func (t *filter) flush(what string) error {
+	if err := t.conn.Flush(); err != nil {
+		return fmt.Errorf("make rules of %s: %w", what, err)
+	}
+	return nil
+}
+
+func verdict(kind expr.VerdictKind, chain string) []expr.Any {
+	return []expr.Any{&expr.Verdict{Kind: kind, Chain: chain}}
+}
+
+// established is ct state established,related.
+func established() []expr.Any {
+	return []expr.Any{
+		&expr.Ct{Key: expr.CtKeySTATE, Register: 1},
+		&expr.Bitwise{
+			SourceRegister: 1, DestRegister: 1, Len: 4,
+			Mask: binaryutil.NativeEndian.PutUint32(expr.CtStateBitESTABLISHED | expr.CtStateBitRELATED), Xor: make([]byte, 4),
+		},
+		&expr.Cmp{Op: expr.CmpOpNeq, Register: 1, Data: make([]byte, 4)},
+	}
+}
