@@ -21,7 +21,7 @@ func newDoctorCommand(a *app) *cobra.Command {
 			"Status 0 when watch can run, else 3.",
 		Args: noArguments,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			topology, err := netinfo.Scan(cmd.Context(), netinfo.Options{})
+			topology, err := netinfo.Scan(cmd.Context(), a.host)
 			report := doctor.Examine(doctor.Probe(topology, err))
 			fmt.Fprint(a.stdout, a.style().Doctor(report))
 			fmt.Fprintln(a.stdout)

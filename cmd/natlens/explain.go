@@ -32,7 +32,7 @@ func newExplainCommand(a *app) *cobra.Command {
 			"  sudo natlens explain --dot back_net | dot -Tsvg > back_net.svg",
 		ValidArgsFunction: completeTargets,
 		RunE: func(cmd *cobra.Command, args []string) error {
-			t, err := netinfo.Scan(cmd.Context(), netinfo.Options{})
+			t, err := netinfo.Scan(cmd.Context(), a.host)
 			if err != nil {
 				return err
 			}

@@ -26,6 +26,7 @@ func (a *app) flowsOfHost(cmd *cobra.Command, v *flowView, expression string) er
 		}
 	}
 	err := flows.Run(ctx, flows.Config{
+		Host:          a.host,
 		AllNamespaces: v.flags.allNamespaces, Follow: v.flags.follow,
 		Known: func(t *flows.Table) {
 			pick, err := a.flowFilter(expression, t)

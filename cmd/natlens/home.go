@@ -31,7 +31,7 @@ const homePatience = 2 * time.Second
 func (a *app) runHome(root *cobra.Command, _ []string) error {
 	ctx, cancel := context.WithTimeout(root.Context(), homePatience)
 	defer cancel()
-	topology, err := netinfo.Scan(ctx, netinfo.Options{})
+	topology, err := netinfo.Scan(ctx, a.host)
 	if err != nil {
 		topology = nil // the screen is about what to try next, too
 	}

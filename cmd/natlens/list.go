@@ -38,7 +38,7 @@ func newListCommand(a *app) *cobra.Command {
 			return nil
 		},
 		RunE: func(cmd *cobra.Command, args []string) error {
-			t, err := netinfo.Scan(cmd.Context(), netinfo.Options{})
+			t, err := netinfo.Scan(cmd.Context(), a.host)
 			if err != nil {
 				return err
 			}

@@ -80,7 +80,7 @@ func (a *app) probe(cmd *cobra.Command, f *probeFlags, args []string) error {
 	if err := a.requireCapabilities(cmd, capNetRaw, capNetAdmin, capSysAdmin); err != nil {
 		return err
 	}
-	topology, err := netinfo.Scan(cmd.Context(), netinfo.Options{})
+	topology, err := netinfo.Scan(cmd.Context(), a.host)
 	if err != nil {
 		return &probeFailed{beforeWatching(cmd.Context(), err)}
 	}
@@ -89,7 +89,7 @@ func (a *app) probe(cmd *cobra.Command, f *probeFlags, args []string) error {
 			return err
 		}
 	}
-	prober, err := probe.Open(cmd.Context(), live.Config{AllNamespaces: !watchedByDefault(topology, requests)}, probe.Config{Timeout: f.timeout, Interval: interval, Predict: probe.NewPredictor(topology).Predict})
+	prober, err := probe.Open(cmd.Context(), live.Config{Host: a.host, AllNamespaces: !watchedByDefault(topology, requests)}, probe.Config{Timeout: f.timeout, Interval: interval, Predict: probe.NewPredictor(topology).Predict})
 	if errors.Is(err, os.ErrPermission) {
 		return a.notPermitted(cmd, err)
 	}

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"fmt"
 	"io"
 	"os"
@@ -9,22 +10,8 @@ import (
 	"github.com/spf13/cobra"
 
 	"natlens/internal/view/text"
+	"natlens/netinfo"
 )
-
-// commands makes the commands, in the order in which help lists them.
-var commands = []func(*app) *cobra.Command{
-	newDemoCommand,
-	newListCommand,
-	newExplainCommand,
-	newWatchCommand,
-	newProbeCommand,
-	newFlowsCommand,
-	newReadCommand,
-	newDoctorCommand,
-	newCompletionCommand,
-	newVersionCommand,
-	newRestoreCommand,
-}
 
 // app is what the commands share.
 type app struct {
@@ -33,7 +20,13 @@ type app struct {
 	stdout   *output
 	stderr   io.Writer
 	terminal terminal
-	color    string // --color
+	host     netinfo.Options // where to look
+
+	// meanwhile, where it is not nil, is played while a watch runs, and ends it;
+	// around then stands before the watch's screen. Both are a demo's.
+	meanwhile func(context.Context) error
+	around    func(screen) screen
+	color     string // --color
 
 	running bool // a command's own code has begun
 }
@@ -74,7 +67,10 @@ func newRootCommand(a *app) *cobra.Command {
 	flags.BoolP("help", "h", false, "say how to use it")
 	cobra.CheckErr(root.RegisterFlagCompletionFunc("color",
 		cobra.FixedCompletions([]string{"auto", "always", "never"}, cobra.ShellCompDirectiveNoFileComp)))
-	for _, newCommand := range commands {
+	for _, newCommand := range []func(*app) *cobra.Command{ // as help lists them
+		newDemoCommand, newListCommand, newExplainCommand, newWatchCommand, newProbeCommand, newFlowsCommand,
+		newReadCommand, newDoctorCommand, newCompletionCommand, newVersionCommand, newRestoreCommand,
+	} {
 		root.AddCommand(newCommand(a))
 	}
 	a.markRunning(root)

@@ -79,7 +79,7 @@ func (a *app) watch(cmd *cobra.Command, f *watchFlags, expression string) error 
 		}
 		return err
 	}
-	topology, err := netinfo.Scan(cmd.Context(), netinfo.Options{})
+	topology, err := netinfo.Scan(cmd.Context(), a.host)
 	if err != nil {
 		return beforeWatching(cmd.Context(), err)
 	}
@@ -88,6 +88,7 @@ func (a *app) watch(cmd *cobra.Command, f *watchFlags, expression string) error 
 		return err
 	}
 	session, err := live.Open(cmd.Context(), live.Config{
+		Host:          a.host,
 		AllNamespaces: f.allNamespaces, Snaplen: f.snaplen, Protocols: pick.Protocols(), Trace: f.trace, Restorer: []string{"/proc/self/exe", restorerName},
 	})
 	if errors.Is(err, os.ErrPermission) {
@@ -106,20 +107,26 @@ func (a *app) watch(cmd *cobra.Command, f *watchFlags, expression string) error 
 			since, n.Observations, n.Journeys, follow.Shown)
 	}
 	screen := a.newScreen(f.json, f.detail, !f.noNames)
+	if a.around != nil {
+		screen = a.around(screen)
+		follow.Silent = nil // whoever plays knows when nothing happens
+	}
 	if f.write.path != "" {
 		if screen, err = a.record(f, session, follow, screen, expression); err != nil {
 			return errors.Join(err, session.Close())
 		}
 	}
 	watching := session.Watching()
-	fmt.Fprint(a.stderr, a.style().Watching(watching.Names, watching.Links, leftOut(watching.LeftOut)))
+	if a.meanwhile == nil || len(watching.LeftOut) > 0 { // what is played ends by itself
+		fmt.Fprint(a.stderr, a.style().Watching(watching.Names, watching.Links, leftOut(watching.LeftOut)))
+	}
 	if f.trace {
 		a.sayTraced(watching)
 	}
 	for _, p := range watching.Partly {
 		fmt.Fprintln(a.stderr, "translations are inferred in "+a.style().Escape(p))
 	}
-	return a.runSession(cmd.Context(), session, follow, screen, f.duration, nil)
+	return a.runSession(cmd.Context(), session, follow, screen, f.duration)
 }
 
 // sayTraced names what is written, and where nothing is.
@@ -143,18 +150,17 @@ func beforeWatching(ctx context.Context, err error) error {
 	return err
 }
 
-// runSession shows what a session finds until ctx or duration ends, or during,
-// which plays traffic, has ended; then it prints the summary.
-func (a *app) runSession(ctx context.Context, session *live.Session, follow *live.Follow, screen screen,
-	duration time.Duration, during func(context.Context) error) error {
+// runSession shows what a session finds until ctx or duration ends, or what is
+// played meanwhile has ended; then it prints the summary.
+func (a *app) runSession(ctx context.Context, session *live.Session, follow *live.Follow, screen screen, duration time.Duration) error {
 	ctx, stop := context.WithCancel(ctx)
 	defer stop()
 	if duration > 0 {
 		time.AfterFunc(duration, stop)
 	}
 	played := make(chan error, 1)
-	if during != nil {
-		go func() { played <- during(ctx); stop() }()
+	if a.meanwhile != nil {
+		go func() { played <- a.meanwhile(ctx); stop() }()
 	} else {
 		played <- nil
 	}

@@ -62,7 +62,7 @@ func Find(t *netinfo.Topology, word string) ([]Target, error) {
 		}
 	}
 	if len(found) == 0 {
-		return nil, &UnknownTarget{Word: word, Near: nearest(word, names(t))}
+		return nil, &UnknownTarget{Word: word, Near: Nearest(word, names(t))}
 	}
 	return found, nil
 }
@@ -171,9 +171,9 @@ func names(t *netinfo.Topology) []string {
 // maxNear is how many near matches are worth reading.
 const maxNear = 5
 
-// nearest returns the candidates most like the word: those that differ by few
+// Nearest returns the candidates most like the word: those that differ by few
 // letters, and those that contain it.
-func nearest(word string, candidates []string) []string {
+func Nearest(word string, candidates []string) []string {
 	type near struct {
 		name     string
 		distance int

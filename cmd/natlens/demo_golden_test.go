@@ -1,0 +1,115 @@
+package main
+
+import (
+	"fmt"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strings"
+	"testing"
+)
+
+// goldenDemo is a file with what natlens demo NAME printed once. It is real
+// output; what differs each time is set aside by comparable.
+func goldenDemo(name string) string { return filepath.Join("testdata", "demo", name+".txt") }
+
+// volatile is what differs each time, in the order in which to replace it.
+var volatile = []struct {
+	pattern *regexp.Regexp
+	instead string
+}{
+	// What changes is told in as many pieces as it was noticed in.
+	{regexp.MustCompile(`(?m)^link .* changed:.*\n( {4}.*\n)*`), ""},
+	{regexp.MustCompile(`(?m)(^link .* came: \w+).*\n( {4}.*\n)*`), "$1\n"},
+	{regexp.MustCompile(`\b(conntrack|ct) \d+`), "conntrack N"},
+	{regexp.MustCompile(`net:\[\d+\]`), "net:[N]"},
+	{regexp.MustCompile(`\+[\d.]+ (ns|µs|ms)|same stamp`), "+T"},
+	{regexp.MustCompile(`(?m)  [\d.]+ (ns|µs|ms)$`), "  T"},
+	// It stands where there is room, which times and numbers leave.
+	{regexp.MustCompile(`  peer of \S+`), ""},
+	// Ports that the kernel chose (ip_local_port_range).
+	{regexp.MustCompile(`:(3[2-9]|4\d|5\d|60)\d{3}\b`), ":PORT"},
+}
+
+// comparable returns a demo's output without what differs each time. Lines are
+// filled anew, since the length of numbers decides where they break.
+func comparable(output string) string {
+	for _, v := range volatile {
+		output = v.pattern.ReplaceAllString(output, v.instead)
+	}
+	// The two ends of a cable come at once.
+	output = arrivals.ReplaceAllStringFunc(output, func(found string) string {
+		return strings.Join(slices.Sorted(strings.Lines(found)), "")
+	})
+	// Journeys that nobody sees have numbers, too.
+	numbers := map[string]string{}
+	output = journeyNumber.ReplaceAllStringFunc(output, func(found string) string {
+		parts := journeyNumber.FindStringSubmatch(found)
+		if numbers[parts[2]] == "" {
+			numbers[parts[2]] = fmt.Sprint(len(numbers) + 1)
+		}
+		return parts[1] + "#" + numbers[parts[2]]
+	})
+	var b strings.Builder
+	for line := range strings.Lines(output) {
+		words := strings.Join(strings.Fields(line), " ")
+		if strings.HasPrefix(line, "    ") && b.Len() > 0 {
+			b.WriteString(" " + words)
+		} else {
+			b.WriteString("\n" + words)
+		}
+	}
+	return strings.TrimSpace(b.String())
+}
+
+// arrivals finds lines about links that came, one after the other.
+var arrivals = regexp.MustCompile(`(?m)(^link .* came: .*\n)+`)
+
+// journeyNumber finds the number of a journey; those of rules stand elsewhere.
+var journeyNumber = regexp.MustCompile(`(?m)(^|\bas |\bto |\bof |\bamends |\babout |\bby )#(\d+)`)
+
+// demoSteps returns the parts of a demo's output that belong to one command each:
+// from the line with the command to the next one's introduction.
+func demoSteps(output string) []string {
+	var steps []string
+	paragraphs := strings.Split(strings.TrimSpace(output), "\n\n")
+	for _, p := range paragraphs[:len(paragraphs)-1] { // the last one is the story's end
+		at := 0
+		if !strings.HasPrefix(p, "$ ") {
+			at = strings.Index(p, "\n$ ") + 1
+		}
+		switch {
+		case at > 0 || strings.HasPrefix(p, "$ "):
+			steps = append(steps, p[at:])
+		case len(steps) > 0:
+			steps[len(steps)-1] += "\n\n" + p
+		}
+	}
+	return steps
+}
+
+func TestComparableSetsAsideWhatDiffers(t *testing.T) {
+	one := "link docker0 changed: state down → up\n" +
+		"link eth0 in back came: veth\nlink veth1 came: veth, state down\n" +
+		"#3 a → b  echo request 1  84 B    left by eth0\n  host veth1  in   172.17.0.2:40123 → 172.17.0.3:80  +1.3 µs  peer of a:eth0\n" +
+		"    ⇒ source 172.17.0.2 becomes 192.0.2.10  MASQUERADE  [conntrack 1234567]\n#4 as #3, seq 2   left by eth0  7.6 µs\n"
+	other := "link veth1 came: veth, peer of back:eth0\nlink eth0 in back came: veth, peer of host:veth1\n" +
+		"#1 a → b  echo request 1  84 B    left by eth0\n  host veth1  in   172.17.0.2:51000 → 172.17.0.3:80  same stamp\n" +
+		"    ⇒ source 172.17.0.2 becomes 192.0.2.10  MASQUERADE\n      [ct 2]\n#2 as #1, seq 2   left by eth0  17 ms\n"
+	if a, b := comparable(one), comparable(other); a != b {
+		t.Errorf("%s\n--- is not\n%s", a, b)
+	}
+	for was, is := range map[string]string{"172.17.0.3:80": "172.17.0.3:81", "192.0.2.10": "192.0.2.11", "seq 2": "seq 3", "veth1": "veth2", "a → b": "b → a"} {
+		if comparable(one) == comparable(strings.ReplaceAll(one, was, is)) {
+			t.Errorf("%s or %s is the same to it", was, is)
+		}
+	}
+}
+
+func TestDemoStepsBeginWithACommand(t *testing.T) {
+	got := demoSteps("Title.\n\nWhy:\n$ natlens list\na\n\nb\n\n$ natlens watch\nc\n\nThe end.\nOf it.\n")
+	want := []string{"$ natlens list\na\n\nb", "$ natlens watch\nc"}
+	if strings.Join(got, "|") != strings.Join(want, "|") {
+		t.Errorf("%q, want %q", got, want)
+	}
+}
