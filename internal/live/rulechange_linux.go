@@ -2,6 +2,7 @@ package live
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 
 	"natlens/netinfo"
@@ -37,13 +38,15 @@ func (m ruleMemory) see(r *netfilter.Ruleset, t *netinfo.Topology) *netinfo.Chan
 const toldRules = 3
 
 // ruleChange says what is different in a namespace's rules; nil when nothing is,
-// or when they were not known before.
+// or when they were not known before. The tables by which natlens traces are its
+// own doing, and no news.
 func ruleChange(old, new *netfilter.Ruleset, t *netinfo.Topology) *netinfo.Change {
 	came, went := new.Diff(old)
-	if len(came)+len(went) == 0 {
+	came, went = slices.DeleteFunc(came, traces), slices.DeleteFunc(went, traces)
+	parts := policyChanges(old, new)
+	if len(came)+len(went)+len(parts) == 0 {
 		return nil
 	}
-	var parts []string
 	for _, p := range []struct {
 		verb  string
 		rules []netfilter.Rule
@@ -58,6 +61,42 @@ func ruleChange(old, new *netfilter.Ruleset, t *netinfo.Topology) *netinfo.Chang
 	}
 }
 
+// traces reports a rule of a table that a Tracer made, of this natlens or another.
+func traces(r netfilter.Rule) bool {
+	return r.Backend == netfilter.NFTables && strings.HasPrefix(r.Table, netfilter.TraceTable)
+}
+
+// policyChanges says which base chains, there before and after, let pass now what
+// they dropped at their end, or the other way round.
+func policyChanges(old, new *netfilter.Ruleset) (parts []string) {
+	if old == nil || old.Unreadable != nil {
+		return nil
+	}
+	type place struct {
+		backend             netfilter.Backend
+		family, table, name string
+	}
+	at := func(c *netfilter.Chain) place { return place{c.Backend, c.Family, c.Table, c.Name} }
+	drops := map[place]bool{}
+	for _, c := range old.Chains() {
+		if c.Hook != "" {
+			drops[at(&c)] = c.Drops
+		}
+	}
+	for _, c := range new.Chains() {
+		was, there := drops[at(&c)]
+		if c.Hook == "" || !there || was == c.Drops {
+			continue
+		}
+		policy := "accept"
+		if c.Drops {
+			policy = "drop"
+		}
+		parts = append(parts, fmt.Sprintf("the policy of %s %s %s is %s now", c.Family, c.Table, c.Name, policy))
+	}
+	return parts
+}
+
 // told names a few rules: "2 rules came: -A DOCKER …, -A FORWARD …".
 func told(rules []netfilter.Rule, verb string) string {
 	s := fmt.Sprintf("%d rules %s: ", len(rules), verb)
@@ -67,17 +106,27 @@ func told(rules []netfilter.Rule, verb string) string {
 	var texts []string
 	for i := range rules[:min(len(rules), toldRules)] {
 		r := &rules[i]
-		text := r.Text
-		if r.Backend == netfilter.NFTables {
-			text = strings.Join([]string{r.Family, r.Table, r.Chain, text}, " ")
-		} else if r.Table != "filter" {
-			text = "-t " + r.Table + " " + text
-		}
-		texts = append(texts, text)
+		texts = append(texts, inItsTable(r))
 	}
 	s += strings.Join(texts, ", ")
 	if more := len(rules) - toldRules; more > 0 {
 		s += fmt.Sprintf(" and %d more", more)
 	}
 	return s
+}
+
+// inItsTable is a rule's text and where it stands: as an argument of iptables, or of
+// ip6tables, which is named; else with nft's family, table and chain.
+func inItsTable(r *netfilter.Rule) string {
+	if r.Backend == netfilter.NFTables {
+		return strings.Join([]string{r.Family, r.Table, r.Chain, r.Text}, " ")
+	}
+	text := r.Text
+	if r.Table != "filter" {
+		text = "-t " + r.Table + " " + text
+	}
+	if r.Family == "ip6" {
+		text = "ip6tables " + text
+	}
+	return text
 }

@@ -52,6 +52,18 @@ func TestRuleChange(t *testing.T) {
 			"a rule came: ip x y counter; a rule went: -A FORWARD -s 10.0.0.1/32 -j DROP"},
 		{"for i in 1 2 3 4 5; do nft add rule ip x y ip saddr 10.0.0.$i drop; done",
 			"5 rules came: ip x y ip saddr 10.0.0.1 drop, ip x y ip saddr 10.0.0.2 drop, ip x y ip saddr 10.0.0.3 drop and 2 more"},
+		{"ip6tables-nft -t nat -A POSTROUTING -o eth0 -j MASQUERADE", "a rule came: ip6tables -t nat -A POSTROUTING -o eth0 -j MASQUERADE"},
+		{"iptables-nft -P FORWARD DROP", "the policy of ip filter FORWARD is drop now"},
+		{"iptables-nft -P FORWARD ACCEPT; iptables-nft -A FORWARD -p tcp -j DROP",
+			"the policy of ip filter FORWARD is accept now; a rule came: -A FORWARD -p tcp -j DROP"},
+		{"nft 'table inet natlens_trace_0 { chain c { type filter hook prerouting priority -350; meta nftrace set 1; }; }'", ""},
+		{"nft delete table inet natlens_trace_0", ""},
+		{"nft 'table bridge b { chain c { type filter hook forward priority 0; ether saddr 02:00:00:00:00:01 drop; }; }'",
+			"a rule came: bridge b c [not decoded: payload] drop"},
+		{"nft 'table arp a { chain c { type filter hook input priority 0; arp operation request drop; }; }'",
+			"a rule came: arp a c [not decoded: payload] drop"},
+		{"nft 'table netdev n { chain c { type filter hook ingress device lo priority 0; ip saddr 10.0.0.9 drop; }; }'",
+			"a rule came: netdev n c [not decoded: meta key 1] ip saddr 10.0.0.9 drop"},
 		{"nft delete table ip x", "6 rules went: ip x y counter, ip x y ip saddr 10.0.0.1 drop, ip x y ip saddr 10.0.0.2 drop and 3 more"},
 	} {
 		change(c.line)
