@@ -16,7 +16,11 @@ type chain struct {
 	// priority orders base chains at one hook, the least first.
 	priority int32
 	policy   int32
-	rules    []rule
+	// passed is what came to the policy, where policyCounts. With iptables-legacy it
+	// always does, with nf_tables where who made the chain asked for it.
+	passed       Counter
+	policyCounts bool
+	rules        []rule
 	// incompatible: some rule could not be decoded at all.
 	incompatible bool
 }
@@ -112,8 +116,27 @@ func decodeChain(a attributes, family string) (c *chain, ok bool) {
 			c.policy = int32(v)
 		case 7:
 			c.kind = text(value)
+		case 8:
+			c.passed, c.policyCounts = decodeChainCounters(value), true
 		}
 		ok = ok && good
+	}
+}
+
+// decodeChainCounters reads NFTA_CHAIN_COUNTERS (enum nft_counter_attributes).
+func decodeChainCounters(b []byte) (n Counter) {
+	a := attributes(b)
+	for {
+		kind, value, more := a.next()
+		if !more {
+			return n
+		}
+		switch kind {
+		case 1:
+			n.Bytes, _ = be64(value)
+		case 2:
+			n.Packets, _ = be64(value)
+		}
 	}
 }
 

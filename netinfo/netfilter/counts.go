@@ -1,6 +1,10 @@
 package netfilter
 
-import "natlens/netinfo/netns"
+import (
+	"slices"
+
+	"natlens/netinfo/netns"
+)
 
 // RuleID names a rule as long as its Ruleset stands. It is comparable.
 type RuleID struct {
@@ -8,6 +12,7 @@ type RuleID struct {
 	Handle               uint64
 	Position             int  // of iptables-legacy, which has no handles
 	Legacy               bool // of iptables-legacy
+	Policy               bool `json:",omitempty"` // no rule, but the end of a base chain
 }
 
 // ID returns the name of the rule.
@@ -19,8 +24,13 @@ func (r RuleRef) ID() RuleID {
 	return id
 }
 
-// Counts is a reading of all counters of one namespace's rules: which have moved
-// since the reading before.
+// ID returns the name of the chain's policy, as Counts has it.
+func (c ChainRef) ID() RuleID {
+	return RuleID{Family: c.Family, Table: c.Table, Chain: c.Name, Legacy: c.Backend == IPTablesLegacy, Policy: true}
+}
+
+// Counts is a reading of all counters of one namespace's rules, and of its policies
+// that drop where the kernel counts those: which have moved since the reading before.
 type Counts struct {
 	Namespace netns.ID
 	// Start and End are when it was read, in nanoseconds since the Unix epoch: a
@@ -84,6 +94,16 @@ func decodeCount(a attributes, family string) (id RuleID, packets uint64, ok boo
 	}
 }
 
+// decodePolicyCount reads the name and the counter of a chain's policy; false unless
+// it drops and counts.
+func decodePolicyCount(a attributes, family string) (id RuleID, packets uint64, ok bool) {
+	c, ok := decodeChain(a, family)
+	if !ok || !c.policyCounts || c.policy != verdictDrop {
+		return id, 0, false
+	}
+	return ChainRef{Backend: NFTables, Family: family, Table: c.table, Name: c.name}.ID(), c.passed.Packets, true
+}
+
 // countOf decodes an expression if it is a counter.
 func countOf(b []byte) *expression {
 	a := attributes(b)
@@ -95,20 +115,77 @@ func countOf(b []byte) *expression {
 	return &e
 }
 
-// drops reports whether a rule drops or rejects, or may, by a verdict map.
+// MayDrop reports whether a packet that passes these hooks may be dropped there, or
+// handed to a program that may do it. Of a Ruleset that is not known it may.
+func (r *Ruleset) MayDrop(at ...Hook) bool {
+	if r == nil || r.Unreadable != nil || r.natOnly {
+		return true
+	}
+	seen := map[*chain]bool{}
+	for _, c := range r.base {
+		if !slices.Contains(at, c.hook) {
+			continue
+		}
+		if c.policy == verdictDrop || slices.ContainsFunc(r.reach(c, seen), (*chain).mayDrop) {
+			return true
+		}
+	}
+	return slices.ContainsFunc(r.legacy, func(t LegacyTable) bool { return t.Unreadable != "" })
+}
+
+// mayDrop reports whether packets may end in the chain.
+func (c *chain) mayDrop() bool {
+	return c.incompatible || c.any(func(e *expression) bool {
+		return e.drops() || e.opaque || e.name == "queue" || e.extension == "NFQUEUE"
+	})
+}
+
+// drops reports whether a rule of the chain drops or rejects, or may.
+func (c *chain) drops() bool { return c.any((*expression).drops) }
+
+func (c *chain) any(is func(*expression) bool) bool {
+	for i := range c.rules {
+		for j := range c.rules[i].expressions {
+			if is(&c.rules[i].expressions[j]) {
+				return true
+			}
+		}
+	}
+	return false
+}
+
+// drops reports whether it is what drops or rejects, or a verdict map, which may.
+func (e *expression) drops() bool {
+	switch {
+	case e.verdict.there && e.verdict.code == verdictDrop, e.name == "reject", e.extension == "REJECT":
+		return true
+	}
+	return e.name == "lookup" && e.hasDestination && e.destination == 0
+}
+
+// drops reports whether a rule drops or rejects, or may, or a policy that counts
+// does.
 func (r *Ruleset) drops() bool {
+	return r.countsPolicies() || r.anyChain((*chain).drops)
+}
+
+// countsPolicies reports whether there is a policy that drops and counts.
+func (r *Ruleset) countsPolicies() bool {
+	return r.anyChain(func(c *chain) bool { return c.policyCounts && c.policy == verdictDrop })
+}
+
+// translates reports whether there is a rule of NAT.
+func (r *Ruleset) translates() bool {
+	return slices.ContainsFunc(r.base, func(c *chain) bool {
+		return c.kind == "nat" && slices.ContainsFunc(r.reach(c, map[*chain]bool{}), func(c *chain) bool { return len(c.rules) > 0 })
+	})
+}
+
+func (r *Ruleset) anyChain(is func(*chain) bool) bool {
 	for _, t := range r.tables {
 		for _, c := range t.chains {
-			for i := range c.rules {
-				for j := range c.rules[i].expressions {
-					e := &c.rules[i].expressions[j]
-					switch {
-					case e.verdict.there && e.verdict.code == verdictDrop, e.name == "reject", e.extension == "REJECT":
-						return true
-					case e.name == "lookup" && e.hasDestination && e.destination == 0:
-						return true
-					}
-				}
+			if is(c) {
+				return true
 			}
 		}
 	}

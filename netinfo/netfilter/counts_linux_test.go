@@ -85,6 +85,109 @@ func TestRulesetsCount(t *testing.T) {
 	}
 }
 
+// The counter of a policy that drops is read with those of the rules, and where there
+// are rules of NAT alone counters are read when somebody asks.
+func TestRulesetsCountPoliciesAndWhenAsked(t *testing.T) {
+	needs(t, "nsenter", "ip", "iptables-nft", "iptables-legacy", "nft")
+	for _, c := range []struct {
+		name, rules string
+		asked       bool
+		id          RuleID
+	}{
+		{"policy of legacy", "iptables-legacy -P INPUT DROP", false, RuleID{Family: "ip", Table: "filter", Chain: "INPUT", Legacy: true, Policy: true}},
+		{"policy of nft", "iptables-nft -P INPUT DROP -c 0 0", false, RuleID{Family: "ip", Table: "filter", Chain: "INPUT", Policy: true}},
+		{"translating rule of legacy", "iptables-legacy -t nat -A OUTPUT -p udp --dport 9 -j REDIRECT --to-ports 8", true, RuleID{Family: "ip", Table: "nat", Chain: "OUTPUT", Legacy: true, Position: 1}},
+		{"translating rule of nft", "iptables-nft -t nat -A OUTPUT -p udp --dport 9 -j REDIRECT --to-ports 8", true, RuleID{}},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			h := newNamespace(t)
+			run(t, h, c.rules)
+			want := c.id
+			if want == (RuleID{}) {
+				want = readRules(t, h).Rules()[0].ID()
+			}
+			r, err := NewRulesets()
+			if err != nil {
+				t.Fatal(err)
+			}
+			if err := r.Attach(h); err != nil {
+				t.Fatal(err)
+			}
+			ctx, cancel := context.WithCancel(context.Background())
+			out, counts := make(chan *Ruleset, 8), make(chan Counts, 64)
+			var group sync.WaitGroup
+			group.Go(func() {
+				if err := r.Run(ctx, out, counts); err != nil {
+					t.Error(err)
+				}
+			})
+			defer func() {
+				cancel()
+				group.Wait()
+				if err := r.Close(); err != nil {
+					t.Error(err)
+				}
+			}()
+			next := func() Counts {
+				select {
+				case n := <-counts:
+					return n
+				case <-time.After(20 * time.Second):
+					t.Fatal("counters are not read")
+					return Counts{}
+				}
+			}
+			if first := next(); first.Since != 0 {
+				t.Errorf("the first reading is %+v", first)
+			}
+			sendDatagram(t, h, netip.MustParseAddrPort("127.0.0.1:5000"), netip.MustParseAddrPort("127.0.0.1:9"))
+			if c.asked {
+				time.Sleep(1500 * time.Millisecond) // nobody asks
+				if len(counts) > 0 {
+					t.Errorf("%d readings that nobody asked for", len(counts))
+				}
+				r.Count(h.ID())
+			}
+			for {
+				n := next()
+				if len(n.Moved) == 0 && !c.asked {
+					continue
+				}
+				if len(n.Moved) != 1 || n.Moved[0] != (Count{want, 1}) {
+					t.Errorf("moved %+v, want %+v by 1", n.Moved, want)
+				}
+				return
+			}
+		})
+	}
+}
+
+// What passes a hook may be dropped there where anything of it leads to a drop.
+func TestMayDrop(t *testing.T) {
+	needs(t, "nsenter", "ip", "iptables-nft", "iptables-legacy")
+	for _, c := range []struct {
+		rules              string
+		postrouting, input bool
+	}{
+		{"true", false, false},
+		{"iptables-nft -t nat -A POSTROUTING -j MASQUERADE; iptables-nft -A FORWARD -j DROP", false, false},
+		{"iptables-nft -N A; iptables-nft -A A -p udp -j REJECT; iptables-nft -A INPUT -i eth0 -j A", false, true},
+		{"iptables-nft -P INPUT DROP", false, true},
+		{"iptables-legacy -P INPUT DROP; iptables-legacy -t mangle -A POSTROUTING -s 10.0.0.1 -j DROP", true, true},
+		{"nft 'table inet x { chain y { type filter hook postrouting priority 0; tcp dport vmap { 80 : drop }; }; }'", true, false},
+	} {
+		h := newNamespace(t)
+		runWords(t, h, "sh", "-c", c.rules)
+		r := readRules(t, h)
+		if p, i := r.MayDrop(Postrouting), r.MayDrop(Output, Input); p != c.postrouting || i != c.input {
+			t.Errorf("%s: %t at postrouting, %t at input", c.rules, p, i)
+		}
+	}
+	if !(*Ruleset)(nil).MayDrop(Input) {
+		t.Error("rules that are not known drop nothing")
+	}
+}
+
 // BenchmarkReadCounts is what reading all counters costs, with as many rules as
 // its name says.
 func BenchmarkReadCounts(b *testing.B) {
@@ -102,7 +205,7 @@ func BenchmarkReadCounts(b *testing.B) {
 			}
 			var state counting
 			for b.Loop() {
-				if _, err := state.read(h, nil); err != nil {
+				if _, err := state.read(h, &Ruleset{}); err != nil {
 					b.Fatal(err)
 				}
 			}

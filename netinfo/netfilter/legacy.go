@@ -154,6 +154,7 @@ func (l *legacyReader) entry(at uint32, b []byte) error {
 				l.current.policy = v.code
 			}
 		}
+		l.current.passed, l.current.policyCounts = r.public().Counter, true
 		l.current, l.hook = nil, -1
 		return nil
 	}

@@ -45,6 +45,7 @@ type chainJSON struct {
 	Hook         Hook       `json:",omitempty"`
 	Priority     int32      `json:",omitempty"`
 	Policy       int32      `json:",omitempty"`
+	Passed       *Counter   `json:",omitempty"` // what came to it; null: not counted
 	Incompatible bool       `json:",omitempty"`
 	Rules        []ruleJSON `json:",omitempty"`
 }
@@ -142,6 +143,9 @@ func (c *chain) json() chainJSON {
 	if !out.NAT {
 		out.Type = c.kind
 	}
+	if c.policyCounts {
+		out.Passed = &c.passed
+	}
 	for i := range c.rules {
 		rule := ruleJSON{Ref: c.rules[i].ref, Comment: c.rules[i].comment}
 		for k := range c.rules[i].expressions {
@@ -230,6 +234,9 @@ func (c *chainJSON) chain(key tableKey) *chain {
 	}
 	if c.NAT {
 		out.kind = "nat"
+	}
+	if c.Passed != nil {
+		out.passed, out.policyCounts = *c.Passed, true
 	}
 	for _, r := range c.Rules {
 		made := rule{ref: r.Ref, comment: r.Comment}

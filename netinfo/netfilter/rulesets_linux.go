@@ -37,6 +37,8 @@ type Rulesets struct {
 	in    *receiver     // of Run's goroutine
 	wake  chan struct{} // something was attached
 
+	asked askedCounts
+
 	mu       sync.Mutex
 	watched  map[netns.ID]*watchedRules
 	bySocket map[int32]*watchedRules
@@ -116,6 +118,7 @@ func (r *Rulesets) Detach(id netns.ID) error {
 	}
 	delete(r.watched, id)
 	delete(r.bySocket, int32(w.notices.fd))
+	r.asked.take(id)
 	if err := w.close(); err != nil {
 		return fmt.Errorf("close rules of %v: %w", id, err)
 	}
@@ -135,7 +138,8 @@ func (r *Rulesets) Close() error {
 // Run sends to out the ruleset of each namespace after Attach and after each
 // change, until ctx ends; then it returns nil. A ruleset that could not be read
 // is sent with Unreadable set, and tried again. Where there are rules that
-// drop, all counters are read every second or so, and sent to counts; nil: they are not.
+// drop, all counters are read every second or so, where there are rules of NAT when
+// Count asks, and sent to counts; nil: they are not.
 // Run must not be called twice at once.
 func (r *Rulesets) Run(ctx context.Context, out chan<- *Ruleset, counts chan<- Counts) error {
 	tick := time.NewTicker(rulesetInterval)
@@ -168,6 +172,19 @@ func (r *Rulesets) Run(ctx context.Context, out chan<- *Ruleset, counts chan<- C
 	}
 }
 
+// Count asks for a reading of a namespace's counters that begins from now on. It
+// comes soon, but not if reading would take more than a hundredth of the time. It does
+// not block and may be called from any goroutine.
+func (r *Rulesets) Count(id netns.ID) {
+	if !r.asked.put(id) {
+		return // it is coming
+	}
+	select {
+	case r.wake <- struct{}{}:
+	default:
+	}
+}
+
 // turn takes in what was announced and reads where it has become quiet.
 func (r *Rulesets) turn(count bool) ([]*Ruleset, []Counts, error) {
 	r.mu.Lock()
@@ -178,8 +195,9 @@ func (r *Rulesets) turn(count bool) ([]*Ruleset, []Counts, error) {
 	var rulesets []*Ruleset
 	var counted []Counts
 	for id, w := range r.watched {
-		if count && w.last != nil && w.last.drops() && time.Now().After(w.counts.due) {
-			if one, err := w.counts.read(w.handle, w.last.legacy); err == nil {
+		if count && w.last != nil && w.counts.wanted(w.last, r.asked.has(id)) {
+			r.asked.take(id) // who asks from now on means another reading
+			if one, err := w.counts.read(w.handle, w.last); err == nil {
 				counted = append(counted, one)
 			}
 		}
