@@ -24,6 +24,9 @@ type Sink struct {
 	// Socket asks for the holder of a socket; may be nil. The answer goes to
 	// AddSocket, soon or never.
 	Socket func(SocketQuery)
+	// Count asks for a reading of the counters of a namespace's rules that begins
+	// from now on; may be nil. The answer goes to AddCounts, soon or never.
+	Count func(netns.ID)
 }
 
 // Correlator joins observations into journeys. It is a state machine without a
@@ -181,7 +184,9 @@ func (c *Correlator) AddFlows(b *netfilter.Batch) {
 		c.flows[b.Namespace] = x
 	}
 	for i := range b.Events {
-		x.apply(&b.Events[i])
+		if t := x.apply(&b.Events[i]); t != nil {
+			c.began(b.Namespace, t)
+		}
 	}
 	// What can't be read is as good as lost.
 	c.counters.Undecoded += b.Malformed
@@ -243,6 +248,7 @@ func (c *Correlator) Interrupt(reason string) {
 	c.hosts.forgetTimes()
 	clear(c.names)
 	c.proxies.forgetTimes()
+	clear(c.counted)
 }
 
 func (c *Correlator) settleAll(reason string) {
@@ -396,6 +402,7 @@ func (c *Correlator) join(h handle, e *entry, s *sighting) {
 	e.add(s)
 	if r := s.flow; r.flow != nil && s.time <= r.flow.bornBefore && !r.reply && !r.about {
 		r.flow.begin(e.id, s.h)
+		e.counted = e.counted || c.countSoon(r.flow)
 	}
 	if s.kept != nil && s.kept.packet.Journey == 0 {
 		s.kept.packet.Journey = e.id
@@ -494,6 +501,8 @@ func (c *Correlator) schedule(i int32, e *entry, s *sighting) {
 		next, wait = stateTerminal, settleTerminal
 		if e.proxied != nil && e.proxied.opens && e.proxied.conn.inner && e.state != stateShown {
 			wait = settleDialled
+		} else if e.counted && e.state != stateShown {
+			wait = settleCounted
 		}
 	}
 	deadline := max(s.time, c.now) + wait
@@ -563,6 +572,9 @@ func (c *Correlator) expire() {
 // it had to be settled before its time; empty when it was not.
 func (c *Correlator) settle(i int32, e *entry, early string) {
 	e.lost = e.lost || e.state == statePending || e.refusal != nil
+	if e.state == statePending {
+		c.strange(&e.hops[len(e.hops)-1])
+	}
 	if e.hops[0].time < c.unheard {
 		c.hearAgain(e)
 	}

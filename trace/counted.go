@@ -11,12 +11,13 @@ type counted struct {
 	reads []netfilter.Counts // oldest first
 	drops []ruledDrop        // oldest first
 	from  int64              // before that, drops are not remembered
+	nat   countedNAT
 }
 
 // ruledDrop is a packet that a rule dropped.
 type ruledDrop struct {
 	time int64
-	rule netfilter.RuleID // zero: a policy did
+	rule netfilter.RuleID // or policy; zero: not known
 	sure bool             // it is that one; else it may be any
 }
 
@@ -41,6 +42,7 @@ func (c *Correlator) AddCounts(n netfilter.Counts) {
 		x.reads = append(x.reads[:0], x.reads[1:]...)
 	}
 	x.reads = append(x.reads, n)
+	x.nat.read(x.reads[0].Start)
 }
 
 func (c *Correlator) countedAt(n netfilter.Counts) *counted {
@@ -60,31 +62,41 @@ func (c *Correlator) confirmed(s *sighting, r *ruling) bool {
 	if x == nil {
 		return false
 	}
-	drop := ruledDrop{time: s.time, sure: r.Decisive != nil || r.Policy != nil}
-	if r.Decisive != nil {
-		drop.rule = r.Decisive.ID()
-	}
+	id, sure := r.decisive()
+	drop := ruledDrop{time: s.time, rule: id, sure: sure}
 	x.remember(drop)
 	rules := c.rulesets[s.point.Namespace]
-	if r.Decisive == nil || !r.Decisive.Counts || c.lostRing.since(s.time) > 0 {
+	if !sure || c.lostRing.since(s.time) > 0 {
 		return false
 	}
 	after, before, moved, ok := x.around(s.time, drop.rule)
 	if !ok || moved == 0 || rules.Time > after || x.from > after {
 		return false
 	}
-	var sure uint64
+	var known uint64
 	for _, d := range x.drops {
 		switch {
 		case d.time < after-ruleDelay || d.time > before:
 		case !d.sure:
 			return false
 		case d.rule == drop.rule:
-			sure++
+			known++
 		}
 	}
 	open, ok := c.undecided(s, drop.rule, after-ruleDelay, before)
-	return ok && sure+open == moved
+	return ok && known+open == moved
+}
+
+// decisive names the rule or the policy that ended the packet's way; false where
+// none did, or it is not known which.
+func (r *ruling) decisive() (id netfilter.RuleID, sure bool) {
+	switch {
+	case r.Decisive != nil:
+		return r.Decisive.ID(), true
+	case r.Policy != nil:
+		return r.Policy.ID(), true
+	}
+	return id, false
 }
 
 // around sums up how far a rule's counter moved in the readings around a time:
@@ -143,12 +155,13 @@ func (c *Correlator) undecided(s *sighting, rule netfilter.RuleID, after, before
 		}
 	}
 	for _, e := range asked {
-		switch r, known := c.rule(e.hops); {
+		r, known := c.rule(e.hops)
+		switch id, sure := r.decisive(); {
 		case !known || r.Verdict == "":
 			return 0, false
-		case r.Decisive != nil && r.Decisive.ID() == rule:
+		case sure && id == rule:
 			n++
-		case r.Decisive == nil && r.Policy == nil && r.Verdict != netfilter.Accepted:
+		case !sure && r.Verdict != netfilter.Accepted:
 			return 0, false
 		}
 	}

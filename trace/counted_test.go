@@ -71,6 +71,35 @@ func TestCounterConfirmsTheRule(t *testing.T) {
 	}
 }
 
+// The counter of a policy confirms it as that of a rule does.
+func TestCounterConfirmsThePolicy(t *testing.T) {
+	policy := netfilter.ChainRef{Backend: netfilter.IPTablesLegacy, Family: "ip", Table: "filter", Name: "INPUT"}
+	for moved, want := range map[uint64]Evidence{0: ByRules, 1: ByCounter, 2: ByRules} {
+		s := newDropStage(t)
+		r := &netfilter.Ruleset{}
+		if err := json.Unmarshal([]byte(`{"Namespace": 1, "Time": 1, "Whole": true, "Base": [[0, 0]], "Tables": [{"Family": "ip", "Name": "filter", "Legacy": true, "Xtables": true, "Chains": [
+			{"Name": "INPUT", "Base": true, "Type": "filter", "Hook": "input", "Policy": 0}]}]}`), r); err != nil {
+			t.Fatal(err)
+		}
+		s.c.SetRuleset(r)
+		s.pass(time.Second)
+		since := s.now
+		s.c.AddCounts(netfilter.Counts{Namespace: hostNS, Start: since, End: since + 1e6})
+		s.pass(100 * time.Millisecond)
+		s.see(uplinkIn, udp(t, port(internetIP, 4000), port(hostIP, 8000), 3, "hello"))
+		s.pass(100 * time.Millisecond)
+		n := netfilter.Counts{Namespace: hostNS, Start: s.now, End: s.now + 1e6, Since: since}
+		if moved > 0 {
+			n.Moved = []netfilter.Count{{Rule: policy.ID(), Packets: moved}}
+		}
+		s.c.AddCounts(n)
+		s.pass(4 * time.Second)
+		if v := s.journeys[0].Verdict; v.Result != Dropped || v.By != "the policy of INPUT" || v.Evidence != want || v.Rule != nil {
+			t.Errorf("moved by %d: %+v, want evidence %s", moved, v, want)
+		}
+	}
+}
+
 // A flood that is dropped is not walked through the rules packet by packet.
 func TestRulingsAreLimited(t *testing.T) {
 	s := newDropStage(t)

@@ -57,6 +57,9 @@ type trackedFlow struct {
 	kinds [2]string
 	// unruled is what found no rule for either.
 	unruled [2]question
+	// tried is at which reading of the counters they were asked about the rules.
+	tried [2]uint32
+	met   [2]*meeting
 	// notedAt is at which journey of each direction notBegun was said.
 	notedAt [2]uint64
 	// queries remembers the last journeys of the original direction, so that
@@ -227,8 +230,9 @@ func family(t packet.Tuple) int {
 // flow died: longer than a packet can be on its way.
 const keepDead = 5e9
 
-// apply takes in one event.
-func (x *flowIndex) apply(e *netfilter.Event) {
+// apply takes in one event. It returns the flow that the event says began; nil for
+// other events.
+func (x *flowIndex) apply(e *netfilter.Event) (began *trackedFlow) {
 	x.tracked[family(e.Flow.Original)] = true
 	key := keyOf(&e.Flow)
 	old := x.byID[key]
@@ -244,7 +248,7 @@ func (x *flowIndex) apply(e *netfilter.Event) {
 			old = x.add(e.Flow, 0, 0)
 		}
 		x.bury(old, e.Before)
-		return
+		return nil
 	}
 	if old == nil {
 		var after, before int64
@@ -259,6 +263,10 @@ func (x *flowIndex) apply(e *netfilter.Event) {
 	}
 	old.Flow = e.Flow
 	old.named = e.Before
+	if e.Kind == netfilter.New {
+		return old
+	}
+	return nil
 }
 
 func (x *flowIndex) add(f netfilter.Flow, after, before int64) *trackedFlow {

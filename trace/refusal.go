@@ -26,6 +26,7 @@ func (c *Correlator) refuse(e *entry, s *sighting) {
 			if st == statePending {
 				kept := *s.h
 				about.refusal, about.refusedBy = &kept, e.id
+				c.strange(&about.hops[len(about.hops)-1])
 				about.state, about.deadline = stateTerminal, max(s.time, c.now)+settleTerminal
 				c.settling[stateTerminal-1].push(timer{queued[i].index, about.generation, about.deadline})
 			}

@@ -156,12 +156,6 @@ func (c *Correlator) known(p *netfilter.Packet, r flowRef) {
 	if p.Tuple == forms.before {
 		p.Translated = forms.half
 	}
-	fact := func(b bool) netfilter.Fact {
-		if b {
-			return netfilter.True
-		}
-		return netfilter.False
-	}
 	// NAT of a flow is said of its original direction.
 	p.SourceTranslated = fact(r.flow.Status&netfilter.SrcNAT != 0)
 	p.DestinationTranslated = fact(r.flow.Status&netfilter.DstNAT != 0)

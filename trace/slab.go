@@ -56,6 +56,7 @@ type life struct {
 	duplicateOf uint64
 	resends     uint64          // the journey whose data this one sends again
 	inferred    bool            // a hop was joined without a flow
+	counted     bool            // counters may tell which rule translated it
 	tied        bool            // others fitted a sighting as well as this one
 	lost        bool            // settled without an end
 	doubt       *doubt          // nil unless its hops may be another's

@@ -90,6 +90,7 @@ func (c *Correlator) addTranslation(j *Journey, hops []sighting, between [2]int,
 	if r.flow != nil && !r.flow.inferred {
 		t.Evidence, t.ConntrackID = ByConntrack, r.flow.ID
 		c.findRule(r, translated, between, hops, near)
+		c.countRule(r.flow, translated, near.space)
 		if rule := r.flow.rules[translated]; rule != nil {
 			t.Kind, t.Rule = r.flow.kinds[translated], rule
 			j.Rules = append(j.Rules, *rule)
@@ -99,6 +100,22 @@ func (c *Correlator) addTranslation(j *Journey, hops []sighting, between [2]int,
 		}
 	}
 	j.Translations = append(j.Translations, t)
+}
+
+// countRule asks the counters about the rule that was found. What they confirm stays
+// so: an earlier Journey keeps what was known at its time.
+func (c *Correlator) countRule(f *trackedFlow, translated side, s *space) {
+	rule := f.rules[translated]
+	if rule == nil || rule.Evidence != ByRules {
+		return
+	}
+	hook := netfilter.Postrouting
+	if translated == destinationSide {
+		hook = f.comesBy(s)
+	}
+	if c.moved(f, translated, hook) {
+		f.rules[translated] = &Rule{RuleRef: rule.RuleRef, Evidence: ByCounter}
+	}
 }
 
 // notBegun is said of a flow of which only the table tells. It is said once for each
@@ -156,10 +173,22 @@ func (c *Correlator) findRule(r flowRef, translated side, between [2]int, hops [
 		return
 	}
 	f.unruled[translated] = q
-	p := netfilter.Packet{Tuple: f.forms[0].before, InLink: in, LocalAddress: near.space.has}
-	hook := netfilter.Prerouting
-	if near.space.has(f.Original.Source()) {
-		p.InLink, p.OutLink, hook = "", out, netfilter.Output
+	m := c.asks(f, translated, in, out, near.space)
+	if m.Certainty != netfilter.Covered {
+		return
+	}
+	f.kinds[translated] = m.Kind
+	f.rules[translated] = &Rule{RuleRef: m.Rule, Evidence: ByRules}
+}
+
+// asks asks a namespace's rules which of them translates the first packet of a flow,
+// which comes in and goes out by those links; empty where that is not known.
+func (c *Correlator) asks(f *trackedFlow, translated side, in, out string, s *space) netfilter.Match {
+	rules := c.rulesets[s.id]
+	p := netfilter.Packet{Tuple: f.forms[0].before, InLink: in, LocalAddress: s.has}
+	hook := f.comesBy(s)
+	if hook == netfilter.Output {
+		p.InLink, p.OutLink = "", out
 	} else if !rules.SetsMarks() {
 		// A packet that comes in by a link carries no mark yet.
 		p.MarkKnown = true
@@ -172,9 +201,13 @@ func (c *Correlator) findRule(r flowRef, translated side, between [2]int, hops [
 		p.Mark, p.MarkKnown = m.Mark, m.MarkKnown
 		m = rules.NAT(netfilter.Postrouting, p)
 	}
-	if m.Certainty != netfilter.Covered {
-		return
+	return m
+}
+
+// comesBy is the first hook of NAT that the flow's first packet met in a namespace.
+func (t *trackedFlow) comesBy(s *space) netfilter.Hook {
+	if s.has(t.Original.Source()) {
+		return netfilter.Output
 	}
-	f.kinds[translated] = m.Kind
-	f.rules[translated] = &Rule{RuleRef: m.Rule, Evidence: ByRules}
+	return netfilter.Prerouting
 }

@@ -193,7 +193,10 @@ func (c *Correlator) ruledOut(hops []sighting, r *ruling, v *Verdict) bool {
 		return false
 	}
 	if c.confirmed(&hops[len(hops)-1], r) {
-		v.Evidence, v.Rule.Evidence = ByCounter, ByCounter
+		v.Evidence = ByCounter
+		if v.Rule != nil { // else a policy did it
+			v.Rule.Evidence = ByCounter
+		}
 	}
 	return true
 }

@@ -251,6 +251,7 @@ func (s *Session) correlate(ctx context.Context, batches <-chan capture.Batch, f
 			default:
 			}
 		},
+		Count: s.rules.Count,
 	}
 	if s.tape != nil {
 		sink.Journey = func(j *trace.Journey) { s.tape.Journey(j); s.put(Record{Journey: j}) }
