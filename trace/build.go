@@ -56,6 +56,11 @@ func (c *Correlator) build(e *entry, early string) *Journey {
 	if why := bridged(j, hops); why != "" {
 		j.Notes = append(j.Notes, why)
 	}
+	if pieces != nil || slices.ContainsFunc(hops, func(s sighting) bool { return s.others > 0 }) {
+		if why := pieced(j); why != "" {
+			j.Notes = append(j.Notes, why)
+		}
+	}
 	if why := halfway(j, hops); why != "" {
 		j.Notes = append(j.Notes, why)
 	}

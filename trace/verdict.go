@@ -147,6 +147,10 @@ func (c *Correlator) missing(hops []sighting, early string) Verdict {
 		v.Reason = "not seen again: no route, or dropped by a rule; nothing here tracks connections"
 	case s.flow.flow != nil:
 		v.Reason = "the rules let its flow pass, yet it was not seen again: no answer from the next hop's address resolution, or a drop behind the NAT"
+		if rule := rules.UnsureRule; rule != nil && rules.Verdict == "" {
+			v.Reason = fmt.Sprintf("the rules let its flow pass, yet it was not seen again: a rule dropped this one, or no answer from the next hop's address resolution; the rules can't tell, for %s (%s #%d)",
+				rules.Unsure, rule.Chain, rule.Position)
+		}
 	default:
 		c.unconfirmed(s, &rules, &v)
 	}

@@ -101,7 +101,12 @@ func TestDatagramsCutAtTheUplink(t *testing.T) {
 				t.Fatalf("%d journeys, want %d\n%s", len(journeys), packets, w.account())
 			}
 			for _, j := range journeys {
-				expect(t, j, path, "masquerade[2 3] by POSTROUTING [conntrack]", trace.Left)
+				said := *j
+				if len(j.Notes) != 1 || !strings.HasPrefix(j.Notes[0], fmt.Sprintf("one packet until eth0, which sends it as %d: ", pieces)) {
+					t.Errorf("notes %q", j.Notes)
+				}
+				said.Notes = nil
+				expect(t, &said, path, "masquerade[2 3] by POSTROUTING [conntrack]", trace.Left)
 				for k, hop := range j.Hops[3:] {
 					if hop.Part == nil || hop.Part.Index != k || hop.Part.Of != pieces || hop.Part.Offset != uint32(k*c.size) {
 						t.Errorf("piece %d: %+v", k, hop.Part)
