@@ -24,6 +24,9 @@ type Engine struct {
 	OperatingSystem string // of the engine's host: "Debian GNU/Linux 12 (bookworm)", "Docker Desktop"
 	Hostname        string // of the engine's host
 	KernelVersion   string // of the engine's host
+
+	// Unasked: nobody answered. What is known of it was found beside it.
+	Unasked bool
 }
 
 // Container is one running container.
@@ -39,6 +42,9 @@ type Container struct {
 	SandboxKey string // path of the engine's bind mount of its namespace; may be empty
 	Endpoints  []Endpoint
 	Ports      []Port
+	// Unasked: its engine was not asked, and what only that tells (labels, aliases)
+	// is not known. Nor are its ports, when PortsUnknown says so.
+	Unasked, PortsUnknown bool
 }
 
 // Endpoint is a container's place on one network.
@@ -69,6 +75,8 @@ type Network struct {
 	Parent           string // macvlan and ipvlan: the parent link
 	Subnets          []Subnet
 	Options          map[string]string
+	// Unasked: it is from a file; its engine was not asked.
+	Unasked bool
 }
 
 // Subnet is one address pool of a network.
