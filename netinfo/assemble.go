@@ -31,6 +31,7 @@ func assemble(f *hostFacts, now time.Time) *Topology {
 	}
 	if f.inventory != nil {
 		bindContainers(t, f)
+		attachUnasked(t, f.inventory.Networks, f.ways)
 		placeNetworks(t, f)
 		placeEngine(t, f)
 	}

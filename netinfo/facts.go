@@ -25,7 +25,10 @@ type hostFacts struct {
 	// blind says that namespaces exist which this user may not look into.
 	blind   bool
 	proxies []Proxy
-	notes   []Note
+	// ways tell what is published for containers whose engine was not asked; nil
+	// when that is not known.
+	ways  *waysIn
+	notes []Note
 }
 
 // processFact is a process and the namespace it was found in.

@@ -47,15 +47,16 @@ func (s *scanner) notes() []Note {
 			Text:  "the open descriptors of " + count(s.unsearched, "process", "processes") + " were not searched, for lack of time",
 		})
 	}
-	return append(notes, engineNotes(s.engineError, s.inventory != nil)...)
+	return append(notes, engineNotes(s.engineError, s.asked != nil, s.inventory)...)
 }
 
 // engineNotes says why names of containers are missing or old.
-func engineNotes(err error, stale bool) []Note {
-	var notes []Note
+func engineNotes(err error, stale bool, known *docker.Inventory) []Note {
+	notes := unaskedNotes(known)
 	switch {
 	case err == nil:
-		return nil
+		return notes
+	case errors.Is(err, docker.ErrNone) && len(notes) > 0:
 	case errors.Is(err, docker.ErrNone):
 		notes = append(notes, Note{About: "engine", Text: "no container engine found: DOCKER_HOST is not set and the sockets of " +
 			"Docker and Podman are not there; namespaces are named after what runs in them"})
@@ -71,6 +72,32 @@ func engineNotes(err error, stale bool) []Note {
 		notes = append(notes, Note{About: "engine", Text: "a rootless engine listens at " + host + "; to ask it, set DOCKER_HOST=" + host})
 	}
 	return notes
+}
+
+// unaskedNotes says what is not known of containers whose engine nobody asked.
+func unaskedNotes(known *docker.Inventory) []Note {
+	if known == nil {
+		return nil
+	}
+	unasked := 0
+	for i := range known.Containers {
+		if known.Containers[i].Unasked {
+			unasked++
+		}
+	}
+	if unasked == 0 {
+		return nil
+	}
+	text := "Podman's service was not asked: " + count(unasked, "container is", "containers are") + " known by their conmon processes"
+	if known.Engine.Unasked && known.Engine.Rootless {
+		return []Note{{About: "engine", Text: text + ", which a user runs without root; which ports are published is not known. " +
+			"To ask it: systemctl --user start podman.socket, as that user, and DOCKER_HOST=unix:///run/user/UID/podman/podman.sock"}}
+	}
+	text += ", their networks by Podman's files, published ports by the host's rules. To ask it: systemctl start podman.socket"
+	if !known.Engine.Unasked {
+		text += ", and DOCKER_HOST=unix:///run/podman/podman.sock"
+	}
+	return []Note{{About: "engine", Text: text}}
 }
 
 func count(n int, one, many string) string {

@@ -66,10 +66,10 @@ func TestProxyIsKnownByItsListener(t *testing.T) {
 	if d.namespaceOf[proxy] == 0 {
 		t.Skip("needs CAP_SYS_PTRACE: run as root")
 	}
-	s := newProxyScan()
+	s := newProgramScan()
 	s.look(d, time.Now())
 	want := Proxy{PID: proxy, Namespace: d.namespaceOf[proxy], Protocol: "tcp", Listen: listen, Backend: netip.MustParseAddrPort("172.17.0.2:80")}
-	for _, p := range s.list() {
+	for _, p := range s.listProxies() {
 		switch p.PID {
 		case pretender:
 			t.Errorf("%+v is taken for one, though another process listens there", p)
@@ -81,6 +81,6 @@ func TestProxyIsKnownByItsListener(t *testing.T) {
 		}
 	}
 	if want != (Proxy{}) {
-		t.Errorf("%v: %+v is missing", s.list(), want)
+		t.Errorf("%v: %+v is missing", s.listProxies(), want)
 	}
 }

@@ -11,6 +11,7 @@ import (
 
 	"natlens/netinfo/docker"
 	"natlens/netinfo/netns"
+	"natlens/netinfo/podman"
 )
 
 // Limits of the search in open descriptors, which costs a readlink for every
@@ -31,6 +32,7 @@ func Scan(ctx context.Context, o Options) (*Topology, error) {
 	if o.Patience > 0 {
 		s.nextDescriptors = time.Now().Add(time.Hour) // longer than any scan
 	}
+	s.noPodman = o.NoEngine
 	if !o.NoEngine {
 		s.askEngine(ctx, o)
 	}
@@ -49,7 +51,7 @@ func (s *scanner) askEngine(ctx context.Context, o Options) {
 		defer e.Close()
 	}
 	if err == nil {
-		s.inventory, err = e.Inventory(ctx)
+		s.asked, err = e.Inventory(ctx)
 	}
 	s.engineError = err
 }
@@ -70,8 +72,14 @@ type scanner struct {
 	// the subscription there, which ends when the namespace is closed.
 	subscribed func(netns.ID, *subscription)
 
-	inventory   *docker.Inventory
-	engineError error // why the inventory is missing or stale
+	asked       *docker.Inventory // what the engine said last
+	engineError error             // why that is missing or stale
+	// inventory is that, with the containers that no engine was asked about.
+	inventory *docker.Inventory
+	noPodman  bool
+	files     podman.Files
+	found     *docker.Inventory // what they told last
+	ways      *waysIn           // read when they did
 
 	nextDescriptors time.Time
 	descriptors     map[netns.ID][]string // found by the last search
@@ -85,8 +93,8 @@ type scanner struct {
 	// known are the namespaces that were open before.
 	known map[netns.ID]bool
 	// texts are the cgroup and the command of each namespace's first process.
-	texts   map[netns.ID]processTexts
-	proxies proxyScan
+	texts    map[netns.ID]processTexts
+	programs programScan
 }
 
 // nsidKey is a namespace id as seen from a namespace.
@@ -111,7 +119,7 @@ func newScanner() (*scanner, error) {
 		unresolved: map[nsidKey]bool{},
 		known:      map[netns.ID]bool{},
 		texts:      map[netns.ID]processTexts{},
-		proxies:    newProxyScan(),
+		programs:   newProgramScan(),
 	}, nil
 }
 
@@ -176,6 +184,8 @@ func (s *scanner) discover() error {
 		return fmt.Errorf("list mounts: %w", err)
 	}
 	d.mounts(mountinfo)
+	s.programs.look(d, time.Now())
+	s.takeInventory(d, time.Now())
 	if s.inventory != nil {
 		for _, c := range s.inventory.Containers {
 			if c.SandboxKey != "" {
@@ -199,7 +209,6 @@ func (s *scanner) discover() error {
 	s.openNew()
 	s.readTexts()
 	s.proveByCgroup()
-	s.proxies.look(d, time.Now())
 	return nil
 }
 
@@ -367,7 +376,8 @@ func (s *scanner) facts() *hostFacts {
 		}
 		return 1
 	})
-	f.proxies = s.proxies.list()
+	f.proxies = s.programs.listProxies()
+	f.ways = s.ways
 	f.notes = s.notes()
 	return f
 }

@@ -57,7 +57,7 @@ func (w *Watcher) Run(ctx context.Context, out chan<- *Topology) error {
 		heard: make(chan struct{}, 1),
 		dirty: map[netns.ID]bool{},
 	}
-	s.subscribed = r.subscribed
+	s.subscribed, s.noPodman = r.subscribed, w.options.NoEngine
 	defer func() {
 		cancel()
 		guard.stop()
@@ -123,7 +123,7 @@ func (r *run) markDirty() {
 // absorb takes what the engine said.
 func (r *run) absorb(n engineNews) {
 	if n.inventory != nil {
-		r.scanner.inventory = n.inventory
+		r.scanner.asked = n.inventory
 		r.scanner.cgroupsDue = true
 	}
 	r.scanner.engineError = n.err

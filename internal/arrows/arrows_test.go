@@ -29,7 +29,8 @@ var may = map[string][]string{
 	"netinfo/netns":     {},
 	"netinfo/docker":    {},
 	"netinfo/netfilter": {"capture/packet", "netinfo/netns"},
-	"netinfo":           {"netinfo/..."},
+	"netinfo/podman":    {"netinfo/docker"},
+	"netinfo":           {"capture/packet", "netinfo/..."},
 
 	"trace/...": {"capture/...", "netinfo/...", "trace/..."},
 
