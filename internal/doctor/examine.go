@@ -264,6 +264,15 @@ func engine(h Host) []Check {
 			Means: "list and watch name namespaces after their processes; demo needs no engine",
 		}}
 	}
+	if e.Unasked {
+		c := Check{Group: group, Name: "engine", Status: Limited, Found: e.Name + ", whose service was not asked", Means: "names are those that its processes bear"}
+		for _, n := range h.Topology.Notes {
+			if n.About == "engine" {
+				c.Means = n.Text
+			}
+		}
+		return []Check{c, whereabouts(h)}
+	}
 	found := strings.TrimSpace(e.Name + " " + e.Version)
 	if e.Host != "" {
 		found += " at " + e.Host

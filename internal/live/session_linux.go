@@ -204,7 +204,7 @@ func (s *Session) Run(ctx context.Context, out chan<- Record) error {
 func (s *Session) place(ctx context.Context, topologies <-chan *netinfo.Topology, known chan<- *netinfo.Topology, notices chan<- notice) error {
 	answer := time.NewTimer(engineAnswer)
 	defer answer.Stop()
-	asking := s.first.Engine != nil
+	asking := answered(s.first)
 	var t *netinfo.Topology
 	for {
 		select {
@@ -213,7 +213,7 @@ func (s *Session) place(ctx context.Context, topologies <-chan *netinfo.Topology
 		case <-answer.C:
 			asking = false
 		case t = <-topologies:
-			asking = asking && t.Engine == nil
+			asking = asking && !answered(t)
 		}
 		if t == nil || asking {
 			continue
@@ -238,6 +238,9 @@ func (s *Session) place(ctx context.Context, topologies <-chan *netinfo.Topology
 		t = nil
 	}
 }
+
+// answered reports whether an engine was asked and told what it runs.
+func answered(t *netinfo.Topology) bool { return t.Engine != nil && !t.Engine.Unasked }
 
 // correlate owns the correlator.
 func (s *Session) correlate(ctx context.Context, batches <-chan capture.Batch, flows <-chan netfilter.Batch,

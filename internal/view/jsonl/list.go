@@ -25,6 +25,7 @@ type engine struct {
 	Rootless      bool   `json:"rootless"`
 	UserlandProxy string `json:"userland_proxy,omitempty"`
 	Elsewhere     string `json:"elsewhere,omitempty"`
+	Unasked       bool   `json:"unasked,omitempty"`
 }
 
 type namespace struct {
@@ -75,6 +76,8 @@ type container struct {
 	Mode           string       `json:"mode,omitempty"`
 	Networks       []attachment `json:"networks"`
 	Ports          []port       `json:"ports"`
+	PortsUnknown   bool         `json:"ports_unknown,omitempty"`
+	Unasked        bool         `json:"unasked,omitempty"`
 }
 
 // attachment is a container's place on one network.
@@ -122,7 +125,7 @@ func List(t *netinfo.Topology) ([]byte, error) {
 	if e := t.Engine; e != nil {
 		x.Engine = &engine{
 			Name: e.Name, Version: e.Version, APIVersion: e.APIVersion, Host: e.Host, Rootless: e.Rootless,
-			UserlandProxy: e.UserlandProxy, Elsewhere: e.Elsewhere,
+			UserlandProxy: e.UserlandProxy, Elsewhere: e.Elsewhere, Unasked: e.Unasked,
 		}
 	}
 	for _, n := range t.Namespaces {
@@ -191,7 +194,7 @@ func newContainer(t *netinfo.Topology, c *netinfo.Container) container {
 	x := container{
 		ID: c.ID, Name: c.Name, Image: c.Image, PID: c.PID, Namespace: namespaceName(t, c.Namespace),
 		NamespaceInode: uint64(c.Namespace), Proof: c.Proof, Mode: c.Mode,
-		Networks: []attachment{}, Ports: []port{},
+		Networks: []attachment{}, Ports: []port{}, PortsUnknown: c.PortsUnknown, Unasked: c.Unasked,
 	}
 	for _, e := range c.Endpoints {
 		x.Networks = append(x.Networks, attachment{

@@ -18,6 +18,7 @@ func (st Style) Explain(f *explain.Facts, targets ...explain.Target) string {
 		e.host(f.Topology.Namespace(f.Topology.Self))
 	}
 	for _, t := range targets {
+		e.unasked = t.Container != nil && t.Container.Unasked || t.Network != nil && t.Network.Unasked
 		switch {
 		case t.Topic == "veth":
 			e.lessonVeth()
@@ -42,6 +43,7 @@ func (st Style) Explain(f *explain.Facts, targets ...explain.Target) string {
 type explanation struct {
 	*story
 	*explain.Facts
+	unasked bool // the subject is another engine's: Podman's, whose service was not asked
 }
 
 // inside returns a command that runs in a namespace: as it is in natlens's own,
@@ -87,6 +89,9 @@ func sentence(s string) string {
 
 // cli returns the engine's own command.
 func (e *explanation) cli() string {
+	if e.unasked {
+		return "podman"
+	}
 	if engine := e.Topology.Engine; engine != nil && strings.Contains(engine.Name, "Podman") {
 		return "podman"
 	}

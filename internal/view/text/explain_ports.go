@@ -74,7 +74,12 @@ func (e *explanation) ports(c *netinfo.Container) {
 			}
 		}
 	}
-	if !some {
+	switch {
+	case some:
+	case c.PortsUnknown:
+		e.say("Which ports are published is not known: only the engine can tell, and it was not asked.")
+		e.check(e.cli()+" port %s", quote(e.Escape(c.Name)))
+	default:
 		e.say("No port is published: from outside the host nobody can begin a connection to %s.", e.Escape(c.Name))
 		e.check(e.cli()+" port %s", quote(e.Escape(c.Name)))
 	}
@@ -147,6 +152,9 @@ func (e *explanation) proxy(p publishedPort) {
 		case "dockerd":
 			e.say("The engine holds that port of the host with a socket of its own (dockerd), so that no other program takes it, " +
 				"but answers nobody there: it runs without docker-proxy, and NAT does all the work.")
+		case "conmon":
+			e.say("Podman holds that port of the host with a socket of its own (conmon), so that no other program takes it, but answers " +
+				"nobody there: NAT does all the work.")
 		default:
 			e.say("The host has a socket on that port, too. %s holds it.", e.Escape(holder))
 		}

@@ -201,18 +201,22 @@ func (e *explanation) byOptions(n *netinfo.Network) {
 // networkIn tells what comes in from outside.
 func (e *explanation) networkIn(n *netinfo.Network) {
 	e.part("From the outside to it")
-	some := false
+	some, unknown := false, false
 	for _, m := range n.Members {
 		if m.Container == nil {
 			continue
 		}
+		unknown = unknown || m.Container.PortsUnknown
 		if ports := e.published(m.Container); len(ports) > 0 {
 			some = true
 			e.say("Published for %s: %s.", e.Escape(m.Container.Name), enumerate(ports))
 			e.check("natlens explain %s", quote(e.Escape(m.Container.Name)))
 		}
 	}
-	if !some {
+	switch {
+	case unknown:
+		e.say("Which ports are published on it is not known: only the engine can tell, and it was not asked.")
+	case !some:
 		e.say("No port is published on it.")
 	}
 	if n.BridgeLink == nil {

@@ -37,6 +37,9 @@ func (st Style) Containers(t *netinfo.Topology) string {
 				cells[2] = known(st.mode(t, c), Plain)
 				cells[3] = cell{st.mode(t, c), Dim}
 				cells[4], cells[5], cells[6] = absent, absent, absent
+				if c.PortsUnknown {
+					cells[5] = cell{"?", Dim}
+				}
 				cells[7] = cell{"not found here", Bad}
 				if c.Namespace != 0 {
 					cells[7] = cell{c.Namespace.String(), Plain}
