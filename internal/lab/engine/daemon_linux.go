@@ -39,7 +39,8 @@ type daemon struct {
 	folder         string
 	lock           *os.File // held as long as this process takes care of the folder
 	host, internet *netns.Handle
-	process        *os.Process
+	podman         bool          // instead of the Docker Engine
+	process        *os.Process   // dockerd, or what keeps Podman's mounts
 	ended          chan struct{} // closed when the process is gone
 }
 
@@ -47,30 +48,45 @@ var started atomic.Int32
 
 // start makes an engine. On error nothing of it is left.
 func start(args []string) (*daemon, error) {
-	if err := sweep(); err != nil {
-		return nil, fmt.Errorf("remove engines of earlier runs: %w", err)
+	d, err := newDaemon()
+	if err == nil {
+		err = d.begin(func() error { return d.startDocker(args) })
 	}
-	name := fmt.Sprintf("%s%d-%d", namePrefix, os.Getpid(), started.Add(1))
-	d := &daemon{name: name, folder: filepath.Join(os.TempDir(), name)}
-	if err := d.start(args); err != nil {
-		return nil, errors.Join(fmt.Errorf("start engine: %w", err), d.stop())
+	if err != nil {
+		return nil, err
 	}
 	return d, nil
 }
 
-func (d *daemon) start(args []string) error {
+// newDaemon names a new engine, of which nothing is there yet.
+func newDaemon() (*daemon, error) {
+	if err := sweep(); err != nil {
+		return nil, fmt.Errorf("remove engines of earlier runs: %w", err)
+	}
+	name := fmt.Sprintf("%s%d-%d", namePrefix, os.Getpid(), started.Add(1))
+	return &daemon{name: name, folder: filepath.Join(os.TempDir(), name)}, nil
+}
+
+// begin makes the folder and the network, and then all else.
+func (d *daemon) begin(rest func() error) error {
 	var err error
-	if d.lock, err = makeLocked(d.folder); err != nil {
-		return err
+	if d.lock, err = makeLocked(d.folder); err == nil {
+		if err = d.makeNetwork(); err == nil {
+			err = rest()
+		}
 	}
-	if err := d.makeNetwork(); err != nil {
-		return err
+	if err != nil {
+		return errors.Join(fmt.Errorf("start engine: %w", err), d.stop())
 	}
+	return nil
+}
+
+func (d *daemon) startDocker(args []string) error {
 	// The machine's own settings must not reach in.
 	if err := os.WriteFile(d.path("daemon.json"), []byte("{}"), 0o600); err != nil {
 		return err
 	}
-	if err := d.launch(args); err != nil {
+	if err := d.launchDocker(args); err != nil {
 		return err
 	}
 	if err := d.awaitReady(); err != nil {
@@ -89,11 +105,14 @@ func (d *daemon) env() []string {
 			env = append(env, v)
 		}
 	}
+	if d.podman {
+		return env
+	}
 	return append(env, "DOCKER_HOST=unix://"+d.path("docker.sock"), "DOCKER_CONFIG="+d.path("client"))
 }
 
-// launch starts dockerd.
-func (d *daemon) launch(args []string) error {
+// launchDocker starts dockerd.
+func (d *daemon) launchDocker(args []string) error {
 	log, err := os.Create(d.path("log"))
 	if err != nil {
 		return err
@@ -106,13 +125,19 @@ func (d *daemon) launch(args []string) error {
 	cmd := inNamespace(context.Background(), namespacePath(d.name+hostSuffix), "dockerd", append(own, args...)...)
 	cmd.Env = d.env()
 	cmd.Stdout, cmd.Stderr = log, log
+	return d.launch(cmd)
+}
+
+// launch starts the process that the host stands on: dockerd, or the one that keeps
+// the mounts.
+func (d *daemon) launch(cmd *exec.Cmd) error {
 	// Ctrl-C at a test is for the test, which then takes the engine down. A
 	// test that is killed takes dockerd along, which stops what it runs.
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true, Pdeathsig: syscall.SIGTERM}
 	d.ended = make(chan struct{})
 	begun := make(chan error, 1)
 	go func() {
-		// The death signal comes when the thread that started dockerd ends.
+		// The death signal comes when the thread that started it ends.
 		runtime.LockOSThread()
 		defer close(d.ended)
 		err := cmd.Start()
@@ -163,24 +188,35 @@ func (d *daemon) lastWords() string {
 	return strings.Join(lines[max(0, len(lines)-5):], "\n")
 }
 
-// docker runs the docker program and returns its standard output.
+// docker runs the docker program, or podman, and returns its standard output.
 func (d *daemon) docker(stdin io.Reader, args ...string) (string, error) {
 	ctx, cancel := context.WithTimeout(context.Background(), commandTimeout)
 	defer cancel()
 	var out, words bytes.Buffer
 	cmd := exec.CommandContext(ctx, "docker", args...)
+	if d.podman {
+		cmd = d.podmanCommand(ctx, args)
+	}
 	cmd.Env, cmd.Stdin, cmd.Stdout, cmd.Stderr = d.env(), stdin, &out, &words
 	if err := cmd.Run(); err != nil {
 		return "", fmt.Errorf("docker %s: %w: %s", strings.Join(args, " "), err, strings.TrimSpace(words.String()))
 	}
-	return strings.TrimSpace(out.String()), nil
+	printed := strings.TrimSpace(out.String())
+	if d.podman && args[0] == "run" {
+		return printed, d.note(printed)
+	}
+	return printed, nil
 }
 
 // stop ends the engine and removes all of it. It works on a half-started one,
 // too.
 func (d *daemon) stop() error {
 	var errs []error
-	if d.process != nil {
+	switch {
+	case d.process == nil:
+	case d.podman:
+		errs = append(errs, d.shutPodman())
+	default:
 		errs = append(errs, d.shutDown())
 	}
 	if d.host != nil {

@@ -144,7 +144,7 @@ func (e *Engine) Run(args ...string) string {
 	e.tb.Helper()
 	id := e.Docker(append([]string{"run", "-d"}, args...)...)
 	e.tb.Cleanup(func() {
-		if _, err := e.docker(nil, "rm", "-f", "-v", id); err != nil && !strings.Contains(err.Error(), "No such container") {
+		if _, err := e.docker(nil, "rm", "-f", "-v", id); err != nil && !strings.Contains(strings.ToLower(err.Error()), "no such container") {
 			e.tb.Error(err)
 		}
 	})
@@ -210,7 +210,7 @@ func (e *Engine) CommandOutside(name string, args ...string) *exec.Cmd {
 
 // command ends with the test: its process, not what that starts.
 func (e *Engine) command(namespace, name string, args []string) *exec.Cmd {
-	cmd := inNamespace(e.tb.Context(), namespace, name, args...)
+	cmd := inNamespaces(e.tb.Context(), namespace, e.mounts(), name, args...)
 	cmd.Env = e.env()
 	return cmd
 }
@@ -218,5 +218,14 @@ func (e *Engine) command(namespace, name string, args []string) *exec.Cmd {
 // inNamespace enters nothing but the network: ip netns exec would mount /sys
 // anew, without the control groups.
 func inNamespace(ctx context.Context, namespace, name string, args ...string) *exec.Cmd {
-	return exec.CommandContext(ctx, "nsenter", append([]string{"--net=" + namespace, "--", name}, args...)...)
+	return inNamespaces(ctx, namespace, "", name, args...)
+}
+
+// inNamespaces enters a mount namespace, too, if one is named.
+func inNamespaces(ctx context.Context, namespace, mounts, name string, args ...string) *exec.Cmd {
+	words := []string{"--net=" + namespace}
+	if mounts != "" {
+		words = append(words, "--mount="+mounts)
+	}
+	return exec.CommandContext(ctx, "nsenter", append(append(words, "--", name), args...)...)
 }

@@ -142,7 +142,8 @@ func (p process) docker() bool {
 }
 
 // processes finds what belongs to an engine: docker's programs with its folder
-// on their command line, and all in its namespaces but this process.
+// on their command line, all in its namespaces but this process, and Podman's
+// containers.
 func processes(folder string, spaces map[uint64]bool) ([]process, error) {
 	entries, err := os.ReadDir("/proc")
 	if err != nil {
@@ -161,7 +162,7 @@ func processes(folder string, spaces map[uint64]bool) ([]process, error) {
 		}
 		p := process{pid, filepath.Base(exe)}
 		var st unix.Stat_t
-		if unix.Stat(fmt.Sprintf("/proc/%d/ns/net", pid), &st) == nil && spaces[st.Ino] {
+		if unix.Stat(fmt.Sprintf("/proc/%d/ns/net", pid), &st) == nil && spaces[st.Ino] || monitored(pid, spaces) {
 			found = append(found, p)
 			continue
 		}
@@ -171,6 +172,23 @@ func processes(folder string, spaces map[uint64]bool) ([]process, error) {
 		}
 	}
 	return found, nil
+}
+
+// monitored reports whether a process is a container of Podman's: its parent is a
+// conmon in one of the namespaces.
+func monitored(pid int, spaces map[uint64]bool) bool {
+	stat, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
+	if err != nil {
+		return false
+	}
+	// The name in parentheses may hold anything (proc_pid_stat(5)).
+	fields := strings.Fields(string(stat[bytes.LastIndexByte(stat, ')')+1:]))
+	if len(fields) < 2 {
+		return false
+	}
+	exe, err := os.Readlink("/proc/" + fields[1] + "/exe")
+	var st unix.Stat_t
+	return err == nil && filepath.Base(exe) == "conmon" && unix.Stat("/proc/"+fields[1]+"/ns/net", &st) == nil && spaces[st.Ino]
 }
 
 // unmountBelow lets go of the folder's mounts: the bind mount of the data,
@@ -199,13 +217,18 @@ func unmountBelow(folder string) error {
 // with their engine; an engine that ends in order does so itself. Groups in
 // use stay, as rmdir(2) has it.
 func removeControlGroups(folder string) {
-	containers, err := os.ReadDir(filepath.Join(folder, "data/containers"))
-	if err != nil {
-		return
+	var ids []string
+	if containers, err := os.ReadDir(filepath.Join(folder, "data/containers")); err == nil {
+		for _, c := range containers {
+			ids = append(ids, c.Name())
+		}
 	}
-	for _, c := range containers {
-		for _, pattern := range []string{"*/docker/%s", "docker/%s", "system.slice/docker-%s.scope"} {
-			groups, _ := filepath.Glob("/sys/fs/cgroup/" + fmt.Sprintf(pattern, c.Name()))
+	if started, err := os.ReadFile(filepath.Join(folder, startedFile)); err == nil {
+		ids = append(ids, strings.Fields(string(started))...)
+	}
+	for _, id := range ids {
+		for _, pattern := range []string{"*/docker/%s", "docker/%s", "system.slice/docker-%s.scope", "*/libpod_parent/libpod-%s", "libpod_parent/libpod-%s"} {
+			groups, _ := filepath.Glob("/sys/fs/cgroup/" + fmt.Sprintf(pattern, id))
 			for _, g := range groups {
 				_ = os.Remove(g)
 			}

@@ -18,12 +18,18 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// keepVariable makes the test binary a run that starts an engine with a
-// container and waits to be killed.
+// keepVariable makes the test binary a run that starts an engine, "docker" or
+// "podman", with a container and waits to be killed.
 const keepVariable = "ENGINE_TEST_KEEP"
 
 func keep() {
-	d, err := start(nil)
+	d, err := newDaemon()
+	if err == nil && os.Getenv(keepVariable) == "podman" {
+		d.podman = true
+		err = d.begin(d.startPodman)
+	} else if err == nil {
+		d, err = start(nil)
+	}
 	var id string
 	if err == nil {
 		id, err = d.docker(nil, "run", "-d", "box")
@@ -54,20 +60,24 @@ func TestStopLeavesNothingBehind(t *testing.T) {
 }
 
 func TestKilledRunIsSweptByTheNext(t *testing.T) {
-	before := settled(t)
-	id := startAndKill(t)
-	if err := sweep(); err != nil {
-		t.Fatal(err)
+	for _, kind := range []string{"docker", "podman"} {
+		t.Run(kind, func(t *testing.T) {
+			before := settled(t)
+			id := startAndKill(t, kind)
+			if err := sweep(); err != nil {
+				t.Fatal(err)
+			}
+			compare(t, before, []string{id})
+		})
 	}
-	compare(t, before, []string{id})
 }
 
 // startAndKill runs an engine in a process that is killed, and returns the id
 // of the container that ran there.
-func startAndKill(t *testing.T) string {
+func startAndKill(t *testing.T, kind string) string {
 	t.Helper()
 	cmd := exec.Command("/proc/self/exe")
-	cmd.Env = append(os.Environ(), keepVariable+"=1")
+	cmd.Env = append(os.Environ(), keepVariable+"="+kind)
 	out, err := cmd.StdoutPipe()
 	if err != nil {
 		t.Fatal(err)
@@ -164,7 +174,8 @@ func takeSnapshot(t *testing.T, containers []string) snapshot {
 	}
 	for _, pid := range pids {
 		line, err := os.ReadFile(pid + "/cmdline")
-		if err == nil && !notOurs(string(line)) {
+		ofContainer := slices.ContainsFunc(containers, func(id string) bool { return strings.Contains(string(line), id) })
+		if err == nil && (ofContainer || !notOurs(string(line))) {
 			s.Programs = append(s.Programs, strings.ReplaceAll(string(line), "\x00", " "))
 		}
 	}
