@@ -20,11 +20,11 @@ func TestPieced(t *testing.T) {
 		"in pieces":  {[4][][]byte{fragments, fragments, fragments, fragments}, ""},
 		"fragments that are put together": {[4][][]byte{fragments, fragments, {plain}, fragments},
 			"whole at docker0: the kernel puts fragments together before it asks its rules, and cuts again what a link does not take"},
-		"cut into fragments": {[4][][]byte{{plain}, {plain}, {plain}, fragments}, "cut into 3 fragments for eth0, which takes no more at once"},
+		"cut into fragments": {[4][][]byte{{plain}, {plain}, {plain}, fragments}, "cut into fragments for eth0, which takes no more at once"},
 		"cut when it is sent": {[4][][]byte{{plain}, {plain}, {plain}, small},
-			"one packet until eth0, which sends it as 3: the kernel moves several at once and cuts them as late as it can (segmentation offload)"},
+			"one packet until eth0, which sends it as several: the kernel moves them together and cuts as late as it can (segmentation offload)"},
 		"merged": {[4][][]byte{small, {plain}, {plain}, {plain}},
-			"vethback is the first to show it as one with 2 others: a link joins what comes in together (generic receive offload)"},
+			"vethback is the first to show it as one with others: a link joins what comes in together (generic receive offload)"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			s := newStage(t)

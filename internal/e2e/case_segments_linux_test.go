@@ -151,7 +151,7 @@ func TestCaseDatagramsCutAtTheUplink(t *testing.T) {
 				for _, j := range found {
 					same(t, "places", vethNamed(places(j)), fmt.Sprintf("web:eth0 out, host:VETH in, host:docker0 in, host:eth0 out ×%d", size.pieces))
 					same(t, "end", j.End(), "left at host:eth0 out")
-					same(t, "notes", noteOf(j), fmt.Sprintf("one packet until eth0, which sends it as %d: the kernel moves several at once and cuts them as late as it can (segmentation offload)", size.pieces))
+					same(t, "notes", noteOf(j), "one packet until eth0, which sends it as several: the kernel moves them together and cuts as late as it can (segmentation offload)")
 					if len(j.Translations) != 1 || j.Translations[0].Kind != "masquerade" || j.Translations[0].Evidence != "conntrack" {
 						t.Errorf("translations %+v", j.Translations)
 					}

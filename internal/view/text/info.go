@@ -24,11 +24,13 @@ func (st Style) info(j *trace.Journey) string {
 }
 
 // sequence tells this packet from the others of its flow: "seq 2" for an echo,
-// "about #5" for an error, what it is for all else.
+// "about #5" for an error, "resends #4" or "repeats #4" for what was there before,
+// what it is for all else.
 func (st Style) sequence(j *trace.Journey) string {
 	for _, r := range j.Related {
-		if r.Why == "error_about" {
-			return "about #" + strconv.FormatUint(r.ID, 10)
+		word := map[string]string{"error_about": "about", "retransmission_of": "resends", "duplicate_of": "repeats"}[r.Why]
+		if word != "" {
+			return word + " #" + strconv.FormatUint(r.ID, 10)
 		}
 	}
 	if len(j.Hops) > 0 && j.Hops[0].Headers.IsEcho() {

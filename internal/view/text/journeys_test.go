@@ -124,6 +124,13 @@ func TestCardThenLines(t *testing.T) {
 	if got := p.Journey(refused(27, 26, 1)); strings.Count(got, "\n") < 2 {
 		t.Errorf("another error is not a card: %q", got)
 	}
+	for why, want := range map[string]string{"retransmission_of": "as #1, resends #4", "duplicate_of": "as #1, repeats #4"} {
+		again := viewtest.PingOut(5, 2)
+		again.Related = []trace.Relation{{ID: 4, Why: why}}
+		if got := p.Journey(again); strings.Count(got, "\n") != 1 || !strings.Contains(got, want) {
+			t.Errorf("what was sent before is not a line that says %q: %q", want, got)
+		}
+	}
 	amended := viewtest.PingOut(6, 2)
 	amended.Supersedes = 3
 	if got := p.Journey(amended); !strings.Contains(got, "#6 amends #3") || strings.Count(got, "\n") < 2 {
