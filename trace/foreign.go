@@ -47,8 +47,8 @@ func (c *Correlator) mayFollow(a, b *sighting) fit {
 		return fitSpace
 	case known.same(b.flow):
 		return fitLoose
-	case b.flow.flow != nil || wire:
-		return fitNone
+	case b.flow.flow != nil || wire, a.point.Namespace != b.point.Namespace && a.h.TTL == b.h.TTL:
+		return fitNone // what is alike in two places that no router is between, two have sent
 	case keepsOneSide(a, b):
 		return fitGuess
 	case known.flow == nil:

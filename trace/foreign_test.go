@@ -1,9 +1,21 @@
 package trace
 
 import (
+	"net/netip"
 	"testing"
 	"time"
+
+	"github.com/google/gopacket"
+	"github.com/google/gopacket/layers"
 )
+
+// newForeignStage is one on which packets are all that is known.
+func newForeignStage(t *testing.T) *stage {
+	s := &stage{t: t, now: 1_000_000_000_000}
+	s.c = New(1024, Sink{Journey: func(j *Journey) { s.journeys = append(s.journeys, j) }})
+	s.c.ReadForeign()
+	return s
+}
 
 // What one place does to a flow's packets, another need not have done to the same
 // addresses before it sent them.
@@ -16,8 +28,7 @@ func TestInferredFlowIsOfItsPlace(t *testing.T) {
 		{"by who translates", vethOut, 1},
 		{"by another", backOut, 0},
 	} {
-		s := newStage(t)
-		s.c.ReadForeign()
+		s := newForeignStage(t)
 		s.see(uplinkIn, udp(t, port(internetIP, 40000), port(hostIP, 53), 1, "question"))
 		s.see(vethOut, udp(t, port(internetIP, 40000), port(backIP, 53), 1, "question"))
 		s.pass(4 * time.Second)
@@ -29,6 +40,31 @@ func TestInferredFlowIsOfItsPlace(t *testing.T) {
 		}
 		if got := s.journeys[1].Translations; len(got) != c.want {
 			t.Errorf("sent %s: translations %+v, want %d", c.name, got, c.want)
+		}
+	}
+}
+
+// What two containers send alike is one packet only if a router was between them.
+func TestWhatIsSentTwiceInAFileStaysApart(t *testing.T) {
+	sent := func(from netip.Addr, ttl uint8) []byte {
+		return frame(t, from, internetIP, 0, ttl, &layers.UDP{SrcPort: 5, DstPort: 53}, gopacket.Payload("alike"))
+	}
+	for name, c := range map[string]struct {
+		second at
+		from   netip.Addr
+		ttl    uint8
+		want   int
+	}{
+		"by two containers": {baseOut, baseIP, 64, 2},
+		"by who passed on":  {uplinkOut, hostIP, 63, 1},
+	} {
+		s := newForeignStage(t)
+		s.see(backOut, sent(backIP, 64))
+		s.see(c.second, sent(c.from, c.ttl))
+		s.pass(4 * time.Second)
+		s.pass(4 * time.Second)
+		if len(s.journeys) != c.want {
+			t.Errorf("%s: %d journeys, want %d", name, len(s.journeys), c.want)
 		}
 	}
 }

@@ -49,8 +49,7 @@ func TestHairpinsAreInferredWhereNothingElseFits(t *testing.T) {
 		"among equals":       {way{port(backIP, 123), port(hostIP, 123)}, way{port(gatewayIP, 123), port(baseIP, 123)}, false, [2]uint16{0, 0}, 2, true},
 	} {
 		t.Run(name, func(t *testing.T) {
-			s := newStage(t)
-			s.c.ReadForeign()
+			s := newForeignStage(t)
 			for i, w := range []way{c.before, c.after} {
 				where := []at{vethIn, vethOut}[i]
 				switch {
@@ -101,8 +100,7 @@ func TestHairpinOfThreePlacesIsOneFlow(t *testing.T) {
 		"from an answer on":  {answered, asked, answered},
 	} {
 		t.Run(name, func(t *testing.T) {
-			s := newStage(t)
-			s.c.ReadForeign()
+			s := newForeignStage(t)
 			for i, round := range rounds {
 				points := []at{vethIn, bridgeOut, vethOut}
 				if i >= 2 {
@@ -134,8 +132,7 @@ func TestHairpinOfThreePlacesIsOneFlow(t *testing.T) {
 // Of what is alike, each goes back by the link it came from.
 func TestHairpinsThatAreAlikeStayApart(t *testing.T) {
 	const client = 40000
-	s := newStage(t)
-	s.c.ReadForeign()
+	s := newForeignStage(t)
 	for i, own := range []struct {
 		in, out at
 		ip      netip.Addr

@@ -134,7 +134,12 @@ func (c *Correlator) findTrain(s *sighting, payload []byte) (best int32, found *
 			}
 		}
 	}
-	if found != nil || s.point.Direction == capture.In || !cameHere(s) {
+	switch {
+	case found != nil || s.point.Direction == capture.In && s.typ != capture.UnknownType:
+		return best, found
+	case c.foreign:
+		return c.inferTrain(s, payload)
+	case !cameHere(s):
 		return best, found
 	}
 	for h, e := range c.nearby(lookNear) {
@@ -145,6 +150,39 @@ func (c *Correlator) findTrain(s *sighting, payload []byte) (best int32, found *
 	if found != nil {
 		c.rememberTrain(handle{best, found.generation}, s) // for those that follow
 	}
+	return best, found
+}
+
+// inferTrain does what findTrain does where packets are all that is known: the first of
+// the datagrams begins as the larger packet does. Where that is true of several flows'
+// packets, none is taken.
+func (c *Correlator) inferTrain(s *sighting, payload []byte) (best int32, found *entry) {
+	var part extent
+	several := false
+	for h, e := range c.nearby(lookNear) {
+		if e.hops[0].h.IPID != s.h.IPID || len(payload) == 0 {
+			continue
+		}
+		x, ok := e.place(s)
+		if !ok || x.begin != 0 || !sameBytes(e.payload(), 0, payload) {
+			continue
+		}
+		piece := *s
+		piece.extent = x
+		if f, used := c.fits(e, &piece); used || f <= fitDoubt {
+			continue
+		}
+		several = several || found != nil && found.hops[0].tuple != e.hops[0].tuple
+		if found == nil || e.id < found.id {
+			best, found, part = h.index, e, x
+		}
+	}
+	if found == nil || several {
+		return 0, nil
+	}
+	s.extent, found.inferred = part, true
+	c.inferFlow(found, s)
+	c.rememberTrain(handle{best, found.generation}, s)
 	return best, found
 }
 
@@ -186,7 +224,7 @@ func (c *Correlator) findMerged(s *sighting, payload []byte) []handle {
 	most := lookBack
 	switch {
 	case isTrain(s.h):
-	case isDatagram(s.h) && cameHere(s):
+	case isDatagram(s.h) && (c.foreign || cameHere(s)):
 		most = lookNear
 	default:
 		return nil

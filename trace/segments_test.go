@@ -235,3 +235,75 @@ func TestLongerDatagramIsNotMerged(t *testing.T) {
 		t.Errorf("%d journeys, want 4: %s", len(s.journeys), s.verdicts())
 	}
 }
+
+// Where packets are all that is known, the words that a packet begins with tell which
+// datagram is the first that was cut from it.
+func TestDatagramsCutOfAnUnknownFlow(t *testing.T) {
+	for name, c := range map[string]struct {
+		id           uint16
+		inside       string // what the container sends, if not what the uplink shows
+		both, joined bool
+	}{
+		"numbered":             {4711, "", false, true},
+		"without a number":     {0, "", false, true},
+		"other words":          {4711, strings.Repeat("another ", 350), false, false},
+		"of either of two":     {4711, "", true, false},
+		"fewer than a link is": {4711, "", false, true},
+	} {
+		t.Run(name, func(t *testing.T) {
+			s := newForeignStage(t)
+			size := 2800
+			if strings.HasPrefix(name, "fewer") {
+				size = 1200
+			}
+			words := numbered(size)
+			inside := words
+			if c.inside != "" {
+				inside = c.inside
+			}
+			for _, where := range []at{backOut, vethIn, bridgeIn} {
+				s.see(where, udp(t, port(backIP, 4000), port(internetIP, 443), c.id, inside))
+				if c.both && where == vethIn {
+					s.see(baseVIn, udp(t, port(baseIP, 4000), port(internetIP, 443), c.id, inside))
+				}
+			}
+			step := uint16(1)
+			if c.id == 0 {
+				step = 0
+			}
+			for i := range 3 {
+				each := (size + 2) / 3
+				s.see(uplinkOut, udp(t, port(hostIP, 4000), port(internetIP, 443), c.id+uint16(i)*step, words[i*each:min((i+1)*each, size)]))
+			}
+			s.pass(50 * time.Millisecond)
+			s.pass(4 * time.Second)
+			s.pass(4 * time.Second)
+			hops := len(s.journeys[0].Hops)
+			switch {
+			case c.joined && (len(s.journeys) != 1 || hops != 6 || len(s.journeys[0].Translations) != 1):
+				t.Errorf("%d journeys, the first with %d hops: %s", len(s.journeys), hops, changes(s.journeys[0]))
+			case !c.joined && hops != 3:
+				t.Errorf("a datagram was guessed to be of %s", path(s.journeys[0]))
+			}
+		})
+	}
+}
+
+func TestSmallDatagramsMergedInAFile(t *testing.T) {
+	s := newForeignStage(t)
+	words := numbered(900)
+	for i := range uint16(3) {
+		s.see(backOut, udp(t, port(backIP, 4000), port(internetIP, 443), 4711+i, words[300*i:300*(i+1)]))
+	}
+	s.see(vethIn, udp(t, port(backIP, 4000), port(internetIP, 443), 4711, words))
+	s.pass(4 * time.Second)
+	s.pass(4 * time.Second)
+	if len(s.journeys) != 3 {
+		t.Fatalf("%d journeys, want 3: %s", len(s.journeys), s.verdicts())
+	}
+	for _, j := range s.journeys {
+		if len(j.Hops) != 2 || j.Hops[1].MergedWith != 2 {
+			t.Errorf("%s, merged with %d", path(j), j.Hops[len(j.Hops)-1].MergedWith)
+		}
+	}
+}
