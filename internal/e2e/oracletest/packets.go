@@ -21,7 +21,7 @@ type Packet struct {
 	// them was lost.
 	Ambiguous bool
 
-	begin, end uint32 // sequence numbers of TCP data
+	begin, end uint32 // sequence numbers of TCP data; of a train, numbers of its datagrams
 	baseID     uint16
 }
 
@@ -29,7 +29,7 @@ type Packet struct {
 func (p *Packet) Pieces() bool {
 	for i := range p.Sightings {
 		s := &p.Sightings[i]
-		if s.piece() || s.TCPLength > 0 && (s.TCPSeq != p.begin || s.TCPSeq+s.TCPLength != p.end) {
+		if s.piece() || s.Length != p.Sightings[0].Length && trainOf(s) != nil || s.TCPLength > 0 && (s.TCPSeq != p.begin || s.TCPSeq+s.TCPLength != p.end) {
 			return true
 		}
 	}
@@ -50,6 +50,7 @@ type Oracle struct {
 // tracked, the same addresses), and
 //
 //   - for pieces of a datagram the same identification (RFC 791),
+//   - for datagrams that were handed over in one packet, what is written in them,
 //   - for TCP data, sequence numbers of which one sighting has all of the
 //     other's, with an identification not further on than segments cut from one
 //     buffer have,
@@ -65,7 +66,7 @@ func NewOracle(entries, inside []Entry, sightings []Sighting, since int64) *Orac
 	slices.SortStableFunc(sightings, func(a, b Sighting) int { return int(a.Time - b.Time) })
 	wholePieces(sightings)
 	g := grouping{oracle: o, cut: map[datagram]bool{}, datagrams: map[datagram]*Packet{}, streams: map[string][]*Packet{},
-		turns: map[string]map[place]int{}, alike: map[string][]*Packet{}}
+		trains: map[string][]*Packet{}, turns: map[string]map[place]int{}, alike: map[string][]*Packet{}}
 	for i := range sightings {
 		if s := &sightings[i]; s.piece() {
 			g.cut[g.datagram(s)] = true
@@ -107,7 +108,7 @@ func bothWays(sightings []Sighting) []Sighting {
 }
 
 // wholePieces gives later fragments, which have no ports, the tuple of their
-// first one at the same place.
+// first one at the same place: the nearest in time, as they need not come in order.
 func wholePieces(sightings []Sighting) {
 	type key struct {
 		place
@@ -115,17 +116,26 @@ func wholePieces(sightings []Sighting) {
 		protocol     int
 		id           uint32
 	}
-	first := map[key]*Sighting{}
+	keyOf := func(s *Sighting) key { return key{s.place(), s.Source.IP, s.Dest.IP, s.Protocol, s.fragmentID} }
+	first := map[key][]*Sighting{}
+	for i := range sightings {
+		if s := &sightings[i]; s.piece() && s.Offset == 0 {
+			first[keyOf(s)] = append(first[keyOf(s)], s)
+		}
+	}
 	for i := range sightings {
 		s := &sightings[i]
-		if !s.piece() {
+		if !s.piece() || s.Offset == 0 {
 			continue
 		}
-		k := key{s.place(), s.Source.IP, s.Dest.IP, s.Protocol, s.fragmentID}
-		if s.Offset == 0 {
-			first[k] = s
-		} else if f := first[k]; f != nil {
-			s.whole, s.beginning = f.whole, f.beginning
+		var nearest *Sighting
+		for _, f := range first[keyOf(s)] {
+			if nearest == nil || max(f.Time-s.Time, s.Time-f.Time) < max(nearest.Time-s.Time, s.Time-nearest.Time) {
+				nearest = f
+			}
+		}
+		if nearest != nil {
+			s.whole, s.beginning = nearest.whole, nearest.beginning
 		}
 	}
 }
@@ -151,6 +161,7 @@ type grouping struct {
 	cut       map[datagram]bool
 	datagrams map[datagram]*Packet
 	streams   map[string][]*Packet
+	trains    map[string][]*Packet
 	turns     map[string]map[place]int
 	alike     map[string][]*Packet
 }
@@ -189,6 +200,10 @@ func (g *grouping) add(s *Sighting) {
 	}
 	if s.TCPLength > 0 {
 		g.addData(way, s)
+		return
+	}
+	if t := trainOf(s); t != nil {
+		g.addTrain(fmt.Sprintf("%s train %d", way, t.number), t, s)
 		return
 	}
 	id := fmt.Sprintf("%s id %d len %d icmp %d/%d tcp %d/%d/%x %q", way, s.IPID, s.Length,

@@ -73,6 +73,7 @@ var fields = []string{
 	"ip.frag_offset", "ip.flags.mf", "icmp.type", "icmp.ident", "icmp.seq", "udp.srcport", "udp.dstport",
 	"tcp.srcport", "tcp.dstport", "tcp.seq_raw", "tcp.ack_raw", "tcp.flags", "tcp.len",
 	"ipv6.src", "ipv6.dst", "ipv6.plen", "ipv6.nxt", "ipv6.fraghdr.nxt", "ipv6.fraghdr.ident", "ipv6.fraghdr.offset",
+	"ipv6.hopopts.nxt", "ipv6.dstopts.nxt", "ipv6.routing.nxt",
 	"ipv6.fraghdr.more", "icmpv6.type", "icmpv6.echo.identifier", "icmpv6.echo.sequence_number",
 	"udp.payload", "tcp.payload", "data.data",
 }
@@ -218,12 +219,23 @@ func (r record) readIPv4(s *Sighting) {
 	s.fragmentID = uint32(s.IPID)
 }
 
+// extensions are the fields that say what is behind a header of IPv6 (RFC 8200,
+// section 4). The load has each of them once at most.
+var extensions = map[int]string{0: "ipv6.hopopts.nxt", 43: "ipv6.routing.nxt", 44: "ipv6.fraghdr.nxt", 60: "ipv6.dstopts.nxt"}
+
 func (r record) readIPv6(s *Sighting) {
 	const header = 40
 	s.Source.IP, s.Dest.IP = r.at("ipv6.src", 0), r.at("ipv6.dst", 0)
 	s.Protocol, s.Length = r.number("ipv6.nxt", 0), header+r.number("ipv6.plen", 0)
+	for range extensions { // each says what comes behind it
+		field := extensions[s.Protocol]
+		if r.f[field] == "" {
+			break
+		}
+		s.Protocol = r.number(field, 0)
+	}
 	if r.f["ipv6.fraghdr.nxt"] != "" {
-		s.Protocol, s.fragmentID = r.number("ipv6.fraghdr.nxt", 0), uint32(r.number("ipv6.fraghdr.ident", 0))
+		s.fragmentID = uint32(r.number("ipv6.fraghdr.ident", 0))
 		s.Offset, s.More = r.number("ipv6.fraghdr.offset", 0), r.number("ipv6.fraghdr.more", 0) == 1
 	}
 }
