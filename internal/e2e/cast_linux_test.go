@@ -32,6 +32,7 @@ type cast struct {
 	spaces map[string]*netns.Handle
 	ip     map[string]netip.Addr
 	ip6    map[string]netip.Addr
+	mac    map[string]net.HardwareAddr // of docker0, and of back's link
 	echoID atomic.Uint32
 	older  []*net.TCPConn // that began before anybody watched
 }
@@ -59,6 +60,8 @@ const (
 	portAlike      = 5008
 	portInput      = 7777
 	portLossy      = 8003
+	portTrains     = 5010
+	portShuffled   = 5011
 )
 
 func newCast(t *testing.T, e *engine.Engine) *cast {
@@ -81,15 +84,17 @@ func newCast(t *testing.T, e *engine.Engine) *cast {
 		c.ip[name], c.ip6[name] = address("IPAddress"), address("GlobalIPv6Address")
 		c.serve(c.spaces[name], c.ip[name], c.ip6[name])
 	}
+	c.mac = map[string]net.HardwareAddr{"docker0": hardware(t, ipLinks(t, e.Command)["docker0"]), "back": hardware(t, ipLinks(t, inContainer(e, "back"))["eth0"])}
 	// A datagram socket on all addresses would answer from another one.
 	c.serve(e.Internet(), internet, world6)
 	c.serve(e.Host(), hostAddress, host6)
 	c.answerTCP(c.spaces["back"], portProxied)
 	c.answerAt(c.spaces["back"], netip.AddrPortFrom(netip.IPv6Unspecified(), portProxied))
 	c.answerTCP(e.Host(), portProgram)
-	for _, port := range []uint16{portLost, portAlike} {
+	for _, port := range []uint16{portLost, portAlike, portTrains, portShuffled} {
 		c.hearUDP(e.Internet(), netip.AddrPortFrom(internet, port))
 	}
+	c.hearUDP(e.Internet(), netip.AddrPortFrom(world6, portTrains))
 	c.hearUDP(e.Host(), netip.AddrPortFrom(hostAddress, portInput))
 	c.learnWays()
 	for _, to := range []netip.AddrPort{netip.AddrPortFrom(internet, 8000), netip.AddrPortFrom(world6, 8000)} {
@@ -135,7 +140,12 @@ func (c *cast) setUp() {
 	host("sysctl -q -w net.ipv4.icmp_ratelimit=0 net.ipv6.icmp.ratelimit=0")
 	// What the uplink sends is cut to its size, as on a network card without
 	// offloads.
-	host("ethtool -K eth0 tso off gso off")
+	host("ethtool -K eth0 tso off gso off tx-udp-segmentation off")
+	// What front sends is cut before it leaves, and merged where the host takes it.
+	c.run(inContainer(c.e, "front"), "ethtool -K eth0 tso off gso off tx-udp-segmentation off")
+	veth := vethOf(c.t, c.e, "front", "eth0")
+	host("ethtool -K %s gro on", veth)
+	host("ethtool -K %s rx-udp-gro-forwarding on", veth)
 	host("iptables -t nat -I PREROUTING -i docker0 -p tcp --dport %d -j REDIRECT --to-ports %d", portRedirected, portProgram)
 	host("iptables -t nat -I OUTPUT -d %s -p udp -j DNAT --to-destination %s", elsewhere, internet)
 	host("iptables -t nat -I POSTROUTING -o eth0 -p udp --dport %d -j MASQUERADE --random-fully", portRandom)

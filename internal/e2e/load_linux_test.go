@@ -46,14 +46,20 @@ func (l *load) belongs(name string, protocol int, at netip.AddrPort) {
 
 // words makes a payload that no other packet has.
 func (l *load) words(size int) []byte {
+	n := l.next()
+	w := fmt.Appendf(nil, "natlens %08d ", n)
+	for len(w) < size {
+		w = append(w, byte('a'+(n+len(w))%26))
+	}
+	return w
+}
+
+// next is a number that no other words have.
+func (l *load) next() int {
 	l.Lock()
 	defer l.Unlock()
 	l.n++
-	w := fmt.Appendf(nil, "natlens %08d ", l.n)
-	for len(w) < size {
-		w = append(w, byte('a'+(l.n+len(w))%26))
-	}
-	return w
+	return l.n
 }
 
 func (l *load) must(err error) {

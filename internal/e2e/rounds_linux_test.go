@@ -133,8 +133,11 @@ func (c *cast) roundsByDefault() map[string]func(name string) {
 			c.say(name, back, to(hostAddress, portInput), 5)
 			c.say(name, outside, to(host6, portInput), 5)
 		},
-		"leak":  c.leak,
-		"older": c.goOn,
+		"leak":     c.leak,
+		"older":    c.goOn,
+		"trains":   c.trains,
+		"extended": c.extended,
+		"shuffled": c.shuffled,
 	}
 }
 
@@ -145,8 +148,20 @@ func (c *cast) roundsWithoutProxy() map[string]func(name string) {
 			for _, in := range []*netns.Handle{database, back} {
 				c.talk(name, in, 0, to(hostAddress, 8000), 5)
 				c.ask(name, in, to(hostAddress, 5000), 5, 20, 30)
+				c.ask(name, in, to(hostAddress, 5000), 3, 3000, 900) // in fragments
 			}
 			c.talk(name, c.spaces["front"], 0, to(hostAddress, 8001), 5) // its own
+		},
+		"hairpin6": func(name string) {
+			for _, in := range []*netns.Handle{database, back} {
+				c.talk(name, in, 0, to(host6, 8000), 5)
+				c.ask(name, in, to(host6, 5000), 5, 20, 30)
+				c.ask(name, in, to(host6, 5000), 3, 3000, 900)
+			}
+		},
+		"unnumbered": func(name string) {
+			c.unnumbered(name, back, "back", to(hostAddress, 5000), 5)
+			c.unnumbered(name, database, "database", to(hostAddress, 5000), 5)
 		},
 		"localhost": func(name string) {
 			c.talk(name, host, 0, to(localhost, 8000), 5)
