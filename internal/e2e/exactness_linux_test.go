@@ -1,6 +1,7 @@
 package e2e
 
 import (
+	"cmp"
 	"context"
 	"flag"
 	"fmt"
@@ -30,6 +31,9 @@ type exactness struct {
 	shown, again int // journeys shown live; of these, those that natlens's own file gives to the letter
 	observations int
 	took         time.Duration
+	playing      int // observations while the load played, without its end
+	played       time.Duration
+	slowest      float64  // of the hosts: observations a second while the load played
 	lost         []string // what natlens said that it lost
 }
 
@@ -45,8 +49,7 @@ func TestEveryJourneyIsWhatTcpdumpSaw(t *testing.T) {
 			})
 		}
 	})
-	t.Logf("%d observations in %.1f s, %.0f a second, of which tcpdump lost none\n%s", sum.observations, sum.took.Seconds(),
-		float64(sum.observations)/sum.took.Seconds(), &sum.live)
+	t.Logf("%d observations in %.1f s, of which tcpdump lost none\n%s\n%s", sum.observations, sum.took.Seconds(), sum.rates(), &sum.live)
 	for _, what := range sum.lost {
 		t.Logf("natlens lost, and said so: %s", what)
 	}
@@ -88,7 +91,7 @@ func (s *stage) measure(t *testing.T, sum *exactness) {
 	w := startWatch(t, e, "--json", "-w", own, "-s", "256")
 
 	since := time.Now()
-	c.play(s, *exactFor, *exactRate)
+	played := c.play(s, *exactFor, *exactRate)
 	took := time.Since(since)
 
 	time.Sleep(4 * time.Second) // a drop is said when no next hop can come any more
@@ -114,6 +117,7 @@ func (s *stage) measure(t *testing.T, sum *exactness) {
 	defer sum.Unlock()
 	sum.took += took
 	sum.observations += len(sightings)
+	sum.count(sightings, since, played)
 	sum.live.Add(live)
 	sum.files.Add(files)
 	if said.RingDrops+said.ConntrackLost+said.QueueDrops+said.Evicted+said.Malformed > 0 {
@@ -125,6 +129,31 @@ func (s *stage) measure(t *testing.T, sum *exactness) {
 			sum.again++
 		}
 	}
+}
+
+// count adds what was seen on one host while the load played.
+func (e *exactness) count(sightings []oracletest.Sighting, since time.Time, played time.Duration) {
+	n := 0
+	for i := range sightings {
+		if at := sightings[i].Time - since.UnixNano(); at >= 0 && at < played.Nanoseconds() {
+			n++
+		}
+	}
+	if rate := float64(n) / played.Seconds(); e.played == 0 || rate < e.slowest {
+		e.slowest = rate
+	}
+	e.playing += n
+	e.played += played
+}
+
+// rates says how many observations a second were asked for, and how many there were.
+func (e *exactness) rates() string {
+	reached := float64(e.playing) / e.played.Seconds()
+	if *exactRate == 0 {
+		return fmt.Sprintf("%.0f a second while the load played", reached)
+	}
+	return fmt.Sprintf("asked: %d a second beside the cases; reached while the load played: %.0f a second, %.0f on the slowest host",
+		*exactRate, reached, e.slowest)
 }
 
 // readFiles returns what natlens read prints of files.
@@ -163,8 +192,10 @@ func foreign(t *testing.T, recorders []*oracletest.Recorder, until time.Time) (j
 }
 
 // play plays a round of each case every second for that long, at least one, and
-// beside them a steady load of so many observations a second.
-func (c *cast) play(s *stage, atLeast time.Duration, rate int) {
+// beside them a steady load of so many observations a second. It returns for how
+// long that played; what had begun by then goes on to its end.
+func (c *cast) play(s *stage, atLeast time.Duration, rate int) (played time.Duration) {
+	since := time.Now()
 	ctx, cancel := context.WithTimeout(context.Background(), atLeast)
 	defer cancel()
 	var group sync.WaitGroup
@@ -185,4 +216,5 @@ func (c *cast) play(s *stage, atLeast time.Duration, rate int) {
 		c.steady(ctx, "steady", rate)
 	}
 	group.Wait()
+	return cmp.Or(atLeast, time.Since(since))
 }
