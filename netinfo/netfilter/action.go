@@ -99,11 +99,10 @@ func (x *pass) target(e *expression) (action, string) {
 	case "MARK":
 		mark, mask, ok := decodeMarkTarget(e)
 		if !ok {
-			x.markKnown = false
+			x.markBits, x.marker = 0, nil
 			return actionGoesOn, ""
 		}
-		x.mark = x.mark&^mask ^ mark
-		x.markKnown = x.markKnown || mask == 1<<32-1
+		x.setMark(mark, mask)
 		return actionGoesOn, ""
 	case "CONNMARK":
 		x.connectionMark(e)
@@ -117,7 +116,7 @@ func (x *pass) target(e *expression) (action, string) {
 func (x *pass) connectionMark(e *expression) {
 	const set, save, restore = 0, 1, 2
 	if e.revision != 1 || len(e.data) < 13 {
-		x.markKnown, x.connMarkKnown = false, false
+		x.markBits, x.marker, x.connMarkKnown = 0, nil, false
 		return
 	}
 	mark, mask, own := binary.NativeEndian.Uint32(e.data), binary.NativeEndian.Uint32(e.data[4:]), binary.NativeEndian.Uint32(e.data[8:])
@@ -127,10 +126,12 @@ func (x *pass) connectionMark(e *expression) {
 		x.connMarkKnown = x.connMarkKnown || mask == 1<<32-1
 	case save:
 		x.connMark = x.connMark&^mask ^ x.mark&own
-		x.connMarkKnown = x.connMarkKnown && x.markKnown
+		x.connMarkKnown = x.connMarkKnown && own&^x.markBits == 0
 	case restore:
-		x.mark = x.mark&^own ^ x.connMark&mask
-		x.markKnown = x.connMarkKnown && (x.markKnown || own == 1<<32-1)
+		x.mark, x.marker = x.mark&^own^x.connMark&mask, x.machine.rule
+		if x.markBits |= own; !x.connMarkKnown {
+			x.markBits &^= own | mask
+		}
 	}
 }
 

@@ -26,11 +26,16 @@ func (r *Ruleset) NAT(hook Hook, p Packet) Match {
 	all, complete := r.explore(&p, func(x *pass) { x.nat(hook) })
 	first := &all[0]
 	which := sideOf(hook)
-	m := Match{Mark: first.left.Mark, MarkKnown: first.left.MarkKnown}
+	m := Match{Mark: first.left.Mark, MarkBits: first.left.MarkBits, marker: first.left.marker}
+	marker := first.markers[which]
 	for i := range all {
 		o := &all[i]
-		if o.left.Mark != m.Mark || !o.left.MarkKnown {
-			m.MarkKnown = false
+		m.MarkBits &= o.left.MarkBits &^ (o.left.Mark ^ m.Mark)
+		if o.left.marker != m.marker {
+			m.marker = nil
+		}
+		if o.markers[which] != marker {
+			marker = nil
 		}
 		if o.aborted != "" || o.nats[which] != first.nats[which] {
 			m.Certainty = Unsure
@@ -38,14 +43,18 @@ func (r *Ruleset) NAT(hook Hook, p Packet) Match {
 	}
 	switch {
 	case !complete || m.Certainty == Unsure:
-		m.Certainty, m.MarkKnown = Unsure, false
+		m.Certainty, m.MarkBits, m.marker = Unsure, 0, nil
 		if rule := doubtful(all); rule != nil {
 			m.Rule = rule.ref
 		}
 	case first.nats[which].rule != nil:
 		n := first.nats[which]
 		m.Certainty, m.Kind, m.Rule, m.To, m.ToKnown = Covered, n.kind, n.rule.ref, n.to, n.toKnown
+		if marker != nil {
+			m.Marker = &marker.ref
+		}
 	}
+	m.MarkKnown = m.MarkBits == allBits
 	return m
 }
 

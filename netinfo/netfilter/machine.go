@@ -15,7 +15,8 @@ type knowledge uint8
 const (
 	unknownValue knowledge = iota
 	knownValue
-	notLocal // the type of an address: anything but local
+	notLocal    // the type of an address: anything but local
+	partlyKnown // the bits in registersBits are
 )
 
 // machine is nf_tables' virtual machine (net/netfilter/nf_tables_core.c), run
@@ -23,6 +24,7 @@ const (
 // a comparison with it neither holds nor fails.
 type machine struct {
 	packet Packet // as it is by now
+	rule   *rule  // whose expressions are run
 	// Which addresses and ports of the packet's tuple are known: source,
 	// destination.
 	addressKnown, portKnown [2]bool
@@ -35,7 +37,8 @@ type machine struct {
 	links          map[int32]string
 	registers      [16][4]byte
 	registersKnown [16]knowledge
-	registersWhy   [16]string // what a register that is not known should hold
+	registersBits  [16][4]byte // of those that are partly known
+	registersWhy   [16]string  // what a register that is not known should hold
 	// mapped are the verdicts that a lookup in a verdict map found: one, or all
 	// that it may have found.
 	mapped []verdict
@@ -44,14 +47,21 @@ type machine struct {
 
 // effects are what rules change without deciding.
 type effects struct {
-	mark, connMark           uint32
-	markKnown, connMarkKnown bool
-	state                    State
+	mark, connMark uint32
+	markBits       uint32 // those of mark that are known
+	connMarkKnown  bool
+	state          State
+	marker         *rule // that set the mark last; nil: none here, or not known
 }
+
+const allBits = 1<<32 - 1
 
 // orElse returns what is sure when it is not known which of two it is.
 func (e effects) orElse(f effects) effects {
-	e.markKnown = e.markKnown && f.markKnown && e.mark == f.mark
+	e.markBits &= f.markBits &^ (e.mark ^ f.mark)
+	if e.marker != f.marker {
+		e.marker = nil
+	}
 	e.connMarkKnown = e.connMarkKnown && f.connMarkKnown && e.connMark == f.connMark
 	if e.state != f.state {
 		e.state = StateUnknown
@@ -78,7 +88,10 @@ func (f *fields) put(offset int, b ...byte) {
 
 func newMachine(p *Packet, links map[int32]string) *machine {
 	m := &machine{packet: *p, links: links, tracked: true}
-	m.effects = effects{mark: p.Mark, markKnown: p.MarkKnown, state: p.State, connMarkKnown: p.State == StateNew}
+	m.effects = effects{mark: p.Mark, markBits: p.MarkBits, marker: p.marker, state: p.State, connMarkKnown: p.State == StateNew}
+	if p.MarkKnown {
+		m.markBits = allBits
+	}
 	m.addressKnown, m.portKnown = [2]bool{true, true}, [2]bool{true, true}
 	m.fill()
 	return m
@@ -128,7 +141,7 @@ func (m *machine) fill() {
 // after returns the packet as it is now.
 func (m *machine) after() Packet {
 	p := m.packet
-	p.Mark, p.MarkKnown, p.State = m.mark, m.markKnown, m.state
+	p.Mark, p.MarkKnown, p.MarkBits, p.marker, p.State = m.mark, m.markBits == allBits, m.markBits, m.marker, m.state
 	if m.addressKnown != [2]bool{true, true} || m.portKnown != [2]bool{true, true} {
 		p.Tuple = packet.Tuple{}
 	}
@@ -201,6 +214,11 @@ func (m *machine) load(number uint32, n int) ([]byte, knowledge) {
 			if k == knownValue {
 				k = notLocal
 				m.why = "what kind of address it is"
+			}
+		case partlyKnown:
+			m.why = m.registersWhy[i]
+			if k = unknownValue; n <= 4 {
+				k = partlyKnown
 			}
 		}
 	}
@@ -281,9 +299,9 @@ func (m *machine) opaque(e *expression) truth {
 	m.registersKnown, m.registersWhy = [16]knowledge{}, [16]string{}
 	switch e.name {
 	case "meta":
-		m.markKnown = false
+		m.markBits, m.marker = 0, nil
 	case "target", "ct":
-		m.markKnown, m.connMarkKnown, m.state = false, false, StateUnknown
+		m.markBits, m.marker, m.connMarkKnown, m.state = 0, nil, false, StateUnknown
 	}
 	return maybe
 }
@@ -318,13 +336,20 @@ func (m *machine) meta(e *expression) {
 	if e.hasSource {
 		if e.key == metaMark {
 			b, k := m.load(e.source, 4)
-			m.mark, m.markKnown = binary.NativeEndian.Uint32(append(b, 0, 0, 0, 0)), k == knownValue
+			m.mark, m.markBits = binary.NativeEndian.Uint32(append(b, 0, 0, 0, 0)), 0
+			switch s, ok := slot(e.source); {
+			case k == knownValue:
+				m.markBits = allBits
+			case k == partlyKnown && ok:
+				m.markBits = binary.NativeEndian.Uint32(m.registersBits[s][:])
+			}
+			m.marker = m.rule
 		}
 		return
 	}
 	switch e.key {
 	case metaMark:
-		m.put(e.destination, binary.NativeEndian.AppendUint32(nil, m.mark), knownIf(m.markKnown), "the packet's mark")
+		m.putMark(e.destination)
 	case metaL4Proto:
 		m.store(e.destination, []byte{byte(m.packet.Tuple.Protocol)})
 	case metaNFProto:
@@ -436,6 +461,10 @@ func (m *machine) fib(e *expression) {
 
 func (m *machine) bitwise(e *expression) {
 	b, k := m.load(e.source, int(min(e.length, 64)))
+	if k == partlyKnown && e.operation == 0 && len(b) == 4 && len(e.data) == 4 && len(e.data2) == 4 {
+		m.bitwiseOfMark(e, b)
+		return
+	}
 	if e.operation != 0 || k != knownValue || len(b) != len(e.data) || len(b) != len(e.data2) {
 		m.forget(e.destination, int(min(e.length, 64)), m.why)
 		return
@@ -450,6 +479,13 @@ func (m *machine) compare(e *expression) truth {
 	b, k := m.load(e.source, len(e.data))
 	if k == notLocal && bytes.Equal(b, e.data) && e.operation <= cmpNotEqual {
 		return truthOf(e.operation == cmpNotEqual)
+	}
+	if s, ok := slot(e.source); ok && k == partlyKnown && e.operation <= cmpNotEqual {
+		for i := range b {
+			if (b[i]^e.data[i])&m.registersBits[s][i] != 0 {
+				return truthOf(e.operation == cmpNotEqual)
+			}
+		}
 	}
 	if k != knownValue {
 		return maybe

@@ -45,6 +45,8 @@ type outcome struct {
 	steps   []Step
 	doubts  []doubt
 	left    Packet // as it was at the end
+	// markers set the mark that the rules of nats asked for.
+	markers [2]*rule
 }
 
 // translated is the rule that translates a side, and how.
@@ -196,7 +198,7 @@ func (x *pass) walk(c *chain) progress {
 // but on marks, which are put back.
 func (x *pass) rule(r *rule) progress {
 	saved := x.effects
-	x.why = ""
+	x.why, x.machine.rule = "", r
 	unclear := "" // what could not be evaluated so far
 	for i := range r.expressions {
 		e := &r.expressions[i]
@@ -299,7 +301,10 @@ func (x *pass) translate(r *rule, e *expression, kind string) progress {
 	if kind == "dnat" || kind == "redirect" {
 		n.to, n.toKnown = x.destinationOf(e)
 	}
-	x.nats[side] = n
+	x.nats[side], x.markers[side] = n, nil
+	if r.asksMark() {
+		x.markers[side] = x.marker
+	}
 	x.machine.translated(side, n)
 	return finish
 }

@@ -105,9 +105,13 @@ const (
 // Packet is what a rule can ask about a packet at a hook. What a field's zero
 // value leaves open is open to the evaluation, too.
 type Packet struct {
-	Tuple     packet.Tuple // as it is when it reaches the hook
+	Tuple packet.Tuple // as it is when it reaches the hook
+	// Mark is known as a whole, or only the bits in MarkBits are: a rule may have
+	// set some of a mark that is not known.
 	Mark      uint32
 	MarkKnown bool
+	MarkBits  uint32
+	marker    *rule // that set the mark last; nil: none, or not known
 	// InLink is a link's name, at postrouting too (rules ask for it there);
 	// empty at output, elsewhere that means that it is not known.
 	InLink string
@@ -165,10 +169,15 @@ type Match struct {
 	// kinds, and where the kernel chooses the port.
 	To      netip.AddrPort
 	ToKnown bool
-	// Mark is the packet's mark behind the rules that were walked. Give it to
-	// the next hook's Packet.
+	// Mark, MarkKnown and MarkBits are the packet's mark behind the rules that were
+	// walked: see Packet.Behind.
 	Mark      uint32
 	MarkKnown bool
+	MarkBits  uint32
+	marker    *rule // see Packet
+	// Marker is the rule that set the mark which Rule asks for; nil when it asks for
+	// none, no rule set it, or it is not known which.
+	Marker *RuleRef
 }
 
 // Ruleset is the rules of one namespace at one moment, of all backends. It is

@@ -246,7 +246,7 @@ table ip6 docker-bridges {
 // languageTables is more of the language of nft.
 var languageTables = []string{
 	"ct state new", "ct state != established", "ct state invalid drop", "ct state { established, related } accept", "ct state vmap { invalid : drop, new : jump other }",
-	"ct state ! established,related drop", "ct status dnat accept", "ct direction reply accept", "ct mark 0x00000001 accept", "ct mark set 0x00000001", "meta mark set ct mark", "ct mark set meta mark",
+	"ct state ! established,related drop", "ct status dnat accept", "ct direction reply accept", "ct mark 0x00000001 accept", "ct mark set 0x00000001", "meta mark set ct mark", "ct mark set meta mark", "meta mark set meta mark or 0x2000", "meta mark set meta mark and 0xff", "meta mark set meta mark xor 0x3",
 	"tcp flags syn", "tcp flags syn / fin,syn,rst,ack drop", "tcp flags & (fin | syn | rst | ack) == syn", "iif \"lo\" accept", "oif != \"lo\" drop", "meta pkttype broadcast drop",
 	"limit rate 5/second accept", "limit rate over 10/minute burst 3 packets drop", "reject", "reject with icmp host-unreachable", "ip protocol tcp reject with tcp reset", "reject with icmp admin-prohibited",
 	"notrack", "log prefix \"x\" level info", "log group 3", "log flags all", "queue to 3", "ip ttl 3 drop", "ip length 100 drop", "meta skuid 1000 accept", "ip dscp cs1", "udp length 8-100 drop",

@@ -416,6 +416,8 @@ func (w *nftWriter) statement(t *term) string {
 			return "meta mark set " + value
 		} else if e.key == metaMark && f.kind == flowMark && f.mask == nil {
 			return "meta mark set ct mark"
+		} else if change, good := changedBits(f); good && e.key == metaMark && f.kind == packetMark {
+			return "meta mark set meta mark" + change
 		}
 	case "masq":
 		return w.translated("masquerade", "", t)
@@ -504,4 +506,22 @@ func (t *term) constantPort(r register) (uint16, bool) {
 		return 0, false
 	}
 	return binary.BigEndian.Uint16(f.value), true
+}
+
+// changedBits writes what a rule does to the bits of a mark: it sets some, flips
+// some or takes some out.
+func changedBits(f field) (string, bool) {
+	keep, isMark := nativeMark(f.mask)
+	flip, good := nativeMark(f.xor)
+	switch {
+	case !isMark || !good:
+		return "", false
+	case flip == 0:
+		return fmt.Sprintf(" & 0x%08x", keep), true
+	case keep == ^flip:
+		return fmt.Sprintf(" | 0x%08x", flip), true
+	case keep == allBits:
+		return fmt.Sprintf(" ^ 0x%08x", flip), true
+	}
+	return "", false
 }

@@ -194,8 +194,10 @@ func common(a, b Packet) Packet {
 	if a.Tuple != b.Tuple {
 		a.Tuple = packet.Tuple{}
 	}
-	if a.Mark != b.Mark || !b.MarkKnown {
-		a.Mark, a.MarkKnown = 0, false
+	a.MarkBits &= b.MarkBits &^ (a.Mark ^ b.Mark)
+	a.MarkKnown = a.MarkBits == allBits
+	if a.marker != b.marker {
+		a.marker = nil
 	}
 	if a.State != b.State {
 		a.State = StateUnknown

@@ -195,11 +195,15 @@ func (m *machine) match(e *expression) truth {
 		return m.multiport(e)
 	case e.extension == "mark" && e.revision == 1:
 		k, ok := decodeMark(e.data)
-		if !ok || !m.markKnown {
+		if !ok {
 			m.why = "the packet's mark"
 			return maybe
 		}
-		return truthOf((m.mark&k.mask == k.mark) != k.invert)
+		if has := m.hasMark(k.mark, k.mask); k.invert {
+			return not(has)
+		} else {
+			return has
+		}
 	case e.extension == "addrtype" && e.revision == 1:
 		a, ok := decodeAddressType(e.data)
 		if !ok || a.limitIn || a.limitOut {
