@@ -146,6 +146,9 @@ type Rule struct {
 	Evidence Evidence
 	// Met is how the packet met it, as the kernel's trace told; nil otherwise.
 	Met *Met
+	// Marker set the packet's mark, which this rule asks for; nil when it asks for
+	// none, or which rule did is not known.
+	Marker *netfilter.RuleRef
 }
 
 // Met is a packet's meeting with a rule.

@@ -114,7 +114,7 @@ func (c *Correlator) countRule(f *trackedFlow, translated side, s *space) {
 		hook = f.comesBy(s)
 	}
 	if c.moved(f, translated, hook) {
-		f.rules[translated] = &Rule{RuleRef: rule.RuleRef, Evidence: ByCounter}
+		f.rules[translated] = &Rule{RuleRef: rule.RuleRef, Evidence: ByCounter, Marker: rule.Marker}
 	}
 }
 
@@ -178,7 +178,7 @@ func (c *Correlator) findRule(r flowRef, translated side, between [2]int, hops [
 		return
 	}
 	f.kinds[translated] = m.Kind
-	f.rules[translated] = &Rule{RuleRef: m.Rule, Evidence: ByRules}
+	f.rules[translated] = &Rule{RuleRef: m.Rule, Evidence: ByRules, Marker: m.Marker}
 }
 
 // asks asks a namespace's rules which of them translates the first packet of a flow,
@@ -197,8 +197,8 @@ func (c *Correlator) asks(f *trackedFlow, translated side, in, out string, s *sp
 	if translated == sourceSide {
 		// Whatever the first hook did to the destination, conntrack has told;
 		// of the rules, only the mark is needed.
+		p = p.Behind(m)
 		p.Tuple, p.OutLink = f.forms[0].half, out
-		p.Mark, p.MarkKnown = m.Mark, m.MarkKnown
 		m = rules.NAT(netfilter.Postrouting, p)
 	}
 	return m

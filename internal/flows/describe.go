@@ -164,12 +164,12 @@ func (t *Table) translation(e *Entry, w way, kind string, before, after packet.T
 		if w.ends && !w.begins {
 			tr.Hook = netfilter.Input
 		}
+		p = p.Behind(m)
 		p.Tuple, p.OutLink = before, w.out
-		p.Mark, p.MarkKnown = m.Mark, m.MarkKnown
 		m = rules.NAT(tr.Hook, p)
 	}
 	if m.Certainty == netfilter.Covered {
-		tr.Kind, tr.Rule = m.Kind, &trace.Rule{RuleRef: m.Rule, Evidence: trace.ByRules}
+		tr.Kind, tr.Rule = m.Kind, &trace.Rule{RuleRef: m.Rule, Evidence: trace.ByRules, Marker: m.Marker}
 	}
 	return tr
 }

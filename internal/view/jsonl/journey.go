@@ -59,6 +59,13 @@ type rule struct {
 	Verdict   string  `json:"verdict,omitempty"`
 	Target    string  `json:"target,omitempty"`
 
+	ruleName
+	Evidence string    `json:"evidence,omitempty"`
+	Marker   *ruleName `json:"marker,omitempty"`
+}
+
+// ruleName is where a rule stands, and its text.
+type ruleName struct {
 	Backend  string `json:"backend,omitempty"`
 	Family   string `json:"family,omitempty"`
 	Table    string `json:"table,omitempty"`
@@ -66,7 +73,6 @@ type rule struct {
 	Position int    `json:"position,omitempty"`
 	Handle   uint64 `json:"handle,omitempty"`
 	Text     string `json:"text,omitempty"`
-	Evidence string `json:"evidence,omitempty"`
 }
 
 type verdict struct {
@@ -157,6 +163,10 @@ func newTranslation(t *trace.Translation) translation {
 func newRule(r *trace.Rule) rule {
 	x := newRuleRef(&r.RuleRef)
 	x.Evidence = string(r.Evidence)
+	if r.Marker != nil {
+		marker := newRuleName(r.Marker)
+		x.Marker = &marker
+	}
 	if m := r.Met; m != nil {
 		x.Namespace, x.Hook, x.Policy, x.Verdict, x.Target = m.Namespace, string(m.Hook), m.Policy, string(m.Verdict), m.Target
 		x.Between = []index{index(m.Between[0]), index(m.Between[1])}
@@ -164,8 +174,10 @@ func newRule(r *trace.Rule) rule {
 	return x
 }
 
-func newRuleRef(r *netfilter.RuleRef) rule {
-	return rule{
+func newRuleRef(r *netfilter.RuleRef) rule { return rule{ruleName: newRuleName(r)} }
+
+func newRuleName(r *netfilter.RuleRef) ruleName {
+	return ruleName{
 		Backend: string(r.Backend), Family: r.Family, Table: r.Table, Chain: r.Chain,
 		Position: r.Position, Handle: r.Handle, Text: r.Text,
 	}

@@ -89,6 +89,18 @@ func (x *translation) write(w *writer) {
 	w.close('}')
 }
 
+func (x *ruleName) write(w *writer) {
+	w.someText("backend", x.Backend)
+	w.someText("family", x.Family)
+	w.someText("table", x.Table)
+	w.someText("chain", x.Chain)
+	if x.Position != 0 {
+		w.integer("position", int64(x.Position))
+	}
+	w.someNumber("handle", x.Handle)
+	w.someText("text", x.Text)
+}
+
 func (x *rule) write(w *writer, k string) {
 	w.open(k, '{')
 	w.someText("namespace", x.Namespace)
@@ -105,16 +117,13 @@ func (x *rule) write(w *writer, k string) {
 	}
 	w.someText("verdict", x.Verdict)
 	w.someText("target", x.Target)
-	w.someText("backend", x.Backend)
-	w.someText("family", x.Family)
-	w.someText("table", x.Table)
-	w.someText("chain", x.Chain)
-	if x.Position != 0 {
-		w.integer("position", int64(x.Position))
-	}
-	w.someNumber("handle", x.Handle)
-	w.someText("text", x.Text)
+	x.ruleName.write(w)
 	w.someText("evidence", x.Evidence)
+	if x.Marker != nil {
+		w.open("marker", '{')
+		x.Marker.write(w)
+		w.close('}')
+	}
 	w.close('}')
 }
 

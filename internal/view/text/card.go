@@ -317,6 +317,9 @@ func (c *card) rule(prefix string, r *trace.Rule) {
 		text = c.Cut(text, 2*c.Columns()-Columns(prefix)-hopHang-Columns(at)-2-wrapLoss)
 	}
 	c.add(c.lay(prefix, hopHang, []piece{{text: text, words: true, tone: Dim}, {gap: 2, text: at}}))
+	if r.Marker != nil {
+		c.rule(prefix+"mark set by ", &trace.Rule{RuleRef: *r.Marker, Evidence: r.Evidence})
+	}
 }
 
 // wrapLoss is about what a line loses because words are not broken.
