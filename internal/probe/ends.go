@@ -100,7 +100,7 @@ func FindDestination(t *netinfo.Topology, from Source, word string) (d Destinati
 	switch target := found[0]; {
 	case target.Container != nil:
 		d.Container = target.Container
-		d.Lookup = lookUp(from, d.Container)
+		d.Lookup = lookUp(t, from, d.Container)
 		if ways = waysTo(t, from, d.Container); len(ways) == 0 {
 			return d, true, &NoAddress{word, "it has no address: its network mode is " + mode(d.Container)}
 		}
@@ -211,8 +211,11 @@ const defaultBridge = "bridge"
 
 // lookUp says whether FROM could have resolved the container's name: the engine
 // answers for names of containers that share a network of the user's making.
-func lookUp(from Source, to *netinfo.Container) Lookup {
+func lookUp(t *netinfo.Topology, from Source, to *netinfo.Container) Lookup {
 	l := Lookup{Asked: true}
+	if from.Container != nil && ofPodman(t, to) {
+		return askPodman(t, from, to)
+	}
 	if from.Container == nil {
 		l.How = "outside of containers nobody asks the engine's DNS"
 		return l

@@ -72,6 +72,12 @@ func (p *Journeys) concerns(j *trace.Journey) (there, back bool) {
 			return false, true
 		}
 	}
+	// A packet of the host's own may be translated before any tap sees it.
+	for i := range j.Flows {
+		if f := &j.Flows[i]; f.Namespace == p.From && f.Original == p.Tuple {
+			return j.Direction == trace.Original, j.Direction == trace.Reply
+		}
+	}
 	for _, r := range j.Related {
 		if p.ids[r.ID] {
 			return r.Why == relProxiedAs && j.Direction != trace.Reply || r.Why == relRetransmission,
