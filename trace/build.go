@@ -83,7 +83,7 @@ func (c *Correlator) build(e *entry, early string) *Journey {
 		j.Notes = append(j.Notes, "container side not watched yet: "+name)
 	}
 	if e.inferred || main.flow != nil && main.flow.inferred && len(j.Translations) > 0 {
-		why := "no conntrack entry"
+		why := "no conntrack entry known"
 		if slices.ContainsFunc(hops, func(s sighting) bool { return s.h.Layers.Has(packet.Truncated) }) {
 			why = "too little captured to find its conntrack entry (-s takes more)"
 		}

@@ -111,7 +111,7 @@ func TestLostEventIsMadeGoodByADump(t *testing.T) {
 	s.request(2, backOut, vethIn)
 	s.expect(want{path: outPath, from: "back", direction: NoDirection, verdict: "left by tap", changes: backBecomesHost + "[inferred 0]"},
 		want{path: outPath, from: "back", direction: Original, verdict: "left by tap", changes: backBecomesHost + "[conntrack 9]"})
-	if notes := s.journeys[0].Notes; len(notes) != 1 || notes[0] != "no conntrack entry: hops joined because nothing else fits" {
+	if notes := s.journeys[0].Notes; len(notes) != 1 || notes[0] != "no conntrack entry known: hops joined because nothing else fits" {
 		t.Errorf("notes %q", notes)
 	}
 }

@@ -154,7 +154,7 @@ func TestConntrackWithoutEvents(t *testing.T) {
 	exchange(t, back.Namespace(), netip.AddrPortFrom(lab.ServerAddress, outside))
 	exchange(t, h.Internet(), netip.AddrPortFrom(lab.HostAddress, toHost))
 	j := w.udpTo("a datagram out", outside)
-	const inferred = "no conntrack entry: hops joined because nothing else fits"
+	const inferred = "no conntrack entry known: hops joined because nothing else fits"
 	if got, want := pathOf(j)+" | "+changesOf(j), "back/eth0:out host/"+back.HostLink+":in host/docker0:in host/eth0:out | snat[2 3] by ? [inferred]"; got != want ||
 		len(j.Notes) != 1 || j.Notes[0] != inferred || j.Verdict.Result != trace.Left {
 		t.Errorf("%s, notes %q, %+v\nwant %s", got, j.Notes, j.Verdict, want)

@@ -120,7 +120,7 @@ func checkForeign(t *testing.T, dir string) {
 				}
 				var notes []string
 				if len(found) > 0 {
-					notes = append(notes, "no conntrack entry: hops joined because nothing else fits")
+					notes = append(notes, "no conntrack entry known: hops joined because nothing else fits")
 				}
 				if !strings.HasPrefix(names[0], "any") {
 					notes = append(notes, "the file does not tell which way packets went")
