@@ -3,7 +3,6 @@ package live
 import (
 	"context"
 	"net/netip"
-	"os"
 	"slices"
 	"strings"
 	"testing"
@@ -133,28 +132,6 @@ func TestHairpin(t *testing.T) {
 		t.Fatal(err)
 	}
 	published := netip.AddrPortFrom(lab.HostAddress, 8001)
-	filtered := func(t *testing.T, value string) {
-		t.Helper()
-		const path = "/proc/sys/net/bridge/bridge-nf-call-iptables"
-		var was []byte
-		set := func(value []byte) error {
-			return h.Namespace().Do(func() (err error) {
-				if was, err = os.ReadFile(path); err != nil {
-					return err
-				}
-				return os.WriteFile(path, value, 0)
-			})
-		}
-		if err := set([]byte(value)); err != nil {
-			t.Skipf("needs to set %s: %v", path, err)
-		}
-		before := was
-		t.Cleanup(func() {
-			if err := set(before); err != nil {
-				t.Error(err)
-			}
-		})
-	}
 	answerTo := func(w *watch, question *trace.Journey) *trace.Journey {
 		return w.journey("SYN-ACK", func(j *trace.Journey) bool {
 			return j.Protocol == packet.TCP && j.Hops[0].Headers.TCPFlags == packet.SYN|packet.ACK &&
@@ -173,7 +150,7 @@ func TestHairpin(t *testing.T) {
 		{"own, unfiltered", back, "0", "dnat by test, masquerade by POSTROUTING", "undo masquerade by POSTROUTING, undo dnat by test"},
 	} {
 		t.Run(c.what, func(t *testing.T) {
-			filtered(t, c.on)
+			bridgeNetfilter(t, h, c.on)
 			w := startWatch(t, Config{})
 			if _, err := lab.Get(t.Context(), c.from.Namespace(), published); err != nil {
 				t.Fatal(err)
@@ -189,7 +166,7 @@ func TestHairpin(t *testing.T) {
 		})
 	}
 	t.Run("neighbour, unfiltered", func(t *testing.T) {
-		filtered(t, "0")
+		bridgeNetfilter(t, h, "0")
 		w := startWatch(t, Config{})
 		knock(t, database.Namespace(), published)
 		answer := answerTo(w, w.synTo(8001))

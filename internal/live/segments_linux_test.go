@@ -193,19 +193,15 @@ func TestDatagramsMergedByTheVeth(t *testing.T) {
 	}
 }
 
-// TestSegmentsMergedByTheVeth: the same for TCP.
-func TestSegmentsMergedByTheVeth(t *testing.T) {
-	leak.Check(t)
-	h := dockerHost(t)
-	back := h.Find("back")
-	merging(t, h, back, "tso", "")
-	web, err := lab.ListenTCP(h.Internet(), netip.AddrPortFrom(lab.ServerAddress, 5305))
+// swallow takes one connection at the server's port and tells how many bytes came.
+func swallow(t *testing.T, h *lab.Host, port uint16) (read chan int64) {
+	t.Helper()
+	web, err := lab.ListenTCP(h.Internet(), netip.AddrPortFrom(lab.ServerAddress, port))
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer web.Close()
-	const total = 40_000
-	read := make(chan int64, 1)
+	t.Cleanup(func() { web.Close() })
+	read = make(chan int64, 1)
 	go func() {
 		conn, err := web.Accept()
 		if err != nil {
@@ -216,6 +212,17 @@ func TestSegmentsMergedByTheVeth(t *testing.T) {
 		conn.Close()
 		read <- n
 	}()
+	return read
+}
+
+// TestSegmentsMergedByTheVeth: the same for TCP.
+func TestSegmentsMergedByTheVeth(t *testing.T) {
+	leak.Check(t)
+	h := dockerHost(t)
+	back := h.Find("back")
+	merging(t, h, back, "tso", "")
+	const total = 40_000
+	read := swallow(t, h, 5305)
 	w := startWatch(t, Config{})
 	c, err := lab.DialTCP(t.Context(), back.Namespace(), netip.AddrPort{}, netip.AddrPortFrom(lab.ServerAddress, 5305))
 	if err != nil {
