@@ -2,6 +2,7 @@ package netinfo
 
 import (
 	"net/netip"
+	"strings"
 
 	"natlens/netinfo/docker"
 )
@@ -37,8 +38,8 @@ func attachUnasked(t *Topology, networks []docker.Network, ways *waysIn) {
 	for _, c := range t.Containers {
 		switch {
 		case !c.Unasked:
-		case c.Mode == "host" || c.Mode == "none":
-			c.PortsUnknown = false // -p has no effect there
+		case c.Mode == "host" || c.Mode == "none" || strings.HasPrefix(c.Mode, "container:"):
+			c.PortsUnknown = false // -p has no effect there; a shared namespace's are its owner's
 		case ways != nil && len(c.Endpoints) > 0:
 			c.PortsUnknown = false
 			for _, e := range c.Endpoints {

@@ -62,7 +62,7 @@ func TestUnaskedContainersAreFoundByTheirCables(t *testing.T) {
 	var got []string
 	for _, c := range top.Containers {
 		got = append(got, strings.TrimSpace(c.Name+" "+c.Proof+" on "+endpoints(c)+" "+ports(c)))
-		if c.PortsUnknown != (c.Name == "sidecar") {
+		if c.PortsUnknown {
 			t.Errorf("%s: ports unknown %v", c.Name, c.PortsUnknown)
 		}
 	}
@@ -85,7 +85,7 @@ web cgroup of pid 4711 on back_net 172.17.0.2/16 0.0.0.0:8000→80/tcp`
 	}
 	f = podmanHost() // whose rules could not be read
 	for _, c := range assemble(f, time.Time{}).Containers {
-		if c.PortsUnknown == (c.Mode == "host") || len(c.Ports) > 0 {
+		if c.PortsUnknown != (c.Mode == "private") || len(c.Ports) > 0 {
 			t.Errorf("%s: ports %v, unknown %v", c.Name, c.Ports, c.PortsUnknown)
 		}
 	}

@@ -126,9 +126,13 @@ func iptablesSave(t *testing.T, command func(string, ...string) *exec.Cmd) natRu
 	return rules
 }
 
-// one returns the only rule that begins and ends like this.
-func (r natRules) one(t *testing.T, begin, end string) string {
+// one returns the only rule that begins and ends like this, in the chain that rules
+// for an address lead to, if one is given.
+func (r natRules) one(t *testing.T, begin, end string, source ...string) string {
 	t.Helper()
+	for _, a := range source {
+		begin = r.chainFor(t, netip.MustParseAddr(a))
+	}
 	var found []string
 	for rule := range r {
 		if strings.HasPrefix(rule, begin) && strings.HasSuffix(rule, end) {
@@ -141,12 +145,30 @@ func (r natRules) one(t *testing.T, begin, end string) string {
 	return found[0]
 }
 
+// chainFor returns "-A CHAIN " for the chain to which a rule of POSTROUTING sends
+// what comes from an address.
+func (r natRules) chainFor(t *testing.T, a netip.Addr) string {
+	t.Helper()
+	for rule := range r {
+		words := strings.Fields(rule)
+		if len(words) != 6 || words[1] != "POSTROUTING" || words[2] != "-s" || words[4] != "-j" {
+			continue
+		}
+		if p, err := netip.ParsePrefix(words[3]); err == nil && p.Contains(a) {
+			return "-A " + words[5] + " "
+		}
+	}
+	t.Fatalf("no rule of POSTROUTING leads %v to a chain", a)
+	return ""
+}
+
 // listing is the part of natlens list --json that the course looks at, written
 // down anew.
 type listing struct {
 	Engine *struct {
 		Version       string
 		UserlandProxy string `json:"userland_proxy"`
+		Unasked       bool
 	}
 	Namespaces []struct {
 		Name       string
@@ -155,10 +177,12 @@ type listing struct {
 	}
 	Links      []listedLink
 	Containers []listedContainer
-	Networks   []struct {
-		Name, ID, Driver, Bridge, Gateway string
-		Subnets, Containers               []string
-	}
+	Networks   []listedNetwork
+}
+
+type listedNetwork struct {
+	Name, ID, Driver, Bridge, Gateway string
+	Subnets, Containers               []string
 }
 
 type listedLink struct {
@@ -177,17 +201,18 @@ type listedContainer struct {
 	ID, Name, Image, Namespace, Mode string
 	NamespaceInode                   uint64 `json:"namespace_inode"`
 	PID                              int
-	Networks                         []struct {
-		Name, MAC string
-		Addresses []string
-		Gateways  []string
-	}
-	Ports []struct {
+	Networks                         []attachedNetwork
+	Ports                            []struct {
 		Protocol      string
 		ContainerPort int     `json:"container_port"`
 		HostIP        string  `json:"host_ip"`
 		HostPort      *uint16 `json:"host_port"`
 	}
+}
+
+type attachedNetwork struct {
+	Name, MAC           string
+	Addresses, Gateways []string
 }
 
 func (l *listing) link(t *testing.T, namespace, name string) listedLink {

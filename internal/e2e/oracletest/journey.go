@@ -106,6 +106,8 @@ type Translation struct {
 type Rule struct {
 	Table, Chain, Text, Backend, Evidence string
 	Position                              int
+	// Marker set the mark that it asks for.
+	Marker *struct{ Chain, Text string }
 }
 
 // Summary is the last line.
