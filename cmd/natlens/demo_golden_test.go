@@ -24,9 +24,13 @@ var volatile = []struct {
 	{regexp.MustCompile(`\b(conntrack|ct) \d+`), "conntrack N"},
 	{regexp.MustCompile(`net:\[\d+\]`), "net:[N]"},
 	{regexp.MustCompile(`\+[\d.]+ (ns|µs|ms)|same stamp`), "+T"},
-	{regexp.MustCompile(`(?m)  [\d.]+ (ns|µs|ms)$`), "  T"},
+	{regexp.MustCompile(`(?m)  [\d.]+ (ns|µs|ms)$`), ""},
+	{regexp.MustCompile(`\b(after|in) [\d.]+ (ns|µs|ms)\b`), "$1 T"},
+	// Counters are read so seldom that other packets may have moved one, too.
+	{regexp.MustCompile(`, counter\]`), "]"},
+	{regexp.MustCompile(`\[(evaluated|counter)\]`), "[evidence]"},
 	// It stands where there is room, which times and numbers leave.
-	{regexp.MustCompile(`  peer of \S+`), ""},
+	{regexp.MustCompile(`  (peer of \S+|otherhost)`), ""},
 	// Ports that the kernel chose (ip_local_port_range).
 	{regexp.MustCompile(`:(3[2-9]|4\d|5\d|60)\d{3}\b`), ":PORT"},
 }
@@ -37,8 +41,8 @@ func comparable(output string) string {
 	for _, v := range volatile {
 		output = v.pattern.ReplaceAllString(output, v.instead)
 	}
-	// The two ends of a cable come at once.
-	output = arrivals.ReplaceAllStringFunc(output, func(found string) string {
+	// The two ends of a cable come at once, and see at once who asks.
+	output = events.ReplaceAllStringFunc(output, func(found string) string {
 		return strings.Join(slices.Sorted(strings.Lines(found)), "")
 	})
 	// Journeys that nobody sees have numbers, too.
@@ -62,8 +66,9 @@ func comparable(output string) string {
 	return strings.TrimSpace(b.String())
 }
 
-// arrivals finds lines about links that came, one after the other.
-var arrivals = regexp.MustCompile(`(?m)(^link .* came: .*\n)+`)
+// events finds lines about links that came, one after the other, and about address
+// resolution.
+var events = regexp.MustCompile(`(?m)(^link .* came: .*\n)+|(^.* ARP .*\n)+`)
 
 // journeyNumber finds the number of a journey; those of rules stand elsewhere.
 var journeyNumber = regexp.MustCompile(`(?m)(^|\bas |\bto |\bof |\bamends |\babout |\bby )#(\d+)`)

@@ -15,6 +15,9 @@ import (
 // where a packet was lost.
 const actPatience = 10 * time.Second
 
+// calm is how long nothing changes on a host that has settled.
+const calm = 100 * time.Millisecond
+
 // stage is where the acts of a step are played while a watch runs. It stands
 // before the watch's screen, so that what is typed stands between the packets
 // where it belongs. Its screen's methods and play run on different goroutines.
@@ -25,7 +28,8 @@ type stage struct {
 	mu      sync.Mutex // guards the rest, and printing
 	screen  screen
 	shown   int
-	changed chan struct{} // holds one token when shown has grown
+	events  int           // whatever changed
+	changed chan struct{} // holds one token when something was shown
 }
 
 func newStage(p *player, acts []lab.Act) *stage {
@@ -55,6 +59,7 @@ func (s *stage) play(ctx context.Context) error {
 		}
 		expected += act.Shown
 		s.await(ctx, expected)
+		s.settle(ctx)
 	}
 	return nil
 }
@@ -90,6 +95,21 @@ func (s *stage) await(ctx context.Context, expected int) {
 	}
 }
 
+// settle waits, when the host has changed, until it does so no more: what natlens
+// says of packets then rests on the host as it is.
+func (s *stage) settle(ctx context.Context) {
+	for seen := 0; ; {
+		s.mu.Lock()
+		now := s.events
+		s.mu.Unlock()
+		if now == seen || ctx.Err() != nil {
+			return
+		}
+		seen = now
+		time.Sleep(calm)
+	}
+}
+
 func (s *stage) Journey(j *trace.Journey) error {
 	return s.show(true, func() error { return s.screen.Journey(j) })
 }
@@ -97,17 +117,19 @@ func (s *stage) Journey(j *trace.Journey) error {
 func (s *stage) Event(r live.Record) error {
 	// What changes may change again at once; what comes or goes does so once.
 	counts := r.Change != nil && r.Change.Action != "changed"
-	return s.show(counts, func() error { return s.screen.Event(r) })
+	return s.show(counts, func() error {
+		s.events++
+		return s.screen.Event(r)
+	})
 }
 
 func (s *stage) show(counts bool, print func() error) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	err := print()
-	if !counts {
-		return err
+	if counts {
+		s.shown++
 	}
-	s.shown++
 	select {
 	case s.changed <- struct{}{}:
 	default:

@@ -74,3 +74,59 @@ func startsIsolated(name string) func(context.Context, *Host) error {
 		return err
 	}
 }
+
+// backNet and backGateway are the custom network of the scenarios.
+const backNet = "br-back_net"
+
+var backGateway = netip.MustParsePrefix("172.24.0.1/16")
+
+// fetchesByName asks from a container for a name and gets a page from there.
+func fetchesByName(from, name string, port uint16) func(context.Context, *Host) error {
+	return func(ctx context.Context, h *Host) error {
+		ns, err := h.place(from)
+		if err != nil {
+			return err
+		}
+		a, err := Resolve(ctx, ns, name)
+		if err != nil {
+			return err
+		}
+		_, err = Get(ctx, ns, netip.AddrPortFrom(a, port))
+		return err
+	}
+}
+
+// ends removes a container.
+func ends(name string) func(context.Context, *Host) error {
+	return func(_ context.Context, h *Host) error {
+		c := h.Find(name)
+		if c == nil {
+			return fmt.Errorf("no container %s", name)
+		}
+		return h.Remove(c)
+	}
+}
+
+// connects puts a container on one more bridge.
+func connects(bridge, name string) func(context.Context, *Host) error {
+	return func(_ context.Context, h *Host) error {
+		_, err := h.Connect(h.Find(name), h.findBridge(bridge))
+		return err
+	}
+}
+
+// pingsByName asks from a container for a name and pings what it is told.
+func pingsByName(from, name string) func(context.Context, *Host) error {
+	return func(ctx context.Context, h *Host) error {
+		ns, err := h.place(from)
+		if err != nil {
+			return err
+		}
+		a, err := Resolve(ctx, ns, name)
+		if err != nil {
+			return err
+		}
+		_, err = Ping(ctx, ns, a, echoOf(1))
+		return err
+	}
+}

@@ -22,6 +22,8 @@ type Bridge struct {
 	last    netip.Addr // given out last
 	// internal: its containers have no default route.
 	internal bool
+	// names, unless nil, are what its containers' resolvers know.
+	names *names
 }
 
 // Subnet is the bridge's subnet, as rules and routes name it.
@@ -59,6 +61,12 @@ func (h *Host) Bridge(name string, gateway netip.Prefix) (*Bridge, error) {
 	if err := h.node.address(name, gateway.String()); err != nil {
 		return nil, err
 	}
+	if h.proxyless {
+		// 127.0.0.1 as a source may cross the bridge (ip-sysctl.txt).
+		if err := h.node.sysctl("net/ipv4/conf/"+name+"/route_localnet", "1"); err != nil {
+			return nil, err
+		}
+	}
 	b := &Bridge{Name: name, Gateway: gateway, last: gateway.Addr()}
 	h.bridges = append(h.bridges, b)
 	return b, nil
@@ -77,6 +85,12 @@ func (h *Host) Container(name string, on *Bridge) (*Container, error) {
 		if err := h.plug(c, c.HostLink, "eth0", on, address); err != nil {
 			return err
 		}
+		if on.names != nil {
+			on.names.set(name, address)
+			if err := c.resolve(on.names); err != nil {
+				return err
+			}
+		}
 		if on.internal {
 			return nil
 		}
@@ -87,6 +101,33 @@ func (h *Host) Container(name string, on *Bridge) (*Container, error) {
 // Isolated makes a container that has a loopback and nothing else.
 func (h *Host) Isolated(name string) (*Container, error) {
 	return h.start(&Container{Name: name}, func() error { return nil })
+}
+
+// Macvlan makes a container with a link of its own to the network outside: a macvlan
+// of the host's uplink, in bridge mode, with the internet as its gateway.
+func (h *Host) Macvlan(name string, address netip.Prefix) (*Container, error) {
+	c := &Container{Name: name, Address: address.Addr(), MAC: macFromAddress(address.Addr())}
+	return h.start(c, func() error {
+		parent, err := h.node.nl.LinkByName(Uplink)
+		if err != nil {
+			return fmt.Errorf("find link %s: %w", Uplink, err)
+		}
+		// Made in the container's namespace at once, it needs no name here.
+		link := &netlink.Macvlan{
+			LinkAttrs: netlink.LinkAttrs{Name: "eth0", ParentIndex: parent.Attrs().Index, Namespace: netlink.NsFd(c.node.ns.Fd()), HardwareAddr: c.MAC},
+			Mode:      netlink.MACVLAN_MODE_BRIDGE,
+		}
+		if err := h.node.nl.LinkAdd(link); err != nil {
+			return fmt.Errorf("add macvlan of %s: %w", Uplink, err)
+		}
+		if err := c.node.address("eth0", address.String()); err != nil {
+			return err
+		}
+		if err := c.node.defaultRoute(GatewayAddress); err != nil {
+			return err
+		}
+		return c.node.awaitUp("eth0")
+	})
 }
 
 // start makes the namespace of a container, and furnishes it.
@@ -113,6 +154,9 @@ func (h *Host) Connect(c *Container, to *Bridge) (netip.Addr, error) {
 	if err != nil {
 		return netip.Addr{}, fmt.Errorf("connect %s to %s: %w", c.Name, to.Name, err)
 	}
+	if to.names != nil {
+		to.names.set(c.Name, address)
+	}
 	return address, nil
 }
 
@@ -121,6 +165,9 @@ func (h *Host) Remove(c *Container) error {
 	h.containers = slices.DeleteFunc(h.containers, func(other *Container) bool { return other == c })
 	err := h.node.removeLink(c.HostLink) // its namespace dies later than its name
 	if b := c.Bridge; b != nil {
+		if b.names != nil {
+			b.names.remove(c.Name)
+		}
 		b.last = b.Gateway.Addr()
 		for _, other := range h.containers {
 			if other.Bridge == b && b.last.Less(other.Address) {
@@ -160,6 +207,12 @@ func (h *Host) plug(c *Container, outer, inner string, on *Bridge, address netip
 	}
 	if err := h.node.nl.LinkSetMaster(port, bridge); err != nil {
 		return fmt.Errorf("make %s a port of %s: %w", outer, on.Name, err)
+	}
+	if h.proxyless {
+		// A frame may go back to where it came from: its sender asked for itself.
+		if err := h.node.nl.LinkSetHairpin(port, true); err != nil {
+			return fmt.Errorf("let %s send back: %w", outer, err)
+		}
 	}
 	if err := h.node.nl.LinkSetUp(port); err != nil {
 		return fmt.Errorf("set %s up: %w", outer, err)

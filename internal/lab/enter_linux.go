@@ -81,6 +81,9 @@ func furnish() error {
 	if err := unix.Mount("", "/", "", unix.MS_REC|unix.MS_SLAVE, ""); err != nil {
 		return fmt.Errorf("make mounts slave: %w", err)
 	}
+	if err := dropNamespaces(); err != nil {
+		return err
+	}
 	if err := unix.Mount("tmpfs", "/run", "tmpfs", unix.MS_NOSUID|unix.MS_NODEV, "mode=755"); err != nil {
 		return fmt.Errorf("mount /run: %w", err)
 	}
@@ -99,6 +102,29 @@ func furnish() error {
 	}
 	if err := netlink.LinkSetUp(lo); err != nil {
 		return fmt.Errorf("set lo up: %w", err)
+	}
+	return nil
+}
+
+// dropNamespaces unmounts the namespaces that others have mounted, in this mount
+// namespace only: whoever looks for namespaces here finds the lab's. In a user
+// namespace of their own ordinary users may neither unmount nor enter them.
+func dropNamespaces() error {
+	mounts, err := os.ReadFile("/proc/self/mountinfo")
+	if err != nil {
+		return err
+	}
+	for line := range strings.Lines(string(mounts)) {
+		before, after, _ := strings.Cut(line, " - ")
+		fields := strings.Fields(before)
+		if !strings.HasPrefix(after, "nsfs ") || len(fields) < 5 {
+			continue
+		}
+		// Its owner may have unmounted it meanwhile.
+		err := unix.Unmount(fields[4], unix.MNT_DETACH)
+		if err != nil && !errors.Is(err, unix.EINVAL) && !errors.Is(err, unix.ENOENT) && !errors.Is(err, fs.ErrPermission) {
+			return &fs.PathError{Op: "unmount", Path: fields[4], Err: err}
+		}
 	}
 	return nil
 }

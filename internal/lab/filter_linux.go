@@ -5,15 +5,13 @@ import (
 	"net/netip"
 
 	"github.com/google/nftables"
-	"github.com/google/nftables/binaryutil"
 	"github.com/google/nftables/expr"
 )
 
 // filter is the host's FORWARD rules: one nf_tables table, with the chains that
 // Docker makes through iptables.
 type filter struct {
-	conn           *nftables.Conn
-	table          *nftables.Table
+	rules
 	forward        *nftables.Chain // policy drop
 	docker         *nftables.Chain // published ports
 	stage1, stage2 *nftables.Chain // networks apart from each other
@@ -43,6 +41,16 @@ func (h *Host) Network(bridge string, gateway netip.Prefix) (*Bridge, error) {
 	t.add(t.stage1, in, notOut, counter, verdict(expr.VerdictJump, t.stage2.Name))
 	t.add(t.stage2, out, counter, verdict(expr.VerdictDrop, ""))
 	return b, t.flush("network " + b.Name)
+}
+
+// NamedNetwork makes a Network whose containers find each other by name, as they do
+// on those that people make for an engine, unlike on its docker0.
+func (h *Host) NamedNetwork(bridge string, gateway netip.Prefix) (*Bridge, error) {
+	b, err := h.Network(bridge, gateway)
+	if err == nil {
+		b.names = new(names)
+	}
+	return b, err
 }
 
 // InternalNetwork makes a bridge with the rules that Docker lays for an internal
@@ -77,20 +85,15 @@ func (h *Host) forwarding() (*filter, error) {
 	if h.filter != nil {
 		return h.filter, nil
 	}
-	conn, err := nftables.New(nftables.WithNetNSFd(h.node.ns.Fd()))
+	r, err := h.node.newRules("filter")
 	if err != nil {
-		return nil, fmt.Errorf("open nf_tables: %w", err)
+		return nil, err
 	}
-	t := &filter{conn: conn}
-	t.table = conn.AddTable(&nftables.Table{Name: "filter", Family: nftables.TableFamilyIPv4})
-	chain := func(name string) *nftables.Chain {
-		return conn.AddChain(&nftables.Chain{Name: name, Table: t.table})
-	}
-	t.docker, t.stage1, t.stage2 = chain("DOCKER"), chain("DOCKER-ISOLATION-STAGE-1"), chain("DOCKER-ISOLATION-STAGE-2")
-	user := chain("DOCKER-USER")
+	t := &filter{rules: r, docker: r.chain("DOCKER"), stage1: r.chain("DOCKER-ISOLATION-STAGE-1"), stage2: r.chain("DOCKER-ISOLATION-STAGE-2")}
+	user := r.chain("DOCKER-USER")
 	drop := nftables.ChainPolicyDrop
-	t.forward = conn.AddChain(&nftables.Chain{
-		Name: "FORWARD", Table: t.table, Type: nftables.ChainTypeFilter, Policy: &drop,
+	t.forward = r.conn.AddChain(&nftables.Chain{
+		Name: "FORWARD", Table: r.table, Type: nftables.ChainTypeFilter, Policy: &drop,
 		Hooknum: nftables.ChainHookForward, Priority: nftables.ChainPriorityFilter,
 	})
 	t.add(t.forward, counter, verdict(expr.VerdictJump, user.Name))
@@ -99,40 +102,6 @@ func (h *Host) forwarding() (*filter, error) {
 		return nil, err
 	}
 	h.filter = t
-	h.node.onClose(func() error {
-		t.conn.DelTable(t.table)
-		return t.flush("removal of the filter table")
-	})
+	h.node.onClose(t.remove)
 	return t, nil
-}
-
-func (t *filter) add(chain *nftables.Chain, parts ...[]expr.Any) {
-	rule := &nftables.Rule{Table: t.table, Chain: chain}
-	for _, p := range parts {
-		rule.Exprs = append(rule.Exprs, p...)
-	}
-	t.conn.AddRule(rule)
-}
-
-func (t *filter) flush(what string) error {
-	if err := t.conn.Flush(); err != nil {
-		return fmt.Errorf("make rules of %s: %w", what, err)
-	}
-	return nil
-}
-
-func verdict(kind expr.VerdictKind, chain string) []expr.Any {
-	return []expr.Any{&expr.Verdict{Kind: kind, Chain: chain}}
-}
-
-// established is ct state established,related.
-func established() []expr.Any {
-	return []expr.Any{
-		&expr.Ct{Key: expr.CtKeySTATE, Register: 1},
-		&expr.Bitwise{
-			SourceRegister: 1, DestRegister: 1, Len: 4,
-			Mask: binaryutil.NativeEndian.PutUint32(expr.CtStateBitESTABLISHED | expr.CtStateBitRELATED), Xor: make([]byte, 4),
-		},
-		&expr.Cmp{Op: expr.CmpOpNeq, Register: 1, Data: make([]byte, 4)},
-	}
 }

@@ -3,6 +3,7 @@ package lab
 import (
 	"errors"
 	"fmt"
+	"io/fs"
 	"net"
 	"net/netip"
 
@@ -39,6 +40,7 @@ type Host struct {
 	internet   *node
 	bridges    []*Bridge
 	containers []*Container
+	proxyless  bool
 	nat        *nat    // nil until a rule is wanted
 	filter     *filter // nil until a network is made
 }
@@ -159,6 +161,20 @@ func (h *Host) Internet() *netns.Handle { return h.internet.ns }
 
 // Containers returns the containers, in the order they were made.
 func (h *Host) Containers() []*Container { return h.containers }
+
+// WithoutProxy makes the rules of networks and ports that come later those of an
+// engine with userland-proxy=false: published ports are reached from everywhere by
+// rules alone, from containers of the same bridge and from 127.0.0.1, too.
+func (h *Host) WithoutProxy() error {
+	h.proxyless = true
+	// Frames between two ports of a bridge meet the rules only so; the kernel
+	// module has it on from the beginning, an engine turns it on.
+	err := h.node.sysctl("net/bridge/bridge-nf-call-iptables", "1")
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil // no such module: some ways then differ
+	}
+	return err
+}
 
 // findBridge returns the bridge of that name, or nil.
 func (h *Host) findBridge(name string) *Bridge {

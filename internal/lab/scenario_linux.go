@@ -44,7 +44,9 @@ type Act struct {
 
 // Scenarios are all there are, in the order of a course; the first is the one to
 // start with.
-func Scenarios() []Scenario { return []Scenario{masquerade, hostLinks, none, hostNetwork, bridge} }
+func Scenarios() []Scenario {
+	return []Scenario{masquerade, hostLinks, none, hostNetwork, bridge, ports, custom, networks, addresses, database, internal, macvlan}
+}
 
 // Play goes through the steps without an observer's commands.
 func (s Scenario) Play(ctx context.Context, h *Host) error {

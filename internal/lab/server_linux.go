@@ -1,12 +1,15 @@
 package lab
 
 import (
+	"bufio"
 	"errors"
 	"fmt"
 	"io"
 	"net"
 	"net/http"
 	"net/netip"
+	"sync"
+	"time"
 
 	"natlens/netinfo/netns"
 )
@@ -77,7 +80,11 @@ func EchoUDP(in *netns.Handle, at netip.AddrPort) (*Server, error) {
 // ServeHTTP answers every request to a port of the container with one text,
 // on all its addresses, until the host is closed.
 func (c *Container) ServeHTTP(port uint16, text string) error {
-	s, err := ServeHTTP(c.node.ns, netip.AddrPortFrom(netip.IPv4Unspecified(), port), text)
+	return c.serveHTTP(netip.AddrPortFrom(netip.IPv4Unspecified(), port), text)
+}
+
+func (c *Container) serveHTTP(at netip.AddrPort, text string) error {
+	s, err := ServeHTTP(c.node.ns, at, text)
 	if err != nil {
 		return err
 	}
@@ -103,6 +110,40 @@ func (c *Container) EchoUDP(port uint16) error {
 	if err != nil {
 		return err
 	}
+	c.node.onClose(s.Close)
+	return nil
+}
+
+// answerLines answers every line that a client says to a port of the container with
+// one line, until the host is closed.
+func (c *Container) answerLines(port uint16, line string) error {
+	l, err := ListenTCP(c.node.ns, netip.AddrPortFrom(netip.IPv4Unspecified(), port))
+	if err != nil {
+		return fmt.Errorf("answer lines: %w", err)
+	}
+	s := &Server{addr: l.Addr().(*net.TCPAddr).AddrPort(), close: l.Close, done: make(chan error, 1)}
+	go func() {
+		var clients sync.WaitGroup
+		for {
+			conn, err := l.Accept()
+			if err != nil {
+				clients.Wait()
+				if errors.Is(err, net.ErrClosed) {
+					err = nil
+				}
+				s.done <- err
+				return
+			}
+			clients.Go(func() {
+				defer conn.Close()
+				_ = conn.SetDeadline(time.Now().Add(exchangeTimeout))
+				// A client that hangs up early is its own business.
+				for lines := bufio.NewScanner(conn); lines.Scan(); {
+					_, _ = io.WriteString(conn, line)
+				}
+			})
+		}
+	}()
 	c.node.onClose(s.Close)
 	return nil
 }
