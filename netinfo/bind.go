@@ -44,9 +44,10 @@ func indexLinks(t *Topology) linkIndex {
 func bindContainers(t *Topology, f *hostFacts) {
 	x := indexLinks(t)
 	foreign := foreignNamespaces(f)
+	first := firstProcesses(f)
 	for i := range f.inventory.Containers {
 		c := &Container{Container: f.inventory.Containers[i]}
-		c.Namespace, c.Proof = prove(t, f, x, foreign, &c.Container)
+		c.Namespace, c.Proof = prove(t, f, x, foreign, first, &c.Container)
 		n := t.Namespace(c.Namespace)
 		if n == nil {
 			c.Namespace, c.Proof = 0, ""
@@ -68,6 +69,7 @@ func bindContainers(t *Topology, f *hostFacts) {
 			}
 		}
 	}
+	bindNamed(t, f, first)
 	slices.SortFunc(t.Containers, func(a, b *Container) int {
 		return cmp.Or(cmp.Compare(a.Name, b.Name), cmp.Compare(a.ID, b.ID))
 	})
@@ -77,6 +79,42 @@ func bindContainers(t *Topology, f *hostFacts) {
 		slices.SortFunc(n.Containers, func(a, b *Container) int {
 			return cmp.Or(cmp.Compare(joined(a), joined(b)), cmp.Compare(a.Name, b.Name), cmp.Compare(a.ID, b.ID))
 		})
+	}
+}
+
+// firstProcesses returns the first process of each namespace that was made for a
+// container, by the container's id in its cgroup. It may have ended.
+func firstProcesses(f *hostFacts) map[string]processFact {
+	first := map[string]processFact{}
+	for _, nf := range f.namespaces {
+		if id := cgroupContainer(nf.cgroup); id != "" && nf.id != f.self {
+			first[id] = processFact{nf.firstPID, nf.id}
+		}
+	}
+	return first
+}
+
+// bindNamed puts containers that the engine does not list yet, or not any more, into
+// the namespaces that were made for them. What they are connected to is not known.
+func bindNamed(t *Topology, f *hostFacts, first map[string]processFact) {
+	for i := range f.inventory.Containers {
+		delete(first, f.inventory.Containers[i].ID)
+	}
+	for _, k := range f.named {
+		process, there := first[k.ID]
+		if !there {
+			continue
+		}
+		c := &Container{Namespace: process.namespace, Proof: fmt.Sprintf("cgroup of pid %d", process.pid)}
+		c.ID, c.Name, c.Image = k.ID, k.Name, k.Image
+		n := t.Namespace(process.namespace)
+		for _, l := range n.Links {
+			if l.Kind != "loopback" {
+				c.Links = append(c.Links, l.Key)
+			}
+		}
+		n.Containers = append(n.Containers, c)
+		t.Containers = append(t.Containers, c)
 	}
 }
 
@@ -105,8 +143,11 @@ func foreignNamespaces(f *hostFacts) map[netns.ID]bool {
 }
 
 // prove finds the namespace of a container and says on what that rests.
-func prove(t *Topology, f *hostFacts, x linkIndex, foreign map[netns.ID]bool, c *docker.Container) (netns.ID, string) {
+func prove(t *Topology, f *hostFacts, x linkIndex, foreign map[netns.ID]bool, first map[string]processFact, c *docker.Container) (netns.ID, string) {
 	process, hasProcess := f.cgroups[c.ID]
+	if !hasProcess {
+		process, hasProcess = first[c.ID]
+	}
 	candidates := map[netns.ID]string{}
 	for _, e := range c.Endpoints {
 		for _, l := range endpointLinks(x, e) {

@@ -30,6 +30,9 @@ type engineFeed struct {
 	host string
 	// news holds the newest answer only.
 	news chan engineNews
+
+	mu     sync.Mutex
+	client *docker.Client // nil before it is found
 }
 
 func newEngineFeed(host string) *engineFeed {
@@ -43,6 +46,9 @@ func (e *engineFeed) run(ctx context.Context) {
 		return
 	}
 	defer client.Close()
+	e.mu.Lock()
+	e.client = client
+	e.mu.Unlock()
 	due := make(chan struct{}, 1)
 	var watching sync.WaitGroup
 	defer watching.Wait()
@@ -73,6 +79,16 @@ func (e *engineFeed) run(ctx context.Context) {
 		case <-time.After(wait):
 		}
 	}
+}
+
+// named returns the containers that the engine's events were about.
+func (e *engineFeed) named() []docker.Named {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	if e.client == nil {
+		return nil
+	}
+	return e.client.Named()
 }
 
 // find opens the engine, however long it takes to appear.

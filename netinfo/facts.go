@@ -14,6 +14,7 @@ type hostFacts struct {
 	self       netns.ID
 	namespaces []*namespaceFacts
 	inventory  *docker.Inventory // nil: no engine
+	named      []docker.Named    // may not run yet, and then be missing in inventory
 	// stale says that the engine did not confirm the inventory just now:
 	// containers in it that can't be proven are taken to have ended.
 	stale bool
@@ -45,6 +46,7 @@ type namespaceFacts struct {
 	paths      []string // mounts, then processes, then descriptors
 	command    string   // of the first process
 	cgroup     string   // /proc/PID/cgroup of the first process
+	firstPID   int      // of that process, which may have ended; 0: there was none
 	links      []linkFacts
 	routes     []Route
 	defaults   map[int32]bool // links that a default route of any table uses

@@ -74,6 +74,7 @@ type scanner struct {
 
 	asked       *docker.Inventory // what the engine said last
 	engineError error             // why that is missing or stale
+	named       []docker.Named    // those that its events were about
 	// inventory is that, with the containers that no engine was asked about.
 	inventory *docker.Inventory
 	noPodman  bool
@@ -355,7 +356,7 @@ func (s *scanner) resolve() bool {
 // facts gathers what was read.
 func (s *scanner) facts() *hostFacts {
 	f := &hostFacts{
-		self: s.self, inventory: s.inventory, stale: s.engineError != nil,
+		self: s.self, inventory: s.inventory, named: s.named, stale: s.engineError != nil,
 		cgroups: s.cgroups, names: s.names, blind: s.seen.hidden > 0 && os.Geteuid() != 0,
 	}
 	for id, sighting := range s.seen.found {
@@ -367,7 +368,7 @@ func (s *scanner) facts() *hostFacts {
 			f.blind = true
 		}
 		nf.mounts, nf.pids, nf.paths = sighting.mounts, sighting.pids, sighting.paths()
-		nf.cgroup, nf.command = s.texts[id].cgroup, s.texts[id].command
+		nf.cgroup, nf.command, nf.firstPID = s.texts[id].cgroup, s.texts[id].command, s.texts[id].pid
 		f.namespaces = append(f.namespaces, nf)
 	}
 	slices.SortFunc(f.namespaces, func(a, b *namespaceFacts) int {

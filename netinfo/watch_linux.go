@@ -2,9 +2,13 @@ package netinfo
 
 import (
 	"context"
+	"runtime"
 	"sync"
 	"time"
 
+	"golang.org/x/sys/unix"
+
+	"natlens/netinfo/docker"
 	"natlens/netinfo/netns"
 )
 
@@ -12,8 +16,8 @@ const (
 	// settle gathers what belongs together: a container's start is some
 	// twenty announcements in a row.
 	settle = 20 * time.Millisecond
-	// rest bounds what watching costs: after a look that took t, the next
-	// one waits at least rest×t, though not longer than longestRest.
+	// rest bounds what watching costs: after a look that took t of a processor's
+	// time, the next one waits at least rest×t, though not longer than longestRest.
 	rest        = 4
 	longestRest = 2 * time.Second
 	// patrol is how often processes are looked through for namespaces that
@@ -26,11 +30,12 @@ const (
 
 // Watcher follows the host and makes a new Topology when it changes.
 type Watcher struct {
-	options Options
+	options   Options
+	onSandbox func(Sandbox) // may be nil
 }
 
 // NewWatcher returns a Watcher. It looks at nothing before Run.
-func NewWatcher(o Options) *Watcher { return &Watcher{o} }
+func NewWatcher(o Options) *Watcher { return &Watcher{options: o} }
 
 // Run sends a first Topology and then a new one after each change, until ctx
 // ends; it returns ctx's error, or why not even natlens's own namespace can be
@@ -65,12 +70,20 @@ func (w *Watcher) Run(ctx context.Context, out chan<- *Topology) error {
 		s.close()
 		r.group.Wait()
 	}()
+	if w.onSandbox != nil {
+		r.sandboxes = newSandboxes(w.onSandbox)
+	}
 	r.group.Go(func() {
-		guard.run(func() { poke(r.moved) })
+		guard.run(func() {
+			if r.sandboxes != nil {
+				r.sandboxes.look()
+			}
+			poke(r.moved)
+		})
 	})
 	if !w.options.NoEngine {
 		feed := newEngineFeed(w.options.EngineHost)
-		r.news = feed.news
+		r.news, r.named = feed.news, feed.named
 		r.group.Go(func() { feed.run(ctx) })
 	}
 	return r.loop(ctx)
@@ -83,9 +96,13 @@ type run struct {
 	out     chan<- *Topology
 	group   sync.WaitGroup
 
+	sandboxes *sandboxes // nil when nobody asked
+
 	moved chan struct{}   // something that keeps namespaces alive came or went
 	heard chan struct{}   // dirty has something
 	news  chan engineNews // nil without an engine
+	// named asks for containers that may be about to start; nil without an engine.
+	named func() []docker.Named
 
 	mu    sync.Mutex
 	dirty map[netns.ID]bool // changed namespaces; true if ids changed, too
@@ -125,11 +142,16 @@ func (r *run) absorb(n engineNews) {
 	if n.inventory != nil {
 		r.scanner.asked = n.inventory
 		r.scanner.cgroupsDue = true
+		if r.sandboxes != nil {
+			r.sandboxes.learn(n.inventory)
+		}
 	}
 	r.scanner.engineError = n.err
 }
 
 func (r *run) loop(ctx context.Context) error {
+	runtime.LockOSThread()         // whose time is told
+	defer runtime.UnlockOSThread() //nolint:forbidigo // it enters no namespace: others do that
 	if r.news != nil {
 		select {
 		case n := <-r.news:
@@ -180,13 +202,13 @@ func (r *run) loop(ctx context.Context) error {
 			want(true)
 		case <-look.C:
 			due = time.Time{}
-			began := time.Now()
+			began := threadTime()
 			t, err := r.look(ctx, wide)
 			if err != nil {
 				return err
 			}
 			wide = false
-			free = time.Now().Add(min(rest*time.Since(began), longestRest))
+			free = time.Now().Add(min(rest*(threadTime()-began), longestRest))
 			if !sameHost(last, t) {
 				number++
 				t.Number = number
@@ -196,9 +218,22 @@ func (r *run) loop(ctx context.Context) error {
 	}
 }
 
+// threadTime is how long processors have worked for the calling thread: a host that
+// is busy with other things makes looking slow, but not costly.
+func threadTime() time.Duration {
+	var u unix.Rusage
+	if err := unix.Getrusage(unix.RUSAGE_THREAD, &u); err != nil {
+		return 0
+	}
+	return time.Duration(u.Utime.Nano() + u.Stime.Nano())
+}
+
 // look makes a Topology of what changed since the last one.
 func (r *run) look(ctx context.Context, discover bool) (*Topology, error) {
 	r.markDirty()
+	if r.named != nil {
+		r.scanner.named = r.named()
+	}
 	var t *Topology
 	var err error
 	if discover {

@@ -40,6 +40,7 @@ type Client struct {
 	// during one is not remembered.
 	generation uint64
 	engine     *Engine
+	named      []Named // that of the newest event last
 }
 
 // Candidates returns the addresses where an engine may listen, in the order in

@@ -56,6 +56,7 @@ func (c *Client) follow(ctx context.Context, notify func()) (heard bool, err err
 		select {
 		case m := <-result.Messages:
 			heard = true
+			c.rename(m)
 			if c.absorb(m) {
 				notify()
 			}
