@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"sync"
 	"time"
 
 	"natlens/netinfo"
@@ -50,17 +51,19 @@ func (n notice) tell(c feed) {
 }
 
 // placement attaches to the namespaces of a topology and lets go of those that
-// are gone. One goroutine at a time may use it.
+// are gone. One goroutine at a time may use it, but for what early_linux.go has.
 type placement struct {
 	session  *Session
 	attached map[netns.ID]bool
+	early    early
 	refused  map[netns.ID]error
 	partly   map[netns.ID]error // attached, but without flows or rules
 	watching Watching
 }
 
 func newPlacement(s *Session) placement {
-	return placement{session: s, attached: map[netns.ID]bool{}, refused: map[netns.ID]error{}, partly: map[netns.ID]error{}}
+	return placement{session: s, attached: map[netns.ID]bool{}, refused: map[netns.ID]error{}, partly: map[netns.ID]error{},
+		early: early{since: map[netns.ID]time.Time{}}}
 }
 
 // follow makes what is attached what the topology asks for, and returns what the
@@ -107,15 +110,17 @@ func (p *placement) follow(t *netinfo.Topology) (notices []notice, err error) {
 		w.Links += len(n.Links)
 	}
 	p.watching = w
+	// Letting go of one takes 50 ms, in which others begin.
+	var leaving sync.WaitGroup
 	for id := range p.attached {
 		if !wanted[id] {
 			delete(p.attached, id)
 			delete(p.partly, id)
-			until := time.Now().UnixNano()
-			_ = p.release(id) // what is gone has nothing more to say
-			notices = append(notices, notice{namespace: id, until: until})
+			notices = append(notices, notice{namespace: id, until: time.Now().UnixNano()})
+			leaving.Go(func() { _ = p.release(id) }) // what is gone has nothing more to say
 		}
 	}
+	leaving.Wait()
 	for id := range p.refused {
 		if !wanted[id] {
 			delete(p.refused, id)
@@ -141,6 +146,7 @@ func (p *placement) attach(n *netinfo.Namespace) (notice, error) {
 		return notice{}, errors.Join(fmt.Errorf("watch %s: %w", n.Name, err), p.release(n.ID))
 	}
 	p.attached[n.ID] = true
+	p.early.forget(n.ID)
 	for _, err := range []error{errFlows, errors.Join(errRules, errRead)} {
 		if err != nil {
 			p.partly[n.ID] = errors.Join(p.partly[n.ID], err)

@@ -58,6 +58,7 @@ type Session struct {
 	questions chan trace.SocketQuery // of the correlator, and what was found
 	sockets   chan trace.Socket
 	hits      chan netfilter.HitBatch // of the tracer
+	sandboxes chan netinfo.Sandbox    // of the watcher
 
 	out        chan<- Record
 	last       <-chan time.Time // ends the wait for a slow reader at the end; nil before
@@ -81,6 +82,13 @@ func Open(ctx context.Context, config Config) (_ *Session, err error) {
 		}
 	}()
 	s.watcher = netinfo.NewWatcher(config.Host)
+	s.sandboxes = make(chan netinfo.Sandbox, sandboxQueue)
+	s.watcher.OnSandbox(func(b netinfo.Sandbox) {
+		select {
+		case s.sandboxes <- b:
+		default:
+		}
+	})
 	if s.rings, err = capture.NewRings(capture.Config{Snaplen: config.Snaplen, Protocols: config.Protocols, Budget: config.RingBudget}); err != nil {
 		return nil, err
 	}
@@ -194,14 +202,17 @@ func (s *Session) Run(ctx context.Context, out chan<- Record) error {
 	s.questions, s.sockets = make(chan trace.SocketQuery, holderQueue), make(chan trace.Socket, holderQueue)
 	group.Go(func() error { return findHolders(finish, s.questions, s.sockets) })
 	group.Go(func() error { return s.correlate(finish, batches, flows, rulesets, counts, known, notices) })
-	group.Go(func() error { return s.place(finish, topologies, known, notices) })
+	newest := make(chan *netinfo.Topology, 1)
+	group.Go(func() error { return s.hear(finish, topologies, known, newest) })
+	group.Go(func() error { return s.place(finish, newest, notices) })
+	for range earlyWorkers {
+		group.Go(func() error { return s.attachEarly(finish, notices) })
+	}
 	return errors.Join(group.Wait(), s.Close())
 }
 
-// place follows the host: it attaches to what comes and lets go of what went,
-// and hands each topology on. Attaching takes milliseconds, so it has a
-// goroutine of its own.
-func (s *Session) place(ctx context.Context, topologies <-chan *netinfo.Topology, known chan<- *netinfo.Topology, notices chan<- notice) error {
+// hear hands each topology on, to the correlator and, the newest, to place.
+func (s *Session) hear(ctx context.Context, topologies <-chan *netinfo.Topology, known chan<- *netinfo.Topology, newest chan *netinfo.Topology) error {
 	answer := time.NewTimer(engineAnswer)
 	defer answer.Stop()
 	asking := answered(s.first)
@@ -223,24 +234,54 @@ func (s *Session) place(ctx context.Context, topologies <-chan *netinfo.Topology
 		case <-ctx.Done():
 			return nil
 		}
-		// What can't be attached to is told; it does not end the watch.
-		told, err := s.placed.follow(t)
-		if errors.Is(err, os.ErrClosed) {
-			return nil
+		select {
+		case <-newest:
+		default:
 		}
-		for _, n := range told {
-			select {
-			case notices <- n:
-			case <-ctx.Done():
+		newest <- t // there is room: nobody else fills it
+		t = nil
+	}
+}
+
+// place attaches to what comes and lets go of what went. That takes milliseconds,
+// and on a busy host much longer, so it has a goroutine of its own.
+func (s *Session) place(ctx context.Context, newest <-chan *netinfo.Topology, notices chan<- notice) error {
+	round := time.NewTicker(unclaimed / 4)
+	defer round.Stop()
+	for {
+		var told []notice
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-round.C:
+			told = s.placed.dropUnclaimed()
+		case t := <-newest:
+			// What can't be attached to is told; it does not end the watch.
+			var err error
+			if told, err = s.placed.follow(t); errors.Is(err, os.ErrClosed) {
 				return nil
 			}
 		}
-		t = nil
+		if !tell(ctx, told, notices) {
+			return nil
+		}
 	}
 }
 
 // answered reports whether an engine was asked and told what it runs.
 func answered(t *netinfo.Topology) bool { return t.Engine != nil && !t.Engine.Unasked }
+
+// tell hands notices on, and reports whether ctx has not ended.
+func tell(ctx context.Context, told []notice, notices chan<- notice) bool {
+	for _, n := range told {
+		select {
+		case notices <- n:
+		case <-ctx.Done():
+			return false
+		}
+	}
+	return true
+}
 
 // correlate owns the correlator.
 func (s *Session) correlate(ctx context.Context, batches <-chan capture.Batch, flows <-chan netfilter.Batch,
