@@ -164,7 +164,11 @@ func (c *Correlator) Watch(ns netns.ID, since int64) {
 	}
 	delete(c.forgotten, ns)
 	s := c.hosts.space(ns)
+	if s.gone != 0 { // another with the number of the one that went
+		*s = space{id: ns, name: ns.String(), version: s.version + 1, lives: s.lives + 1}
+	}
 	s.since, s.until = since, 0
+	c.hosts.meet(s, since)
 }
 
 // AddFlows takes in what connection tracking said: about one namespace, or, in
@@ -345,6 +349,9 @@ func (c *Correlator) process(o *capture.Observation) {
 	}
 	p := o.Point()
 	at := c.hosts.at(p)
+	if at.link == nil {
+		c.hosts.meet(at.space, o.Time)
+	}
 	// Field by field: a composite would be made elsewhere and copied at once,
 	// which waits for its last stores.
 	var s sighting
@@ -516,27 +523,6 @@ func (c *Correlator) schedule(i int32, e *entry, s *sighting) {
 	}
 }
 
-// recognise gives links to hops that were seen before a topology told of them:
-// a container's first packets are faster than the news of its link.
-func (c *Correlator) recognise() {
-	for _, t := range c.settling[statePending-1].all() {
-		e := c.live(handle{t.index, t.generation})
-		if e == nil || e.state != statePending {
-			continue
-		}
-		found := false
-		for k := range e.hops {
-			if s := &e.hops[k]; s.link == nil {
-				s.link = c.hosts.link(s.point)
-				found = found || s.link != nil
-			}
-		}
-		if found {
-			c.schedule(t.index, e, &e.hops[len(e.hops)-1])
-		}
-	}
-}
-
 // due takes the next entry in that state whose turn has come; nil when there is
 // none. Turns of entries that have moved on since are passed over.
 func (c *Correlator) due(st state, now int64) (timer, *entry) {
@@ -557,6 +543,10 @@ func (c *Correlator) expire() {
 		for t, e := c.due(st, c.now); e != nil; t, e = c.due(st, c.now) {
 			if e.deadline > c.now {
 				c.settling[st-1].push(timer{t.index, t.generation, e.deadline})
+				continue
+			}
+			if c.awaits(st, e) {
+				c.settling[st-1].push(timer{t.index, e.generation, e.deadline})
 				continue
 			}
 			if st == stateShown {
@@ -586,7 +576,7 @@ func (c *Correlator) settle(i int32, e *entry, early string) {
 		j = c.build(e, early)
 		e.shownAs = j.ID
 	}
-	e.state, e.deadline = stateShown, c.now+keepShown
+	e.state, e.deadline, e.identity = stateShown, c.now+keepShown, c.identify(e)
 	c.settling[stateShown-1].push(timer{i, e.generation, e.deadline})
 	c.counters.Journeys++
 	c.counters.Hops += uint64(len(e.hops))

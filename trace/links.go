@@ -24,9 +24,14 @@ type link struct {
 	bridge bool
 	loop   bool
 	uplink bool
+	veth   bool
+	up     bool   // it was seen up, and then had this name
 	over   bool   // another link stands on top of this one (macvlan, VLAN)
 	far    *space // at the other end of a veth; nil when that can't be seen
-	gone   int64  // when it was first missing; 0 while it is there
+	since  int64  // when it was first there; 1 when it was before
+	// version changes with what is told of it.
+	version uint32
+	gone    int64 // when it was first missing; 0 while it is there
 }
 
 // space is a network namespace, likewise.
@@ -37,6 +42,9 @@ type space struct {
 	own        map[[16]byte]struct{} // its links' addresses, IPv4 in its v4-mapped form
 	since      int64                 // when its ring was attached; 0 before it has one
 	until      int64                 // when its ring was detached; 0 before
+	version    uint32                // changes with what is told of it
+	lives      uint32                // how many namespaces had its number
+	born       int64                 // when it was first heard of; 1 when it was there before
 	gone       int64                 // when it was first missing; 0 while it is there
 	self       bool
 }
@@ -45,8 +53,11 @@ type space struct {
 // older ones had.
 type hosts struct {
 	topology *netinfo.Topology
-	links    map[netinfo.LinkKey]*link
-	spaces   map[netns.ID]*space
+	told     bool // topology is not the first one
+	// youngUntil is until when something is so new that more may be heard of it.
+	youngUntil int64
+	links      map[netinfo.LinkKey]*link
+	spaces     map[netns.ID]*space
 	// places remembers what a point is, until the next topology.
 	places map[capture.Point]place
 	// near are the last of them, which saves most lookups.
@@ -74,7 +85,11 @@ const keepGone = 30e9
 // set takes in a new topology. Links and spaces that hops point to are changed
 // in place, never replaced.
 func (h *hosts) set(t *netinfo.Topology) {
-	h.topology = t
+	begun := t.Time.UnixNano()
+	if !h.told {
+		begun = 1
+	}
+	h.topology, h.told = t, true
 	clear(h.places)
 	clear(h.near[:])
 	now := t.Time.UnixNano()
@@ -97,7 +112,19 @@ func (h *hosts) set(t *netinfo.Topology) {
 	}
 	for _, n := range t.Namespaces {
 		s := h.space(n.ID)
+		// Of one that is about to go less may be known than before.
+		if s.own == nil || s.name != n.Name && (len(n.Containers) > 0 || len(s.containers) == 0) {
+			s.version++
+		}
+		if s.gone != 0 { // another with its number
+			s.lives++
+			s.born = 0
+		}
 		s.name, s.self, s.gone = n.Name, n.ID == t.Self, 0
+		if s.born == 0 {
+			s.born = begun
+			h.met(begun)
+		}
 		s.own, s.containers = map[[16]byte]struct{}{}, nil
 		for _, c := range n.Containers {
 			if n.ID != t.Self {
@@ -105,7 +132,7 @@ func (h *hosts) set(t *netinfo.Topology) {
 			}
 		}
 		for _, nl := range n.Links {
-			h.setLink(nl, s)
+			h.setLink(nl, s, begun)
 			for _, p := range nl.Addresses {
 				s.own[p.Addr().As16()] = struct{}{}
 			}
@@ -121,14 +148,23 @@ func (h *hosts) set(t *netinfo.Topology) {
 	}
 }
 
-func (h *hosts) setLink(nl *netinfo.Link, s *space) {
+func (h *hosts) setLink(nl *netinfo.Link, s *space, begun int64) {
 	l := h.links[nl.Key]
 	if l == nil {
-		l = &link{key: nl.Key, ns: s}
+		l = &link{key: nl.Key, ns: s, since: begun}
 		h.links[nl.Key] = l
+		h.met(begun)
 	}
-	l.name, l.gone, l.far = nl.Name, 0, nil
+	// Packets pass a link that is up, by the name that it has then. Before that, and
+	// afterwards, an engine gives it others, to move it.
+	if l.name != nl.Name && (nl.Up || !l.up) {
+		l.name = nl.Name
+		l.version++
+	}
+	l.up = l.up || nl.Up
+	l.gone, l.far = 0, nil
 	l.bridge, l.loop, l.uplink = nl.Kind == "bridge", nl.Role == netinfo.RoleLoopback, nl.Role == netinfo.RoleUplink
+	l.veth = nl.Kind == "veth"
 	l.mac = [6]byte{}
 	if hw, err := net.ParseMAC(nl.MAC); err == nil && len(hw) == len(l.mac) {
 		l.mac = [6]byte(hw)
@@ -186,11 +222,12 @@ func (s *space) watched(at int64) bool {
 // clock was set.
 func (h *hosts) forgetTimes() {
 	for _, l := range h.links {
-		l.gone = min(l.gone, 1)
+		l.gone, l.since = min(l.gone, 1), min(l.since, 1)
 	}
 	for _, s := range h.spaces {
-		s.since, s.until, s.gone = min(s.since, 1), min(s.until, 1), min(s.gone, 1)
+		s.since, s.until, s.gone, s.born = min(s.since, 1), min(s.until, 1), min(s.gone, 1), min(s.born, 1)
 	}
+	h.youngUntil = 0
 }
 
 // has reports whether the address is one of the namespace's own, a loopback

@@ -60,6 +60,7 @@ type life struct {
 	tied        bool            // others fitted a sighting as well as this one
 	lost        bool            // settled without an end
 	doubt       *doubt          // nil unless its hops may be another's
+	identity    identity        // when it was shown
 	errorAbout  uint64          // the journey that this ICMP error is about
 	refusal     *packet.Headers // the ICMP error that said why this journey ended
 	refusedBy   uint64          // its journey
