@@ -359,9 +359,6 @@ func (c *Correlator) process(o *capture.Observation) {
 	s.link, s.space = at.link, at.space
 	s.h, s.tuple, s.quotes = h, h.Tuple, h.Layers.Has(packet.LayerQuoted)
 	s.flow, s.extent = c.trackedAs(&s), extentOf(h)
-	if s.flow.flow != nil && s.flow.flow.inferred {
-		s.flow.flow.named = max(s.flow.flow.named, s.time)
-	}
 	if c.keep {
 		s.kept = c.keepPacket(o)
 	}
@@ -407,6 +404,9 @@ func (c *Correlator) process(o *capture.Observation) {
 // join adds a sighting to a journey.
 func (c *Correlator) join(h handle, e *entry, s *sighting) {
 	e.add(s)
+	if f := s.flow.flow; f != nil && f.inferred {
+		f.named = max(f.named, s.time)
+	}
 	if r := s.flow; r.flow != nil && s.time <= r.flow.bornBefore && !r.reply && !r.about {
 		r.flow.begin(e.id, s.h)
 		e.counted = e.counted || c.countSoon(r.flow)

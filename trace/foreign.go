@@ -20,6 +20,10 @@ const (
 	// keepInferred is how long an inferred flow is remembered after its last
 	// packet.
 	keepInferred = 300e9
+	// reuse is after which silence a port may have been given to another: no entry
+	// of connection tracking is kept for a shorter time (tcp_timeouts[CLOSE],
+	// net/netfilter/nf_conntrack_proto_tcp.c).
+	reuse = 10e9
 	// anonymousTime is how long a packet can take from one link to another that
 	// the file does not tell apart. One that comes later is another packet.
 	anonymousTime = 100e6
@@ -47,14 +51,20 @@ func (c *Correlator) mayFollow(a, b *sighting) fit {
 		return fitSpace
 	case known.same(b.flow):
 		return fitLoose
-	case b.flow.flow != nil || wire, a.point.Namespace != b.point.Namespace && a.h.TTL == b.h.TTL:
+	case !b.flow.idle(b.time) || wire, a.point.Namespace != b.point.Namespace && a.h.TTL == b.h.TTL:
 		return fitNone // what is alike in two places that no router is between, two have sent
 	case keepsOneSide(a, b):
 		return fitGuess
-	case known.flow == nil:
+	case known.idle(a.time):
 		return returns(a, b)
 	}
 	return fitNone
+}
+
+// idle reports whether nothing is known of the flow of a packet that was seen at that
+// time, or nothing that must still be so.
+func (r flowRef) idle(at int64) bool {
+	return r.flow == nil || r.flow.inferred && at-r.flow.named > reuse
 }
 
 // inferFlow remembers what a guess says about the flow of a packet.

@@ -68,3 +68,27 @@ func TestWhatIsSentTwiceInAFileStaysApart(t *testing.T) {
 		}
 	}
 }
+
+// A port is given to another container once its first flow has been silent: the packets
+// are that one's then, whatever was inferred before.
+func TestPortGivenToAnotherContainer(t *testing.T) {
+	for silence, want := range map[time.Duration]int{35 * time.Second: 2, 5 * time.Second: 3} {
+		s := newForeignStage(t)
+		for i, c := range []struct {
+			in at
+			ip netip.Addr
+		}{{vethIn, backIP}, {baseVIn, baseIP}} {
+			id := uint16(10 + i)
+			s.see(c.in, udp(t, port(c.ip, 40000), port(internetIP, 53), id, "a question"))
+			s.see(uplinkOut, udp(t, port(hostIP, 40000), port(internetIP, 53), id, "a question"))
+			s.pass(silence)
+		}
+		s.pass(4 * time.Second)
+		if len(s.journeys) != want {
+			t.Errorf("after %v: %d journeys, want %d", silence, len(s.journeys), want)
+		}
+		if last := s.journeys[len(s.journeys)-1]; want == 2 && (len(last.Translations) != 1 || last.Translations[0].Before.Source() != baseIP) {
+			t.Errorf("the second: %s", changes(last))
+		}
+	}
+}
