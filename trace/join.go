@@ -91,6 +91,9 @@ func (c *Correlator) fits(e *entry, s *sighting) (best fit, used bool) {
 				return fitNone, true
 			}
 		}
+		if h.flow.flow == nil && s.flow.flow != nil && h.point.Namespace == s.point.Namespace && !c.foreign {
+			h.flow = c.trackedAs(h) // it was judged a moment before its flow was told of
+		}
 		best = max(best, c.either(h, s))
 	}
 	return best, false

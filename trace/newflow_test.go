@@ -139,3 +139,26 @@ func TestNextNamespaceWithTheSameNumber(t *testing.T) {
 		t.Errorf("%s: nothing says that connections are tracked there", got)
 	}
 }
+
+// Connection tracking is read up to some moment, and a packet can be seen just before
+// it whose flow is confirmed just behind it.
+func TestFlowThatIsToldOfBetweenTwoHops(t *testing.T) {
+	for name, c := range map[string]struct {
+		in, out       at
+		before, after [2]netip.AddrPort
+	}{
+		"masquerade": {bridgeIn, uplinkOut, [2]netip.AddrPort{port(backIP, 40000), port(internetIP, 53)}, [2]netip.AddrPort{port(hostIP, 40000), port(internetIP, 53)}},
+		"hairpin":    {vethIn, vethOut, [2]netip.AddrPort{port(backIP, 40000), port(hostIP, 8000)}, [2]netip.AddrPort{port(gatewayIP, 40000), port(backIP, 80)}},
+	} {
+		s := newStage(t)
+		s.see(c.in, udp(t, c.before[0], c.before[1], 7, "question"))
+		s.pass(time.Microsecond)
+		s.flow(netfilter.New, netfilter.Flow{ID: 9, Original: udpTuple(c.before[0], c.before[1]), Reply: udpTuple(c.after[1], c.after[0])})
+		s.see(c.out, udp(t, c.after[0], c.after[1], 7, "question"))
+		s.pass(50 * time.Millisecond)
+		s.pass(4 * time.Second)
+		if len(s.journeys) != 1 || s.journeys[0].Direction != Original || len(s.journeys[0].Translations) == 0 {
+			t.Errorf("%s: %d journeys, want 1: %s", name, len(s.journeys), s.verdicts())
+		}
+	}
+}
