@@ -21,9 +21,9 @@ const (
 // behind the last tap of one that ends here.
 func (c *Correlator) translate(j *Journey, hops []sighting, from []int) {
 	first := &hops[0]
-	// A flow that was inferred says nothing of other places than its own.
-	if r := first.flow; r.flow != nil && !r.about && first.point.Direction == capture.Out &&
-		(!r.flow.inferred || r.flow.Namespace == first.point.Namespace) {
+	// Of an inferred flow packets are all that is known: one that none of them shows
+	// before its translation can as well have been sent as it is, such as a refusal.
+	if r := first.flow; r.flow != nil && !r.flow.inferred && !r.about && first.point.Direction == capture.Out {
 		c.change(j, hops, [2]int{-1, 0}, r.flow.direction(r.reply).before, first.tuple, r)
 	}
 	for i := 1; i < len(hops); i++ {
