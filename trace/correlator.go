@@ -377,7 +377,7 @@ func (c *Correlator) process(o *capture.Observation) {
 			}
 			return
 		}
-		if i, e = c.findTrain(&s, h.Payload(o.Data)); e == nil {
+		if i, e = c.findTrain(&s, h.Payload(o.Data), o.Fingerprint); e == nil {
 			i, e = c.findDatagram(&s, o)
 		}
 	}
@@ -392,7 +392,7 @@ func (c *Correlator) process(o *capture.Observation) {
 		}
 		c.remember(handle{i, e.generation}, &s)
 	}
-	if s.extent.kind == extentFragment {
+	if s.extent.kind == extentFragment || s.extent.kind == extentSegment {
 		e.pieces = append(e.pieces, piece{s.extent, o.Fingerprint})
 	}
 	if c.proxies.concern(&s.h.Tuple) {

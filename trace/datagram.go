@@ -17,7 +17,8 @@ type pieceKey struct {
 	id       uint32
 }
 
-// piece is a fragment that was seen of a datagram.
+// piece is a part that was seen of a packet: a fragment, or a datagram that was cut
+// from a larger packet.
 type piece struct {
 	extent      extent
 	fingerprint uint64
@@ -122,7 +123,7 @@ func number(b bool) int {
 func (c *Correlator) claimOf(e *entry, s *sighting, fingerprint uint64) (cl claim) {
 	cl.same = slices.Contains(e.pieces, piece{s.extent, fingerprint})
 	if s.extent.kind == extentFragment {
-		if cl.sibling = e.sibling(s); cl.sibling != nil {
+		if cl.sibling = c.sibling(e, s); cl.sibling != nil {
 			cl.fit, cl.next = fitStamp, cl.sibling.extent.end == s.extent.begin
 			return cl
 		}
@@ -149,13 +150,15 @@ func (e *entry) mayBeWhole(s *sighting, o *capture.Observation) bool {
 	if size := e.datagramSize(); size != 0 && (end > size || last != (end == size)) {
 		return false
 	}
-	for _, p := range e.pieces {
-		switch {
-		case last && p.extent.end > end, p.extent == s.extent && p.fingerprint != o.Fingerprint && s.extent.kind == extentFragment:
-			return false
-		}
+	if last && slices.ContainsFunc(e.pieces, func(p piece) bool { return p.extent.end > end }) || e.differs(piece{s.extent, o.Fingerprint}) {
+		return false
 	}
 	return begin > 0 || e.beginsLike(o)
+}
+
+// differs reports whether the same part was seen elsewhere with other bytes.
+func (e *entry) differs(p piece) bool {
+	return slices.ContainsFunc(e.pieces, func(o piece) bool { return o.extent == p.extent && o.fingerprint != p.fingerprint })
 }
 
 // datagramSize is how many bytes of the datagram are behind its IP header; 0 while
@@ -237,7 +240,7 @@ func wholeLength(h *packet.Headers) uint32 {
 
 // sibling returns another piece of the datagram at the sighting's point: the one
 // before it, else the latest.
-func (e *entry) sibling(s *sighting) (found *sighting) {
+func (c *Correlator) sibling(e *entry, s *sighting) (found *sighting) {
 	for i := range e.hops {
 		h := &e.hops[i]
 		if h.point != s.point || h.h.FragmentID != s.h.FragmentID || !h.h.Layers.Has(packet.LayerFragment) {
@@ -247,6 +250,9 @@ func (e *entry) sibling(s *sighting) (found *sighting) {
 			continue
 		}
 		if h.extent.meets(s.extent) {
+			if c.anonymous(e, h, s) {
+				continue
+			}
 			return nil // it was here already
 		}
 		if found == nil || found.extent.end != s.extent.begin {

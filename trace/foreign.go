@@ -29,10 +29,27 @@ const (
 	anonymousTime = 100e6
 )
 
-// anonymous reports whether two sightings at what looks like one point can be at
-// different links: a capture of all links need not tell which (LINKTYPE_LINUX_SLL).
-func (c *Correlator) anonymous(a, b *sighting) bool {
-	return c.foreign && a.point.Ifindex == 0 && max(a.time-b.time, b.time-a.time) < anonymousTime
+// anonymous reports whether a sighting can be at another link than one of the journey's
+// that looks like the same point: a capture of all links need not tell which
+// (LINKTYPE_LINUX_SLL). A packet that went on to another place from its only link here,
+// or out of here, does not come again.
+func (c *Correlator) anonymous(e *entry, h, s *sighting) bool {
+	if !c.foreign || h.point.Ifindex != 0 || max(h.time-s.time, s.time-h.time) >= anonymousTime {
+		return false
+	}
+	here, on := 0, false
+	for i := range e.hops {
+		switch o := &e.hops[i]; {
+		case !o.extent.meets(s.extent):
+		case o.point.Namespace != s.point.Namespace:
+			on = on || o.time > h.time
+		case o.point.Direction == capture.Out && s.point.Direction == capture.In && s.typ != capture.UnknownType:
+			return false
+		default:
+			here++
+		}
+	}
+	return here > 1 || !on
 }
 
 // mayFollow is the fit of two sightings of which nothing is known but what is in
@@ -51,8 +68,12 @@ func (c *Correlator) mayFollow(a, b *sighting) fit {
 		return fitSpace
 	case known.same(b.flow):
 		return fitLoose
-	case !b.flow.idle(b.time) || wire, a.point.Namespace != b.point.Namespace && a.h.TTL == b.h.TTL:
-		return fitNone // what is alike in two places that no router is between, two have sent
+	case !b.flow.idle(b.time) || wire:
+		return fitNone
+	case a.point.Namespace != b.point.Namespace && a.h.TTL == b.h.TTL && (b.point.Direction == capture.Out || a.tuple.Source() != b.tuple.Source()):
+		return fitNone // what two places show that no router is between, two have sent
+	case a.quotes && a.h.QuotedID == 0 && (a.h.Quoted.SourcePort != b.h.Quoted.SourcePort || a.h.Quoted.DestinationPort != b.h.Quoted.DestinationPort):
+		return fitNone // such errors have little else to be told apart by
 	case keepsOneSide(a, b):
 		return fitGuess
 	case known.idle(a.time):

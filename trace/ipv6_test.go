@@ -50,6 +50,11 @@ func frame6(t *testing.T, source, destination netip.Addr, ls ...gopacket.Seriali
 			if err := l.SetNetworkLayerForChecksum(ip); err != nil {
 				t.Fatal(err)
 			}
+		case *layers.ICMPv6:
+			ip.NextHeader = layers.IPProtocolICMPv6
+			if err := l.SetNetworkLayerForChecksum(ip); err != nil {
+				t.Fatal(err)
+			}
 		case *layers.TCP:
 			ip.NextHeader = layers.IPProtocolTCP
 			if err := l.SetNetworkLayerForChecksum(ip); err != nil {

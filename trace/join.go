@@ -87,12 +87,15 @@ func (c *Correlator) fits(e *entry, s *sighting) (best fit, used bool) {
 			if !h.extent.meets(s.extent) {
 				continue
 			}
-			if !c.anonymous(h, s) {
+			if !c.anonymous(e, h, s) {
 				return fitNone, true
 			}
 		}
 		if h.flow.flow == nil && s.flow.flow != nil && h.point.Namespace == s.point.Namespace && !c.foreign {
 			h.flow = c.trackedAs(h) // it was judged a moment before its flow was told of
+		}
+		if isLaterPiece(h.h) && isLaterPiece(s.h) && h.h.FragmentID != s.h.FragmentID {
+			continue // it has no ports to tell it from another datagram's
 		}
 		best = max(best, c.either(h, s))
 	}

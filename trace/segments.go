@@ -103,7 +103,7 @@ func (c *Correlator) rememberTrain(h handle, s *sighting) {
 
 // findTrain returns the open journey of the larger packet that a datagram was cut
 // from, and sets the datagram's extent.
-func (c *Correlator) findTrain(s *sighting, payload []byte) (best int32, found *entry) {
+func (c *Correlator) findTrain(s *sighting, payload []byte, fingerprint uint64) (best int32, found *entry) {
 	if !isDatagram(s.h) || s.extent.kind != extentAll {
 		return 0, nil
 	}
@@ -112,12 +112,12 @@ func (c *Correlator) findTrain(s *sighting, payload []byte) (best int32, found *
 			return // the oldest, as queues keep order
 		}
 		x, ok := e.place(s)
-		if !ok || !sameBytes(e.payload(), x.begin, payload) {
+		if !ok || !sameBytes(e.payload(), x.begin, payload) || e.differs(piece{x, fingerprint}) {
 			return
 		}
-		piece := *s
-		piece.extent = x
-		if f, used := c.fits(e, &piece); !used && f > fitGuess {
+		part := *s
+		part.extent = x
+		if f, used := c.fits(e, &part); !used && f > fitGuess {
 			best, found, s.extent = h.index, e, x
 		}
 	}

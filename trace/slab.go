@@ -67,7 +67,7 @@ type life struct {
 	proxied     *proxied        // what it is to a docker-proxy; nil for most
 	resolved    *resolution     // what named the address it goes to; nil for most
 	passedOn    *asked          // of which question this one is a server's; nil for most
-	pieces      []piece         // the fragments that were seen, once for each hop
+	pieces      []piece         // the parts that were seen, once for each hop
 	linkType    packet.LinkType
 }
 
