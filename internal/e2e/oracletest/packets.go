@@ -20,6 +20,8 @@ type Packet struct {
 	// different places while it was under way, so that nobody can tell which of
 	// them was lost.
 	Ambiguous bool
+	// borderline: whether it is depends on which of two sockets stamped first.
+	borderline bool
 
 	begin, end uint32 // sequence numbers of TCP data; of a train, numbers of its datagrams
 	baseID     uint16
@@ -275,19 +277,25 @@ func (g *grouping) doubt() {
 			if n == len(packets) {
 				continue
 			}
-			for _, p := range packets[g.certain(packets, at):] {
+			surely, most := g.certain(packets, at, stampsApart), g.certain(packets, at, -stampsApart)
+			for i, p := range packets[surely:] {
+				p.borderline = (!p.Ambiguous || p.borderline) && i < most-surely
 				p.Ambiguous = true
 			}
 		}
 	}
 }
 
+// stampsApart is by how much the stamps of two sockets differ for one packet, unless
+// the kernel was interrupted between them.
+const stampsApart = int64(5 * time.Microsecond)
+
 // certain is how many of the first of packets that look the same are surely those
-// that were seen at a place.
-func (g *grouping) certain(packets []*Packet, at place) int {
+// that were seen at a place, with a margin for the next one's setting out.
+func (g *grouping) certain(packets []*Packet, at place, margin int64) int {
 	for i, p := range packets {
 		seen := slices.IndexFunc(p.Sightings, func(s Sighting) bool { return s.place() == at })
-		if seen < 0 || i+1 < len(packets) && packets[i+1].Sightings[0].Time <= p.Sightings[seen].Time {
+		if seen < 0 || i+1 < len(packets) && packets[i+1].Sightings[0].Time <= p.Sightings[seen].Time+margin {
 			return i
 		}
 	}

@@ -67,7 +67,7 @@ func (o *Oracle) Judge(journeys []Journey, host *Host, since int64, caseOf func(
 			}
 			if p.Ambiguous {
 				found[p] = true
-				if !j.ambiguous() && !host.Foreign {
+				if !j.ambiguous() && !host.Foreign && !p.borderline {
 					t.line(name).Unsaid++
 				}
 				continue
