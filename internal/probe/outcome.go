@@ -80,6 +80,8 @@ func (o *Outcome) conclude() {
 		o.Result = Reached
 	case o.Answer.Result == Forbidden:
 		o.Result, o.Cause.Reason = Dropped, "the kernel did not let it out: a rule of "+o.Source.Namespace.Name+"'s own output stopped it"
+	case o.Answer.Result == NotSent && alone(o.Source.Namespace):
+		o.Result, o.Cause.Reason = NoWay, o.Source.Name+" has no link but its loopback"
 	case o.Answer.Result == NotSent:
 		o.Result, o.Cause.Reason = NoWay, "no route there"
 	case stopped != nil && (o.Answer.Result != Refused || stopped.Verdict.By != ""):

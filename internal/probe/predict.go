@@ -149,7 +149,11 @@ func gatewayText(r route) string {
 // lookUp asks for a route. When there is none, that is the end.
 func (p *prediction) lookUp(n *netinfo.Namespace, q routeQuery) (route, bool) {
 	r, err := p.route(n, q)
-	if err != nil {
+	switch {
+	case err != nil && alone(n):
+		p.end(NoWay, "%s has no link but its loopback, so no route to %v", n.Name, q.to)
+		return route{}, false
+	case err != nil:
 		p.end(NoWay, "%s has no route to %v: %v", n.Name, q.to, err)
 		return route{}, false
 	}
@@ -158,6 +162,12 @@ func (p *prediction) lookUp(n *netinfo.Namespace, q routeQuery) (route, bool) {
 		return route{}, false
 	}
 	return r, true
+}
+
+// alone reports whether a namespace has no link but its loopback, as with the engine's
+// network none.
+func alone(n *netinfo.Namespace) bool {
+	return n != nil && !slices.ContainsFunc(n.Links, func(l *netinfo.Link) bool { return l.Kind != "loopback" })
 }
 
 // walk evaluates the rules on a path; false when that is the end.
