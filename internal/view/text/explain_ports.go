@@ -1,6 +1,7 @@
 package text
 
 import (
+	"fmt"
 	"net/netip"
 	"slices"
 	"strconv"
@@ -136,19 +137,29 @@ func (e *explanation) hostAddresses(at []netip.AddrPort) string {
 	return enumerate(words)
 }
 
+// publishedAt reports whether a socket at that address can be one for the port:
+// another container may have the same port at another address.
+func (p publishedPort) publishedAt(a netip.Addr) bool {
+	return slices.ContainsFunc(p.at, func(at netip.AddrPort) bool { return at.Addr() == a || at.Addr().IsUnspecified() || a.IsUnspecified() })
+}
+
 // proxy tells of the host's own socket on a published port.
 func (e *explanation) proxy(p publishedPort) {
 	port := p.HostAddress.Port()
 	for _, l := range e.Sockets[e.Topology.Self].Listeners {
-		if l.Protocol != p.Protocol || l.Address.Port() != port {
+		if l.Protocol != p.Protocol || l.Address.Port() != port || !p.publishedAt(l.Address.Addr()) {
 			continue
 		}
-		const takes = "It takes what NAT does not, such as connections from the host to 127.0.0.1:%d, and begins new ones from the host's own address."
+		what := fmt.Sprintf("from the host to 127.0.0.1:%d", port)
+		if a := l.Address.Addr(); !a.IsUnspecified() && !a.IsLoopback() {
+			what = fmt.Sprintf("from the container's own network to %v", l.Address)
+		}
+		const takes = "It takes what NAT does not, such as connections %s, and begins new ones from the host's own address."
 		switch holder := e.Holders[l.Inode]; holder {
 		case "":
-			e.say("The host has a socket on that port, too: docker-proxy as a rule. "+takes, port)
+			e.say("The host has a socket on that port, too: docker-proxy as a rule. "+takes, what)
 		case "docker-proxy":
-			e.say("On the host docker-proxy listens on that port, too. "+takes, port)
+			e.say("On the host docker-proxy listens on that port, too. "+takes, what)
 		case "dockerd":
 			e.say("The engine holds that port of the host with a socket of its own (dockerd), so that no other program takes it, " +
 				"but answers nobody there: it runs without docker-proxy, and NAT does all the work.")
