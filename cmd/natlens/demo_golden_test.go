@@ -1,6 +1,7 @@
 package main
 
 import (
+	"flag"
 	"fmt"
 	"path/filepath"
 	"regexp"
@@ -8,6 +9,8 @@ import (
 	"strings"
 	"testing"
 )
+
+var update = flag.Bool("update", false, "write what demos print to testdata and to the lessons")
 
 // goldenDemo is a file with what natlens demo NAME printed once. It is real
 // output; what differs each time is set aside by comparable.

@@ -2,9 +2,10 @@ package main
 
 import (
 	"bytes"
-	"flag"
+	"fmt"
 	"os"
 	"os/exec"
+	"path/filepath"
 	"regexp"
 	"strings"
 	"syscall"
@@ -15,8 +16,6 @@ import (
 	"natlens/internal/lab"
 	"natlens/internal/view/text"
 )
-
-var update = flag.Bool("update", false, "write what demos print to testdata and to the lessons")
 
 // ordinaryUser is nobody, who may do nothing here.
 const ordinaryUser = 65534
@@ -88,6 +87,16 @@ func checkWidth(t *testing.T, output string) {
 	for line := range strings.Lines(output) {
 		if n := text.Columns(strings.TrimSuffix(line, "\n")); n > text.DefaultWidth {
 			t.Errorf("%d columns: %s", n, line)
+		}
+	}
+}
+
+// TestLessonsFollowTheScenarios wants the pages in the order of demo --list.
+func TestLessonsFollowTheScenarios(t *testing.T) {
+	for i, s := range lab.Scenarios() {
+		page := filepath.Join(lessonsFolder, fmt.Sprintf("%02d-%s.md", i+1, s.Name))
+		if _, err := os.Stat(page); err != nil {
+			t.Error(err)
 		}
 	}
 }

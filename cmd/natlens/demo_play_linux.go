@@ -42,7 +42,10 @@ func (a *app) playDemo(ctx context.Context, s lab.Scenario, pause bool) (err err
 		}
 		defer func() { err = errors.Join(err, p.pause.close()) }()
 	}
-	return p.play(ctx, s)
+	if err := p.play(ctx, s); err != nil && (ctx.Err() == nil || !errors.Is(err, context.Canceled)) {
+		return err
+	}
+	return nil
 }
 
 func (p *player) play(ctx context.Context, s lab.Scenario) error {

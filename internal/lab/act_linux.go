@@ -107,11 +107,14 @@ func ends(name string) func(context.Context, *Host) error {
 	}
 }
 
-// connects puts a container on one more bridge.
+// connects puts a container on one more bridge, whose name comes first.
 func connects(bridge, name string) func(context.Context, *Host) error {
 	return func(_ context.Context, h *Host) error {
-		_, err := h.Connect(h.Find(name), h.findBridge(bridge))
-		return err
+		c, b := h.Find(name), h.findBridge(bridge)
+		if _, err := h.Connect(c, b); err != nil {
+			return err
+		}
+		return c.RouteBy(b)
 	}
 }
 

@@ -9,6 +9,7 @@ import (
 	"slices"
 
 	"github.com/vishvananda/netlink"
+	"golang.org/x/sys/unix"
 
 	"natlens/netinfo/netns"
 )
@@ -20,8 +21,6 @@ type Bridge struct {
 	// Gateway is the bridge's own address, with the length of its subnet.
 	Gateway netip.Prefix
 	last    netip.Addr // given out last
-	// internal: its containers have no default route.
-	internal bool
 	// names, unless nil, are what its containers' resolvers know.
 	names *names
 }
@@ -91,9 +90,6 @@ func (h *Host) Container(name string, on *Bridge) (*Container, error) {
 				return err
 			}
 		}
-		if on.internal {
-			return nil
-		}
 		return c.node.defaultRoute(on.Gateway.Addr())
 	})
 }
@@ -158,6 +154,16 @@ func (h *Host) Connect(c *Container, to *Bridge) (netip.Addr, error) {
 		to.names.set(c.Name, address)
 	}
 	return address, nil
+}
+
+// RouteBy makes a bridge's gateway a container's default route. Of the networks of a
+// container an engine takes the one for it whose name comes first.
+func (c *Container) RouteBy(b *Bridge) error {
+	err := c.node.nl.RouteReplace(&netlink.Route{Gw: b.Gateway.Addr().AsSlice(), Protocol: unix.RTPROT_BOOT})
+	if err != nil {
+		return fmt.Errorf("make %v the default route of %s: %w", b.Gateway.Addr(), c.Name, err)
+	}
+	return nil
 }
 
 // Remove ends a container and everything in it. Its address is free again.

@@ -38,8 +38,8 @@ func (h *Host) Network(bridge string, gateway netip.Prefix) (*Bridge, error) {
 	t.add(t.forward, out, counter, verdict(expr.VerdictJump, t.docker.Name))
 	t.add(t.forward, in, notOut, counter, verdict(expr.VerdictAccept, ""))
 	t.add(t.forward, in, out, counter, verdict(expr.VerdictAccept, ""))
-	t.add(t.stage1, in, notOut, counter, verdict(expr.VerdictJump, t.stage2.Name))
-	t.add(t.stage2, out, counter, verdict(expr.VerdictDrop, ""))
+	t.insert(t.stage1, in, notOut, counter, verdict(expr.VerdictJump, t.stage2.Name))
+	t.insert(t.stage2, out, counter, verdict(expr.VerdictDrop, ""))
 	return b, t.flush("network " + b.Name)
 }
 
@@ -55,21 +55,20 @@ func (h *Host) NamedNetwork(bridge string, gateway netip.Prefix) (*Bridge, error
 
 // InternalNetwork makes a bridge with the rules that Docker lays for an internal
 // network: what does not come from it never leaves to it, nor the other way round.
-// Its containers get no default route, and there is no masquerade.
+// There is no masquerade.
 func (h *Host) InternalNetwork(bridge string, gateway netip.Prefix) (*Bridge, error) {
 	b, err := h.Bridge(bridge, gateway)
 	if err != nil {
 		return nil, err
 	}
-	b.internal = true
 	t, err := h.forwarding()
 	if err != nil {
 		return nil, err
 	}
 	in, out := iifname(expr.CmpOpEq, b.Name), oifname(expr.CmpOpEq, b.Name)
 	t.add(t.forward, in, out, counter, verdict(expr.VerdictAccept, ""))
-	t.add(t.stage1, address(12, expr.CmpOpNeq, b.Subnet()), out, counter, verdict(expr.VerdictDrop, ""))
-	t.add(t.stage1, destination(expr.CmpOpNeq, b.Subnet()), in, counter, verdict(expr.VerdictDrop, ""))
+	t.insert(t.stage1, destination(expr.CmpOpNeq, b.Subnet()), in, counter, verdict(expr.VerdictDrop, ""))
+	t.insert(t.stage1, address(12, expr.CmpOpNeq, b.Subnet()), out, counter, verdict(expr.VerdictDrop, ""))
 	return b, t.flush("network " + b.Name)
 }
 
@@ -96,6 +95,9 @@ func (h *Host) forwarding() (*filter, error) {
 		Name: "FORWARD", Table: r.table, Type: nftables.ChainTypeFilter, Policy: &drop,
 		Hooknum: nftables.ChainHookForward, Priority: nftables.ChainPriorityFilter,
 	})
+	for _, chain := range []*nftables.Chain{t.stage1, t.stage2, user} {
+		t.add(chain, counter, verdict(expr.VerdictReturn, ""))
+	}
 	t.add(t.forward, counter, verdict(expr.VerdictJump, user.Name))
 	t.add(t.forward, counter, verdict(expr.VerdictJump, t.stage1.Name))
 	if err := t.flush("filter table"); err != nil {

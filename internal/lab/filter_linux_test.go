@@ -58,18 +58,21 @@ func TestForwardingReadsAsDockers(t *testing.T) {
 	}
 
 	chain DOCKER-ISOLATION-STAGE-1 {
-		iifname "docker0" oifname != "docker0" counter jump DOCKER-ISOLATION-STAGE-2
-		iifname "br-back" oifname != "br-back" counter jump DOCKER-ISOLATION-STAGE-2
 		ip saddr != 172.25.0.0/16 oifname "br-inner" counter drop
 		ip daddr != 172.25.0.0/16 iifname "br-inner" counter drop
+		iifname "br-back" oifname != "br-back" counter jump DOCKER-ISOLATION-STAGE-2
+		iifname "docker0" oifname != "docker0" counter jump DOCKER-ISOLATION-STAGE-2
+		counter return
 	}
 
 	chain DOCKER-ISOLATION-STAGE-2 {
-		oifname "docker0" counter drop
 		oifname "br-back" counter drop
+		oifname "docker0" counter drop
+		counter return
 	}
 
 	chain DOCKER-USER {
+		counter return
 	}
 
 	chain FORWARD {
@@ -113,6 +116,9 @@ func TestNetworksAreApartUntilConnected(t *testing.T) {
 	if want := netip.MustParseAddr("172.24.0.3"); address != want {
 		t.Errorf("its second address is %v, want %v", address, want)
 	}
+	if err := ubuntu.RouteBy(back.Bridge); err != nil {
+		t.Fatal(err)
+	}
 	for _, to := range []netip.Addr{back.Address, lab.ServerAddress} {
 		if _, err := lab.Ping(t.Context(), ubuntu.Namespace(), to, lab.Echo{ID: 1, Seq: 2}); err != nil {
 			t.Error(err)
@@ -137,9 +143,7 @@ func TestInternalNetworkKeepsIn(t *testing.T) {
 	if _, err := lab.Ping(t.Context(), members[0].Namespace(), members[1].Address, lab.Echo{ID: 1, Seq: 1}); err != nil {
 		t.Error(err)
 	}
-	if _, err := lab.Ping(t.Context(), members[0].Namespace(), lab.ServerAddress, lab.Echo{ID: 1, Seq: 1}); err == nil {
-		t.Error("the internet answered")
-	}
+	unanswered(t, members[0], lab.ServerAddress)
 }
 
 func TestRemovedContainersAddressIsFree(t *testing.T) {

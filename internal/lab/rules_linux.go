@@ -2,6 +2,7 @@ package lab
 
 import (
 	"fmt"
+	"slices"
 
 	"github.com/google/nftables"
 	"github.com/google/nftables/expr"
@@ -35,11 +36,16 @@ func (r rules) nat(name string, hook *nftables.ChainHook, priority *nftables.Cha
 
 // add adds a rule, which is its parts in their order.
 func (r rules) add(chain *nftables.Chain, parts ...[]expr.Any) {
-	rule := &nftables.Rule{Table: r.table, Chain: chain}
-	for _, p := range parts {
-		rule.Exprs = append(rule.Exprs, p...)
-	}
-	r.conn.AddRule(rule)
+	r.conn.AddRule(r.rule(chain, parts))
+}
+
+func (r rules) rule(chain *nftables.Chain, parts [][]expr.Any) *nftables.Rule {
+	return &nftables.Rule{Table: r.table, Chain: chain, Exprs: slices.Concat(parts...)}
+}
+
+// insert adds a rule before all others of the chain.
+func (r rules) insert(chain *nftables.Chain, parts ...[]expr.Any) {
+	r.conn.InsertRule(r.rule(chain, parts))
 }
 
 // flush hands everything to the kernel at once.

@@ -7,7 +7,7 @@ import (
 
 var bridge = Scenario{
 	Name:    "bridge",
-	Title:   "the default bridge: who reaches whom over docker0",
+	Title:   "the default bridge, and who reaches whom over docker0",
 	Setting: "Two containers, back (172.17.0.2) and database (172.17.0.3), are on docker0. No port is published.",
 	Build: func(h *Host) error {
 		docker0, err := h.Network("docker0", BridgePrefix)

@@ -2,7 +2,7 @@ package lab
 
 var custom = Scenario{
 	Name:    "custom",
-	Title:   "a network of one's own: own addresses, and names that resolve",
+	Title:   "a network of one's own, where names resolve",
 	Setting: "back and client are on the network back_net, 172.24.0.0/16, whose bridge is called br-back_net here. A small resolver stands in for the engine's; the rules that lead to it are the engine's.",
 	Build: func(h *Host) error {
 		b, err := h.NamedNetwork(backNet, backGateway)

@@ -2,7 +2,7 @@ package lab
 
 var hostLinks = Scenario{
 	Name:    "host",
-	Title:   "what a Docker host has: lo, eth0, docker0, and a veth that appears",
+	Title:   "what a Docker host has, and what comes with a container",
 	Setting: "A host with Docker and no container yet.",
 	Build: func(h *Host) error {
 		_, err := h.Network("docker0", BridgePrefix)

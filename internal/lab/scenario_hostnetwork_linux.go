@@ -4,7 +4,7 @@ import "net/netip"
 
 var hostNetwork = Scenario{
 	Name:    "host-network",
-	Title:   "a container on the host's own network: no veth, no NAT",
+	Title:   "a container on the host's own network, without veth and NAT",
 	Setting: "A host with docker0. The container web was started with --network host, so it has no network namespace of its own: its programs stand where the host's do. It listens at port 80.",
 	Build: func(h *Host) error {
 		if _, err := h.Network("docker0", BridgePrefix); err != nil {

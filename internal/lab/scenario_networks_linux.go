@@ -35,13 +35,13 @@ var networks = Scenario{
 			},
 		},
 		{
-			Says:    "Out of the host it goes by the network that it had first.",
+			Says:    "The way to everybody else has changed, too.",
 			Natlens: []string{"probe", "ubuntu", ServerAddress.String()},
 		},
 	},
 	Sentences: []string{
 		"ubuntu's packet came as far as docker0. The host would forward it, for it knows both networks; a rule of Docker's drops it, which is made to keep networks apart.",
 		"Connected to back_net, ubuntu has a second cable and a second address, eth1, and reaches back over the bridge without leaving it: no rule between networks is asked.",
-		"What is for elsewhere still goes by eth0, where the default route is.",
+		"Its default route goes by eth1 now: of a container's networks Docker takes the one for it whose name comes first, and back_net comes before bridge, which is what docker0 is called there.",
 	},
 }

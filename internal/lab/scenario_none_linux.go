@@ -2,7 +2,7 @@ package lab
 
 var none = Scenario{
 	Name:    "none",
-	Title:   "a container without a network: lo and nothing else",
+	Title:   "a container without a network, with lo and nothing else",
 	Setting: "A host with docker0, and nothing on it yet.",
 	Build: func(h *Host) error {
 		_, err := h.Network("docker0", BridgePrefix)
