@@ -41,6 +41,45 @@ func TestLinksThatAreNotToldApart(t *testing.T) {
 	}
 }
 
+// Without an identification, what differs beyond the first words is another packet, and
+// so is an acknowledgement with other options or another window.
+func TestBytesTellApartWhatLinksDoNot(t *testing.T) {
+	start := strings.Repeat("alike to begin with ", 3)
+	for name, frames := range map[string][2][]byte{
+		"datagrams": {udp6(t, port(backIP6, 5), port(internetIP6, 53), start+"one"), udp6(t, port(backIP6, 5), port(internetIP6, 53), start+"two")},
+		"acknowledgements": {
+			frame6(t, backIP6, internetIP6, acknowledgement(1, 1000)), frame6(t, backIP6, internetIP6, acknowledgement(2, 1000)),
+		},
+		"windows": {frame6(t, backIP6, internetIP6, acknowledgement(1, 1000)), frame6(t, backIP6, internetIP6, acknowledgement(1, 2000))},
+	} {
+		s := newForeignStage(t)
+		for _, f := range frames {
+			s.see(at{backNS, 0, capture.Outgoing}, f)
+		}
+		for _, f := range frames {
+			s.see(at{hostNS, 0, capture.Host}, f)
+		}
+		s.pass(4 * time.Second)
+		s.pass(4 * time.Second)
+		if len(s.journeys) != 2 {
+			t.Errorf("%s: %d journeys, want 2", name, len(s.journeys))
+		}
+		for _, j := range s.journeys {
+			if len(j.Hops) != 2 || j.Hops[1].Time-j.Hops[0].Time != 2000 {
+				t.Errorf("%s: %s", name, path(j))
+			}
+		}
+	}
+}
+
+// acknowledgement is a segment whose selective acknowledgement is of that byte.
+func acknowledgement(selected byte, window uint16) *layers.TCP {
+	return &layers.TCP{SrcPort: 5, DstPort: 80, Seq: 7, Ack: 9, ACK: true, Window: window, Options: []layers.TCPOption{
+		{OptionType: layers.TCPOptionKindNop}, {OptionType: layers.TCPOptionKindNop},
+		{OptionType: layers.TCPOptionKindSACK, OptionLength: 10, OptionData: []byte{0, 0, 0, selected, 0, 0, 0, selected + 1}},
+	}}
+}
+
 // Later fragments of IPv6 with the same bytes are told apart by their identification.
 func TestLaterFragmentsAtTwoPlaces(t *testing.T) {
 	for ids, want := range map[[2]uint32]int{{7, 7}: 1, {7, 8}: 2} {

@@ -64,7 +64,8 @@ type Correlator struct {
 	slab      slab
 	byPrint   prints
 	parts     parts
-	foreign   bool // packets are all that is known
+	foreign   bool   // packets are all that is known
+	judged    []byte // the packet that is being joined
 	proxies   proxies
 	walks     walks
 	keep      bool      // packets, not only what is in their headers
@@ -362,6 +363,7 @@ func (c *Correlator) process(o *capture.Observation) {
 	if c.keep {
 		s.kept = c.keepPacket(o)
 	}
+	c.judged = o.Data
 	found := c.find(o.Fingerprint, &s)
 	i, e := found.index, found.entry
 	var resends uint64

@@ -52,6 +52,32 @@ func (c *Correlator) anonymous(e *entry, h, s *sighting) bool {
 	return here > 1 || !on
 }
 
+// sameContent reports whether a packet of the same length as the journey's first
+// sighting has its payload, TCP's window and, but for what begins a connection, its
+// options, as far as both are known. NAT leaves these alone.
+func (e *entry) sameContent(h *packet.Headers, data []byte) bool {
+	first := e.hops[0].h // e.data are its bytes
+	either := first.Layers | h.Layers
+	if first.Length != h.Length || either&(packet.LayerFragment|packet.LayerQuoted) != 0 ||
+		either&(packet.LayerTCP|packet.LayerUDP|packet.LayerICMP) == 0 {
+		return true
+	}
+	if first.TCPWindow != h.TCPWindow {
+		return false
+	}
+	a, b := content(first), content(h)
+	return a > len(e.data) || b > len(data) || sameBytes(e.data[a:], 0, data[b:])
+}
+
+// content is where begins what NAT leaves alone.
+func content(h *packet.Headers) int {
+	const fixed = 20 // RFC 9293, section 3.1
+	if h.Layers.Has(packet.LayerTCP) && h.TCPFlags&packet.SYN == 0 {
+		return int(h.TransportOffset) + fixed
+	}
+	return int(h.PayloadOffset)
+}
+
 // mayFollow is the fit of two sightings of which nothing is known but what is in
 // the packets.
 func (c *Correlator) mayFollow(a, b *sighting) fit {

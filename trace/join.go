@@ -81,6 +81,9 @@ func (c *Correlator) find(fingerprint uint64, s *sighting) (found candidates) {
 // fits says how well the sighting fits any hop of the journey, and whether its
 // point is used already.
 func (c *Correlator) fits(e *entry, s *sighting) (best fit, used bool) {
+	if c.foreign && !e.sameContent(s.h, c.judged) {
+		return fitNone, false
+	}
 	for k := range e.hops {
 		h := &e.hops[k]
 		if h.point == s.point {
