@@ -5,6 +5,7 @@ import (
 	"context"
 	"flag"
 	"fmt"
+	"maps"
 	"os/exec"
 	"path/filepath"
 	"slices"
@@ -28,7 +29,8 @@ var (
 type exactness struct {
 	sync.Mutex
 	live, files  oracletest.Table
-	shown, again int // journeys shown live; of these, those that natlens's own file gives to the letter
+	unlinked     oracletest.Table // of files that do not tell links apart
+	shown, again int              // journeys shown live; of these, those that natlens's own file gives to the letter
 	observations int
 	took         time.Duration
 	playing      int // observations while the load played, without its end
@@ -37,8 +39,11 @@ type exactness struct {
 	lost         []string // what natlens said that it lost
 }
 
+// lookingTheSame are cases of packets that differ in nothing.
+var lookingTheSame = []string{"alike", "lost", "shuffled"}
+
 func TestEveryJourneyIsWhatTcpdumpSaw(t *testing.T) {
-	sum := exactness{files: oracletest.Table{Foreign: true}}
+	sum := exactness{files: oracletest.Table{Foreign: true}, unlinked: oracletest.Table{Foreign: true}}
 	t.Run("on", func(t *testing.T) {
 		for _, s := range stages {
 			t.Run("host"+s.suffix, func(t *testing.T) {
@@ -55,6 +60,7 @@ func TestEveryJourneyIsWhatTcpdumpSaw(t *testing.T) {
 	}
 	t.Logf("natlens read, its own file: %d of %d journeys to the letter", sum.again, sum.shown)
 	t.Logf("natlens read, tcpdump's files, without conntrack:\n%s", &sum.files)
+	t.Logf("natlens read, the same without links (LINKTYPE_LINUX_SLL); what is not all right, and the total:\n%s", sum.unlinked.Brief())
 	if !sum.live.Perfect() || len(sum.lost) > 0 {
 		t.Errorf("not exact:\n%s", strings.Join(sum.live.Examples, "\n"))
 	}
@@ -64,7 +70,7 @@ func TestEveryJourneyIsWhatTcpdumpSaw(t *testing.T) {
 	if n := sum.files.Total().Wrong[oracletest.Joined]; n > 0 {
 		t.Errorf("%d journeys wrongly joined from files", n)
 	}
-	for _, example := range sum.files.Examples {
+	for _, example := range append(sum.files.Examples, sum.unlinked.Examples...) {
 		t.Logf("from files: %s", example)
 	}
 	if n := sum.live.Total().Packets; *exactCases == "" && n < 2000 {
@@ -111,7 +117,22 @@ func (s *stage) measure(t *testing.T, sum *exactness) {
 	live := oracle.Judge(journeys, host, since.UnixNano(), caseOf)
 	shown, again := journeysOf(w.stdout.String()), journeysOf(readFiles(t, own))
 	host.Foreign = true
-	files := oracle.Judge(foreign(t, recorders, until), host, since.UnixNano(), caseOf)
+	recorded, unlinked := map[string]uint64{}, map[string]uint64{}
+	folder := t.TempDir()
+	for _, r := range recorders {
+		recorded[r.File()] = r.Space()
+		without := filepath.Join(folder, filepath.Base(r.File()))
+		r.WithoutLinks(t, without)
+		unlinked[without] = r.Space()
+	}
+	files := oracle.Judge(foreign(t, recorded, until), host, since.UnixNano(), caseOf)
+	withoutLinks := oracle.WithoutLinks().Judge(foreign(t, unlinked, until), host, since.UnixNano(), func(p *oracletest.Packet) string {
+		name := caseOf(p)
+		if slices.Contains(lookingTheSame, name) {
+			return "" // nothing tells one packet at two links from two packets at one
+		}
+		return name
+	})
 
 	sum.Lock()
 	defer sum.Unlock()
@@ -120,6 +141,7 @@ func (s *stage) measure(t *testing.T, sum *exactness) {
 	sum.count(sightings, since, played)
 	sum.live.Add(live)
 	sum.files.Add(files)
+	sum.unlinked.Add(withoutLinks)
 	if said.RingDrops+said.ConntrackLost+said.QueueDrops+said.Evicted+said.Malformed > 0 {
 		sum.lost = append(sum.lost, fmt.Sprintf("%+v", said))
 	}
@@ -169,15 +191,15 @@ func readFiles(t *testing.T, files ...string) string {
 	return string(out)
 }
 
-// foreign returns the journeys that natlens reads out of tcpdump's files.
-func foreign(t *testing.T, recorders []*oracletest.Recorder, until time.Time) (journeys []journey) {
+// foreign returns the journeys that natlens reads out of tcpdump's files, which are
+// each of a namespace.
+func foreign(t *testing.T, recorded map[string]uint64, until time.Time) (journeys []journey) {
 	t.Helper()
-	var files []string
 	spaces := map[string]uint64{}
-	for _, r := range recorders {
-		files = append(files, r.File())
-		spaces[strings.TrimSuffix(filepath.Base(r.File()), ".pcap")] = r.Space()
+	for file, space := range recorded {
+		spaces[strings.TrimSuffix(filepath.Base(file), ".pcap")] = space
 	}
+	files := slices.Sorted(maps.Keys(recorded))
 	for _, line := range journeysOf(readFiles(t, files...)) {
 		var j journey
 		decode(t, []byte(line), &j)

@@ -83,6 +83,12 @@ func NewOracle(entries, inside []Entry, sightings []Sighting, since int64) *Orac
 	}
 	g.doubt()
 	o.Packets = slices.DeleteFunc(o.Packets, func(p *Packet) bool { return p.Sightings[0].Time < since })
+	o.index()
+	return o
+}
+
+// index makes packets findable by where they were seen.
+func (o *Oracle) index() {
 	for _, p := range o.Packets {
 		for i := range p.Sightings {
 			at := p.Sightings[i].point()
@@ -91,7 +97,22 @@ func NewOracle(entries, inside []Entry, sightings []Sighting, since int64) *Orac
 			}
 		}
 	}
-	return o
+}
+
+// WithoutLinks is the same oracle for who sees all links of a namespace without being
+// told which is which.
+func (o *Oracle) WithoutLinks() *Oracle {
+	same := &Oracle{byPoint: map[point][]*Packet{}, flows: o.flows, inside: o.inside, said: o.said}
+	for _, p := range o.Packets {
+		other := *p
+		other.Sightings = slices.Clone(p.Sightings)
+		for i := range other.Sightings {
+			other.Sightings[i].Ifindex = 0
+		}
+		same.Packets = append(same.Packets, &other)
+	}
+	same.index()
+	return same
 }
 
 // bothWays adds what is sent to a loopback, of which tcpdump records only that it

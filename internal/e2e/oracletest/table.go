@@ -172,7 +172,14 @@ func (t *Table) columns() []column {
 }
 
 // String prints the table.
-func (t *Table) String() string {
+func (t *Table) String() string { return t.print(t.Lines) }
+
+// Brief prints the lines of what is not all right, and the total.
+func (t *Table) Brief() string {
+	return t.print(slices.DeleteFunc(slices.Clone(t.Lines), func(l *Tally) bool { return l.Right == l.Packets && l.Wrong == [faults]int{} }))
+}
+
+func (t *Table) print(lines []*Tally) string {
 	var b strings.Builder
 	fmt.Fprintf(&b, "%-20s %7s %7s %6s", "case", "packets", "right", "%")
 	for f := range faults {
@@ -183,7 +190,7 @@ func (t *Table) String() string {
 	}
 	b.WriteByte('\n')
 	sum := t.Total()
-	for _, l := range append(slices.Clone(t.Lines), &sum) {
+	for _, l := range append(slices.Clone(lines), &sum) {
 		share := 100.0
 		if l.Packets > 0 { // rounded down: 100.00 is all
 			share = math.Floor(float64(l.Right)/float64(l.Packets)*1e4) / 100
