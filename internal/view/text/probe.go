@@ -245,7 +245,7 @@ func (p *probeStory) why() string {
 		}
 		return "the datagram arrived at " + p.arrivedAt() + ", from which no answer came"
 	case probe.RefusedBy:
-		return p.arrivedAt() + " got it, and nothing listens on " + o.Request.Protocol.String() + " port " + p.portThere() + " there"
+		return p.arrivedAt() + " got it, and nothing listens on " + o.Request.Protocol.String() + " port " + p.portThere()
 	case probe.Dropped:
 		if cause == nil {
 			return p.Escape(o.Cause.Reason)
@@ -318,15 +318,16 @@ func (p *probeStory) arrivedAt() string {
 	return p.Escape(p.o.Destination.Word)
 }
 
-// portThere is the port that the packet had when it arrived.
+// portThere is the port that the packet had when it arrived, and whose: a program may
+// well listen at the same port of another address, such as 127.0.0.1.
 func (p *probeStory) portThere() string {
-	port := p.o.Request.Port
 	if all := p.o.Journeys.There; len(all) > 0 {
 		if hops := all[len(all)-1].Hops; len(hops) > 0 {
-			port = hops[len(hops)-1].Headers.Tuple.DestinationPort
+			to := hops[len(hops)-1].Headers.Tuple
+			return fmt.Sprintf("%d of %v", to.DestinationPort, to.Destination())
 		}
 	}
-	return fmt.Sprint(port)
+	return fmt.Sprintf("%d there", p.o.Request.Port)
 }
 
 // connect is the command that lets two isolated containers talk; empty where that
