@@ -91,6 +91,20 @@ func checkWidth(t *testing.T, output string) {
 	}
 }
 
+func TestListNamesAScenarioALine(t *testing.T) {
+	stdout, _, status := demo(t, "--list")
+	lines := strings.Split(strings.TrimSpace(stdout), "\n")
+	if status != statusDone || len(lines) != 1+len(lab.Scenarios()) {
+		t.Fatalf("status %d, %d lines for %d scenarios:\n%s", status, len(lines), len(lab.Scenarios()), stdout)
+	}
+	checkWidth(t, stdout)
+	for i, s := range lab.Scenarios() {
+		if fields := strings.Fields(lines[i+1]); fields[0] != s.Name {
+			t.Errorf("line %d is about %s, want %s", i+1, fields[0], s.Name)
+		}
+	}
+}
+
 // TestLessonsFollowTheScenarios wants the pages in the order of demo --list.
 func TestLessonsFollowTheScenarios(t *testing.T) {
 	for i, s := range lab.Scenarios() {
