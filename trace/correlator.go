@@ -40,6 +40,7 @@ type Correlator struct {
 	hosts    hosts
 	flows    map[netns.ID]*flowIndex
 	rulesets map[netns.ID]*netfilter.Ruleset
+	nat      map[netns.ID]natRules
 	counted  map[netns.ID]*counted
 	names    map[netns.ID]*names
 	// ruled is how many packets were walked through rules in the second that
@@ -116,6 +117,7 @@ func New(open int, sink Sink) *Correlator {
 		hosts:    newHosts(),
 		flows:    map[netns.ID]*flowIndex{},
 		rulesets: map[netns.ID]*netfilter.Ruleset{},
+		nat:      map[netns.ID]natRules{},
 		counted:  map[netns.ID]*counted{},
 		names:    map[netns.ID]*names{},
 
@@ -149,6 +151,7 @@ func (c *Correlator) SetTopology(t *netinfo.Topology) {
 // SetRuleset replaces what is known of one namespace's rules.
 func (c *Correlator) SetRuleset(r *netfilter.Ruleset) {
 	c.rulesets[r.Namespace] = r
+	c.learnNAT(r)
 	c.rulesTrack[r.Namespace] = [2]bool{r.Tracks(true), r.Tracks(false)}
 	if r.Exempts() {
 		c.exempts[r.Namespace] = true
@@ -315,6 +318,7 @@ func (c *Correlator) sweep() {
 		if at < c.now-keepDead {
 			delete(c.flows, ns)
 			delete(c.rulesets, ns)
+			delete(c.nat, ns)
 			delete(c.counted, ns)
 			delete(c.rulesTrack, ns)
 			delete(c.exempts, ns)

@@ -11,10 +11,10 @@ import (
 	"natlens/netinfo/netns"
 )
 
-// natRules is a Ruleset of the host whose rules count: one masquerades what comes
+// countingRules is a Ruleset of the host whose rules count: one masquerades what comes
 // from 172.17.0.2, one sends what comes to 192.0.2.10 there, and one drops at the
 // hook that is named.
-func natRules(t *testing.T, drops netfilter.Hook) *netfilter.Ruleset {
+func countingRules(t *testing.T, drops netfilter.Hook) *netfilter.Ruleset {
 	t.Helper()
 	const text = `{"Namespace": 1, "Time": 1, "Whole": true, "Base": [[0, 0], [0, 1], [1, 0]], "Tables": [
 		{"Family": "ip", "Name": "nat", "Xtables": true, "Chains": [
@@ -67,7 +67,7 @@ func newCounting(t *testing.T, drops netfilter.Hook) *counting {
 		}
 		x.asked++
 	}
-	x.c.SetRuleset(natRules(t, drops))
+	x.c.SetRuleset(countingRules(t, drops))
 	x.pass(time.Second)
 	x.read(0)
 	x.pass(100 * time.Millisecond)
@@ -87,16 +87,21 @@ func (x *counting) read(moved uint64, rules ...netfilter.RuleID) {
 
 // out is a datagram of back that is masqueraded; new: it begins the flow.
 func (x *counting) out(from uint16, id uint16, new bool) {
-	before := packet.NewTuple(packet.UDP, backIP, internetIP, from, 9000)
-	after := packet.NewTuple(packet.UDP, hostIP, internetIP, from, 9000)
 	inner := udp(x.t, netip.AddrPortFrom(backIP, from), netip.AddrPortFrom(internetIP, 9000), id, "hello")
 	x.see(vethIn, inner)
 	x.see(bridgeIn, inner)
 	x.see(uplinkOut, udp(x.t, netip.AddrPortFrom(hostIP, from), netip.AddrPortFrom(internetIP, 9000), id, "hello"))
 	if new {
-		x.flow(netfilter.New, netfilter.Flow{ID: uint32(from), Status: netfilter.SrcNAT, Original: before, Reply: after.Inverse()})
+		x.late(from)
 	}
 	x.pass(5 * time.Millisecond)
+}
+
+// late tells of the flow that out's datagrams belong to.
+func (x *counting) late(from uint16) {
+	before := packet.NewTuple(packet.UDP, backIP, internetIP, from, 9000)
+	after := packet.NewTuple(packet.UDP, hostIP, internetIP, from, 9000)
+	x.flow(netfilter.New, netfilter.Flow{ID: uint32(from), Status: netfilter.SrcNAT, Original: before, Reply: after.Inverse()})
 }
 
 // in is a datagram from outside that a rule sends to back; new: it begins the flow.
@@ -160,7 +165,7 @@ func TestCounterConfirmsTheTranslation(t *testing.T) {
 		}, ByRules},
 		{"something may be dropped behind it", netfilter.Postrouting, func(x *counting) { x.out(1, 1, true); x.read(1, masqueradeRule) }, ByRules},
 		{"other rules since", netfilter.Forward, func(x *counting) {
-			r := natRules(x.t, netfilter.Forward)
+			r := countingRules(x.t, netfilter.Forward)
 			r.Time = x.now
 			x.c.SetRuleset(r)
 			x.out(1, 1, true)

@@ -57,11 +57,16 @@ type trackedFlow struct {
 	kinds [2]string
 	// unruled is what found no rule for either.
 	unruled [2]question
+	// ruledSince is since when the rules of NAT were as they are in rules; ruleless:
+	// no rule translates either, for sure.
+	ruledSince [2]int64
+	ruleless   [2]bool
 	// tried is at which reading of the counters they were asked about the rules.
 	tried [2]uint32
 	met   [2]*meeting
-	// notedAt is at which journey of each direction notBegun was said.
-	notedAt [2]uint64
+	// notedAt is at which journey of each direction notBegun was said, and
+	// outdatedAt what outdated says.
+	notedAt, outdatedAt [2]uint64
 	// queries remembers the last journeys of the original direction, so that
 	// an answer finds its question.
 	queries [8]query

@@ -94,9 +94,12 @@ func (c *Correlator) addTranslation(j *Journey, hops []sighting, between [2]int,
 		if rule := r.flow.rules[translated]; rule != nil {
 			t.Kind, t.Rule = r.flow.kinds[translated], rule
 			j.Rules = append(j.Rules, *rule)
-			if rule.Evidence == ByRules && r.flow.bornBefore == 0 && r.flow.noteOn(j.ID, r.reply) {
+			if rule.Evidence == ByRules && r.flow.bornBefore == 0 && noteOn(&r.flow.notedAt, j.ID, r.reply) {
 				j.Notes = append(j.Notes, notBegun)
 			}
+		}
+		if note := c.outdated(r.flow, translated, near.point.Namespace); note != "" && noteOn(&r.flow.outdatedAt, j.ID, r.reply) {
+			j.Notes = append(j.Notes, note)
 		}
 	}
 	j.Translations = append(j.Translations, t)
@@ -122,12 +125,12 @@ func (c *Correlator) countRule(f *trackedFlow, translated side, s *space) {
 // direction: every packet of the flow could bear it.
 const notBegun = "this flow began unseen: its translation is in conntrack's table, and the rule is the one that would translate its first packet now"
 
-// noteOn reports whether it is this journey, or one that it amends, at which
-// notBegun is said.
-func (t *trackedFlow) noteOn(journey uint64, reply bool) bool {
-	at := &t.notedAt[0]
+// noteOn reports whether it is this journey, or one that it amends, at which a note
+// on its flow is said, once for each direction.
+func noteOn(noted *[2]uint64, journey uint64, reply bool) bool {
+	at := &noted[0]
 	if reply {
-		at = &t.notedAt[1]
+		at = &noted[1]
 	}
 	if *at == 0 {
 		*at = journey
@@ -174,10 +177,11 @@ func (c *Correlator) findRule(r flowRef, translated side, between [2]int, hops [
 	}
 	f.unruled[translated] = q
 	m := c.asks(f, translated, in, out, near.space)
+	f.ruleless[translated] = m.Certainty == netfilter.NoRule
 	if m.Certainty != netfilter.Covered {
 		return
 	}
-	f.kinds[translated] = m.Kind
+	f.kinds[translated], f.ruledSince[translated] = m.Kind, c.nat[near.point.Namespace].since
 	f.rules[translated] = &Rule{RuleRef: m.Rule, Evidence: ByRules, Marker: m.Marker}
 }
 

@@ -182,6 +182,7 @@ func (c *Correlator) translatedBy(j *Journey, hops []sighting, s *stay, rule Rul
 		for k := s.first; k <= s.last; k++ {
 			if f := hops[k].flow; f.flow != nil && !f.about {
 				f.flow.rules[which], f.flow.kinds[which] = &r, kind
+				f.flow.ruledSince[which] = c.nat[hops[k].point.Namespace].since
 				return
 			}
 		}

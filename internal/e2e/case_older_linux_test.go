@@ -79,6 +79,37 @@ func TestCaseConnectionOlderThanTheWatch(t *testing.T) {
 	}
 }
 
+// A rule that is taken away while its flow goes on: the flow stays translated, as the
+// kernel asks NAT for its first packet alone, and that is said. A flow that nobody saw
+// begin, and that no rule of now would translate, says so, too.
+func TestCaseRuleTakenAwayUnderAFlow(t *testing.T) {
+	e := engine.Start(t)
+	e.Run("--name", "back", "box", "ping", "-i", "0.2", internet.String())
+	first := startWatch(t, e, "--json", "icmp")
+	first.awaitJourneys(4)
+	const rule = "POSTROUTING -s 172.17.0.0/16 ! -o docker0 -j MASQUERADE"
+	iptables := func(verb string) {
+		must(t, e.Command("iptables", append([]string{"-w", "-t", "nat", verb}, strings.Fields(rule)...)...))
+	}
+	iptables("-D")
+	await(t, 20*time.Second, "a word on the rule that went", func() bool {
+		return strings.Contains(first.stdout.String(), "the rule that translated this flow's first packet is gone")
+	})
+	first.end()
+	second := startWatch(t, e, "--json", "icmp")
+	second.awaitJourneys(4)
+	all, _ := second.journeys()
+	requests := with(all, func(j *journey) bool { return j.Direction == "original" && len(j.Translations) == 1 })
+	if len(requests) == 0 {
+		t.Fatal("no translated request")
+	}
+	says(t, "notes", strings.Join(requests[0].Notes, "; "), "no rule of now would translate this flow's first packet")
+	if tr := requests[0].Translations[0]; tr.Rule != nil || tr.Kind != "snat" || tr.Evidence != "conntrack" {
+		t.Errorf("%+v", tr)
+	}
+	iptables("-A")
+}
+
 // A container pings on while networks are connected to it and taken away, and while
 // it is restarted; another then gets its address. Each packet's journey names who
 // sent it, or got it, at that time, and nothing that Docker does is called a drop or

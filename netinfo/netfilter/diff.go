@@ -53,3 +53,36 @@ func (r *Ruleset) samePolicies(old *Ruleset) bool {
 		return a.key() == b.key() && a.name == b.name && a.policy == b.policy
 	})
 }
+
+// SameNAT reports whether the rules that chains of NAT lead to are those of an older
+// Ruleset, in the same places.
+func (r *Ruleset) SameNAT(old *Ruleset) bool { return slices.Equal(r.natRules(), old.natRules()) }
+
+func (r *Ruleset) natRules() (refs []RuleRef) {
+	seen := map[*chain]bool{}
+	for _, c := range r.base {
+		if c.kind != "nat" {
+			continue
+		}
+		for _, c := range r.reach(c, seen) {
+			for i := range c.rules {
+				refs = append(refs, c.rules[i].ref)
+			}
+		}
+	}
+	return refs
+}
+
+// Has reports whether the rule is there, wherever in its chain.
+func (r *Ruleset) Has(ref RuleRef) bool {
+	if r == nil {
+		return false
+	}
+	t := r.tables[tableKey{ref.Family, ref.Table, ref.Backend == IPTablesLegacy}]
+	if t == nil || t.chains[ref.Chain] == nil {
+		return false
+	}
+	return slices.ContainsFunc(t.chains[ref.Chain].rules, func(x rule) bool {
+		return x.ref.Handle == ref.Handle && x.ref.Text == ref.Text
+	})
+}
