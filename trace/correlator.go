@@ -196,6 +196,7 @@ func (c *Correlator) AddFlows(b *netfilter.Batch) {
 			c.began(b.Namespace, t)
 		}
 	}
+	x.failed(b.Failures)
 	// What can't be read is as good as lost.
 	c.counters.Undecoded += b.Malformed
 	if lost := max(b.Lost, b.Overruns) + b.Malformed; lost > 0 {

@@ -210,6 +210,8 @@ type flowIndex struct {
 	asked   map[packet.Tuple]*trackedFlow
 	tracked [2]bool // something was: IPv4, IPv6
 	silent  bool    // the kernel tells of no flow that begins
+	// failures are what the kernel's statistics tell, oldest first.
+	failures []netfilter.Failures
 }
 
 func newFlowIndex() *flowIndex {

@@ -93,7 +93,7 @@ func (c *Correlator) redirectedAtTheEnd(j *Journey, hops []sighting) {
 		if s.tuple == f.before && f.half != f.before && s.h.Tuple == s.tuple {
 			c.addTranslation(j, hops, between, f.before, f.half, r, destinationSide)
 		}
-	} else if r, ok := c.redirected(s); ok {
+	} else if r, ok := c.redirected(s); ok && j.Verdict.Hook != netfilter.Prerouting {
 		c.addTranslation(j, hops, between, s.tuple, r.after, flowRef{}, destinationSide)
 	}
 }

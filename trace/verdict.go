@@ -175,6 +175,9 @@ func (c *Correlator) unconfirmed(s *sighting, rules *ruling, v *Verdict) {
 		}
 		return
 	}
+	if c.refusedEntry(s, rules, v) {
+		return
+	}
 	v.Result, v.Evidence, v.Hook = Dropped, ByInference, netfilter.Forward
 	v.Reason = "connection tracking never confirmed it: a rule dropped it, or there is no route"
 	if why := rules.instead(); why != "" {
@@ -196,10 +199,16 @@ func (c *Correlator) ruledOut(hops []sighting, r *ruling, v *Verdict) bool {
 	if !ok || !r.decide(v) {
 		return false
 	}
-	if c.confirmed(&hops[len(hops)-1], r) {
+	s := &hops[len(hops)-1]
+	if c.confirmed(s, r) {
 		v.Evidence = ByCounter
 		if v.Rule != nil { // else a policy did it
 			v.Rule.Evidence = ByCounter
+		}
+	} else if x := c.flows[s.point.Namespace]; x != nil && v.Reason == "" && v.Hook != netfilter.Prerouting {
+		// What is refused when it comes in never meets the rule.
+		if why, before := x.refusal(s); before {
+			v.Reason = "unless before that " + why
 		}
 	}
 	return true

@@ -21,6 +21,8 @@ type warnings struct {
 	// full, blind and unlisted are the namespaces that were said to have a
 	// full table, rules that can't be read, flows that can't be listed.
 	full, blind, unlisted map[netns.ID]bool
+	// refusing are those that were said to drop packets for want of an entry.
+	refusing map[netns.ID]bool
 	// silent are those that were said to tell of no flow that begins, exempt
 	// those with rules that take packets out of connection tracking.
 	silent, exempt map[netns.ID]bool
@@ -42,6 +44,7 @@ func turn(states *map[netns.ID]bool, id netns.ID, now bool) (began bool) {
 
 // flows looks at what connection tracking said.
 func (w *warnings) flows(b *netfilter.Batch, t *netinfo.Topology) {
+	w.failures(b, t)
 	if b.DumpError != nil || b.Synced {
 		if turn(&w.unlisted, b.Namespace, b.DumpError != nil) {
 			w.say(fmt.Sprintf("flows of %s that are older than the watch are unknown: %v", t.NamespaceName(b.Namespace), b.DumpError))
@@ -55,6 +58,25 @@ func (w *warnings) flows(b *netfilter.Batch, t *netinfo.Topology) {
 		w.say(fmt.Sprintf("the conntrack table of %s is full or nearly, %d of %d: when it is, the kernel drops the packets of new flows "+
 			"(sysctl net.netfilter.nf_conntrack_max)", t.NamespaceName(b.Namespace), b.Entries, b.MaxEntries))
 	}
+}
+
+// failures looks at what connection tracking failed at: that it drops packets is said
+// once, as it may go on for long.
+func (w *warnings) failures(b *netfilter.Batch, t *netinfo.Topology) {
+	f := b.Failures
+	if f == nil || f.Dropped == 0 || !turn(&w.refusing, b.Namespace, true) {
+		return
+	}
+	why := "it could make no entry for them"
+	switch {
+	case f.Full() && !f.FullNow():
+		why = "its table is full now and then (sysctl net.netfilter.nf_conntrack_max)"
+	case f.Full():
+		why = fmt.Sprintf("its table is full, %d of %d (sysctl net.netfilter.nf_conntrack_max)", f.Entries, f.MaxEntries)
+	case f.InsertFailed > 0:
+		why = "another flow had the same addresses and ports at the same moment (insert_failed)"
+	}
+	w.say(fmt.Sprintf("connection tracking of %s drops packets, %d of late: %s", t.NamespaceName(b.Namespace), f.Dropped, why))
 }
 
 // rules looks at what was read of the rules.
@@ -75,7 +97,7 @@ func (w *warnings) topology(last, t *netinfo.Topology) {
 			w.say(n.About + ": " + n.Text)
 		}
 	}
-	for _, states := range []map[netns.ID]bool{w.full, w.blind, w.unlisted, w.silent, w.exempt} {
+	for _, states := range []map[netns.ID]bool{w.full, w.blind, w.unlisted, w.refusing, w.silent, w.exempt} {
 		maps.DeleteFunc(states, func(id netns.ID, _ bool) bool { return t.Namespace(id) == nil })
 	}
 }

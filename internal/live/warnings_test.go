@@ -47,6 +47,13 @@ func TestWarningsAreSaidOnce(t *testing.T) {
 	w.rules(&netfilter.Ruleset{Namespace: 1}, host)
 	expect("not said in host: busy")
 
+	refusing := &netfilter.Batch{Namespace: 1, Failures: &netfilter.Failures{Dropped: 7, Entries: 65536, MaxEntries: 65536}}
+	w.flows(&netfilter.Batch{Namespace: 1, Failures: &netfilter.Failures{Resolved: 7}}, host)
+	expect()
+	w.flows(refusing, host)
+	w.flows(refusing, host)
+	expect("connection tracking of host drops packets, 7 of late: its table is full, 65536 of 65536")
+
 	silent := (&netinfo.Topology{Self: 1, Notes: []netinfo.Note{{About: "engine", Text: "answers slowly"}}}).Seal()
 	w.topology(host, silent)
 	w.topology(silent, silent)

@@ -19,7 +19,8 @@ type flows struct {
 	Malformed      uint64  `json:",omitempty"`
 	// Silent: the kernel tells no events of flows that begin here; absent: as
 	// before.
-	Silent *bool `json:",omitempty"`
+	Silent   *bool               `json:",omitempty"`
+	Failures *netfilter.Failures `json:",omitempty"`
 }
 
 type event struct {
@@ -66,7 +67,7 @@ var eventKinds = map[string]netfilter.EventKind{
 
 // batch is the reverse of what a Tape writes.
 func (f *flows) batch() (*netfilter.Batch, error) {
-	b := &netfilter.Batch{Namespace: f.Namespace, Through: f.Through, Overruns: f.Overruns, Lost: f.Lost, Malformed: f.Malformed}
+	b := &netfilter.Batch{Namespace: f.Namespace, Through: f.Through, Overruns: f.Overruns, Lost: f.Lost, Malformed: f.Malformed, Failures: f.Failures}
 	if f.Silent != nil {
 		// A dump from the beginning of time on ends no flow.
 		b.Silent, b.Synced = *f.Silent, true

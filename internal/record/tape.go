@@ -143,8 +143,8 @@ func (t *Tape) AddFlows(b *netfilter.Batch) {
 	}
 	events := t.known.flows.news(b)
 	silent := t.known.heardOf(b)
-	if len(events) > 0 || b.Lost > 0 || b.Overruns > 0 || b.Malformed > 0 || silent != nil {
-		t.note(kindFlows, flows{Namespace: b.Namespace, Through: b.Through, Events: events, Lost: b.Lost, Overruns: b.Overruns, Malformed: b.Malformed, Silent: silent})
+	if len(events) > 0 || b.Lost > 0 || b.Overruns > 0 || b.Malformed > 0 || silent != nil || b.Failures != nil {
+		t.note(kindFlows, flows{Namespace: b.Namespace, Through: b.Through, Events: events, Lost: b.Lost, Overruns: b.Overruns, Malformed: b.Malformed, Silent: silent, Failures: b.Failures})
 	}
 	t.Correlator.AddFlows(b)
 }

@@ -82,6 +82,7 @@ type listener struct {
 	namespace netns.ID
 	events    *socket
 	table     dump
+	failing   statisticsReader
 	attached  int64  // when it was
 	through   int64  // no event before this waits in the socket
 	dropped   uint32 // socket.dropped at the last overrun
@@ -262,6 +263,7 @@ func (c *Conntrack) turn() ([]Batch, error) {
 		}
 	}
 	c.readDumps(&collected)
+	c.readStatistics(&collected)
 	for _, l := range c.listeners {
 		if !l.table.once {
 			collected.behind(l.attached) // flows that were there before are not known yet
@@ -320,7 +322,7 @@ func (c *collector) oldest() int64 {
 }
 
 func (c *collector) add(b Batch) {
-	if len(b.Events) > 0 || b.Overruns > 0 || b.Lost > 0 || b.Malformed > 0 || b.Synced || b.DumpError != nil {
+	if len(b.Events) > 0 || b.Overruns > 0 || b.Lost > 0 || b.Malformed > 0 || b.Synced || b.DumpError != nil || b.Failures != nil {
 		c.batches = append(c.batches, b)
 	}
 }

@@ -144,4 +144,6 @@ type Batch struct {
 	// (net.netfilter.nf_conntrack_events is 0), so that only dumps tell of
 	// them. As it was when a dump ended: meant where Synced is.
 	Silent bool
+	// Failures is what connection tracking failed at of late; nil when nothing.
+	Failures *Failures
 }

@@ -22,6 +22,7 @@ const (
 	conntrackNew         = 0
 	conntrackGet         = 1
 	conntrackDelete      = 2
+	conntrackGetStatsCPU = 4 // IPCTNL_MSG_CT_GET_STATS_CPU: of each processor
 	conntrackGetStatsAll = 5 // IPCTNL_MSG_CT_GET_STATS: of the whole namespace
 )
 
