@@ -66,7 +66,7 @@ func (m *machine) ct(e *expression) {
 	case ctMark:
 		m.put(e.destination, binary.NativeEndian.AppendUint32(nil, m.connMark), knownIf(m.connMarkKnown && m.inFlow()), "the mark of its flow")
 	default:
-		m.forget(e.destination, 16, stateOfPacket)
+		m.begun(e)
 	}
 }
 
@@ -93,6 +93,8 @@ const (
 	conntrackStatus     = 1 << 6
 	conntrackExpires    = 1 << 7
 	conntrackPort       = 1 << 8 // likewise
+	conntrackAddresses  = 15 * conntrackAddress
+	conntrackPorts      = 15 * conntrackPort
 	conntrackDirection  = 1 << 12
 	conntrackStateAlias = 1 << 13
 
@@ -127,16 +129,29 @@ func decodeXTConntrack(e *expression) (c xtConntrack, ok bool) {
 	return c, true
 }
 
-// conntrack evaluates -m conntrack: its state, and NAT in the place of a state.
+// conntrack evaluates -m conntrack: its state, and NAT in the place of a state, the
+// direction, and how its flow began.
 func (m *machine) conntrack(e *expression) truth {
 	c, ok := decodeXTConntrack(e)
 	if e.extension == "state" && len(e.data) >= 4 { // struct xt_state_info
 		c, ok = xtConntrack{match: conntrackState, state: uint16(binary.NativeEndian.Uint32(e.data))}, true
 	}
-	if !ok || c.match&^(conntrackState|conntrackStateAlias) != 0 {
+	if !ok {
 		m.why = stateOfPacket
 		return maybe
 	}
+	began := m.conntrackBegan(e, &c)
+	if began == no || c.match&conntrackState == 0 {
+		return began
+	}
+	state := m.conntrackState(&c)
+	if state == yes {
+		return began
+	}
+	return state
+}
+
+func (m *machine) conntrackState(c *xtConntrack) truth {
 	bit, known := m.stateBit()
 	if bit == stateUntrackedBit {
 		bit = conntrackStateUntracked

@@ -26,7 +26,7 @@ func (r *Ruleset) NAT(hook Hook, p Packet) Match {
 	all, complete := r.explore(&p, func(x *pass) { x.nat(hook) })
 	first := &all[0]
 	which := sideOf(hook)
-	m := Match{Mark: first.left.Mark, MarkBits: first.left.MarkBits, marker: first.left.marker}
+	m := Match{Mark: first.left.Mark, MarkBits: first.left.MarkBits, marker: first.left.marker, original: first.left.original}
 	marker := first.markers[which]
 	for i := range all {
 		o := &all[i]

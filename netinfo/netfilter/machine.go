@@ -97,8 +97,16 @@ func newMachine(p *Packet, links map[int32]string) *machine {
 	return m
 }
 
-// enter moves the packet to a hook.
-func (m *machine) enter(hook Hook) { m.hook = hook }
+// enter moves the packet to a hook. What begins a flow, or belongs to the direction
+// that did, has at the first hook the tuple that its flow is known by.
+func (m *machine) enter(hook Hook) {
+	p := &m.packet
+	first := hook == Prerouting || hook == Output
+	if first && !p.original.Valid() && (p.Direction == DirectionOriginal || p.Direction == DirectionUnknown && m.state == StateNew) {
+		p.original = p.Tuple
+	}
+	m.hook = hook
+}
 
 // fill lays out the headers as far as they are known.
 func (m *machine) fill() {

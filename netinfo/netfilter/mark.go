@@ -67,8 +67,12 @@ func (r *rule) asksMark() bool {
 	return false
 }
 
-// Behind returns the packet with the mark that the rules of a hook left it.
+// Behind returns the packet with the mark that the rules of a hook left it, and with
+// what they saw of how its flow began.
 func (p Packet) Behind(m Match) Packet {
 	p.Mark, p.MarkKnown, p.MarkBits, p.marker = m.Mark, m.MarkKnown, m.MarkBits, m.marker
+	if m.original.Valid() {
+		p.original = m.original
+	}
 	return p
 }

@@ -112,6 +112,9 @@ type Packet struct {
 	MarkKnown bool
 	MarkBits  uint32
 	marker    *rule // that set the mark last; nil: none, or not known
+	// original is its flow's tuple of the original direction, as it was when it
+	// began here; the zero Tuple when that is not known.
+	original packet.Tuple
 	// InLink is a link's name, at postrouting too (rules ask for it there);
 	// empty at output, elsewhere that means that it is not known.
 	InLink string
@@ -174,7 +177,8 @@ type Match struct {
 	Mark      uint32
 	MarkKnown bool
 	MarkBits  uint32
-	marker    *rule // see Packet
+	marker    *rule        // see Packet
+	original  packet.Tuple // likewise
 	// Marker is the rule that set the mark which Rule asks for; nil when it asks for
 	// none, no rule set it, or it is not known which.
 	Marker *RuleRef

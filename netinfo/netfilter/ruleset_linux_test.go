@@ -59,6 +59,7 @@ const dockerRules6 = `*nat
 -A POSTROUTING -p ipv6-icmp -m icmp6 --icmpv6-type 128 -j SNAT --to-source fd00::9
 -A DOCKER ! -i docker0 -p tcp -m tcp --dport 8000 -j DNAT --to-destination [fd00:1::2]:80
 -A DOCKER -p udp -m udp --dport 8000 -j REDIRECT --to-ports 80
+-A DOCKER -p tcp -m conntrack --ctorigdst fd00::9 ! --ctreplsrc fd00::/64 --ctorigdstport 443 -j RETURN
 COMMIT
 `
 

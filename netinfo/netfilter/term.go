@@ -45,6 +45,10 @@ const (
 	flowStatus
 	flowDirection
 	flowMark
+	flowSource // of one direction; field.reply says which
+	flowDestination
+	flowSourcePort
+	flowDestinationPort
 	packetType
 	timeToLive
 	nextHeader
@@ -56,6 +60,7 @@ const (
 type field struct {
 	kind      fieldKind
 	inet6     bool // of addresses
+	reply     bool // of a flow: of the answers' direction
 	length    int
 	mask, xor []byte // nil: none
 	value     []byte // of a constant
@@ -263,8 +268,8 @@ func metaField(e *expression) field {
 }
 
 func ctField(e *expression) field {
-	if e.hasOperation { // of one direction
-		return field{what: "ct", length: 4}
+	if e.hasOperation {
+		return ctFieldOfDirection(e)
 	}
 	switch e.key {
 	case ctState:
@@ -277,6 +282,29 @@ func ctField(e *expression) field {
 		return field{kind: flowMark, length: 4}
 	}
 	return field{what: "ct", length: 4}
+}
+
+// ctFieldOfDirection is what a ct expression loads of one direction of the flow. That
+// of old kernels, whose addresses are of the chain's family, is not told.
+func ctFieldOfDirection(e *expression) field {
+	f := field{reply: e.operation != ctOriginal, what: "ct"}
+	switch e.key {
+	case ctSource4, ctSource6:
+		f.kind = flowSource
+	case ctDestination4, ctDestination6:
+		f.kind = flowDestination
+	case ctSourcePort:
+		f.kind, f.length = flowSourcePort, 2
+		return f
+	case ctDestinationPort:
+		f.kind, f.length = flowDestinationPort, 2
+		return f
+	}
+	f.length = 4
+	if f.inet6 = e.key == ctSource6 || e.key == ctDestination6; f.inet6 {
+		f.length = 16
+	}
+	return f
 }
 
 func fibField(e *expression) field {

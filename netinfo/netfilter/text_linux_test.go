@@ -27,6 +27,9 @@ COMMIT
 -A INPUT -m conntrack ! --ctstate RELATED,ESTABLISHED -m conntrack --ctdir REPLY -j DROP
 -A INPUT -m state --state RELATED,ESTABLISHED -j ACCEPT
 -A INPUT -m conntrack --ctstatus ASSURED,CONFIRMED -j ACCEPT
+-A INPUT -p tcp -m conntrack --ctstate DNAT --ctorigdstport 20000:60000 -j ACCEPT
+-A INPUT -p tcp -m conntrack --ctproto 6 --ctorigsrc 10.0.0.0/8 ! --ctorigdst 192.0.2.1 --ctreplsrc 172.17.0.0/16 --ctorigdstport 443 --ctdir ORIGINAL -j DROP
+-A INPUT -p tcp -m conntrack ! --ctorigdstport 8080 --ctrepldstport 1000 --ctdir REPLY -j DROP
 -A INPUT -p tcp -m tcp --dport 22 -m limit --limit 3/min --limit-burst 3 -j ACCEPT
 -A INPUT -m limit --limit 100/sec -j LOG --log-prefix "in: "
 -A INPUT -m limit --limit 1/hour -j OTHER
@@ -208,6 +211,7 @@ table ip docker-bridges {
 	chain filter-forward-in__bridge1 {
 		ct state established,related counter accept
 		ip protocol icmp counter accept comment "ICMP"
+		ip daddr 192.0.2.2 tcp dport 80 ct original ip daddr != 192.0.2.2 counter accept
 		iifname "bridge1" counter accept comment "ICC"
 		ip daddr 192.0.2.2 tcp dport 80 counter accept
 		counter drop comment "UNPUBLISHED PORT DROP"
@@ -237,6 +241,11 @@ table ip6 docker-bridges {
 	chain filter-FORWARD {
 		type filter hook forward priority filter; policy accept;
 		ct state established,related counter accept
+		iifname "bridge1" icmpv6 type { nd-neighbor-solicit, nd-neighbor-advert } counter accept comment "ICMPv6 ND"
+		ip6 daddr fd00::2 tcp dport 80 ct original ip6 daddr != fd00::2 counter accept
+		ip6 saddr != fe80::/10 ip6 daddr fd00::1 tcp dport 80 counter accept
+		oifname != "bridge1" ip6 saddr fd00::/64 counter drop
+		meta l4proto ipv6-icmp counter accept comment "ICMP"
 		ip6 nexthdr ipv6-icmp counter accept comment "ICMP"
 		ip6 daddr fd00::2 tcp dport 80 counter accept
 	}
@@ -253,6 +262,8 @@ var languageTables = []string{
 	"counter name \"hits\" drop", "ip saddr @banned drop", "update @seen { ip saddr limit rate 1/second } accept", "meta l4proto { tcp, udp } th dport 53 accept", "icmp type echo-request icmp code 0 accept",
 	"ether saddr 02:00:00:00:00:01 drop", "iifgroup 3 drop", "meta iifkind \"veth\" accept", "icmp type { echo-reply, echo-request } accept", "goto other", "ip saddr & 0.0.0.255 == 0.0.0.1 drop", "tcp sport 1-1023 tcp dport != 22 drop",
 	"ip protocol != tcp drop", "meta length > 1000 drop", "rt type 0 drop", "fib saddr . iif oif missing drop", "ip saddr . tcp dport vmap { 10.0.0.1 . 22 : drop }", "numgen random mod 3 vmap { 0 : drop, 1 : accept }",
+	"ct original ip daddr 192.0.2.1 accept", "ct original ip saddr != 10.0.0.0/8 drop", "ct reply ip daddr 10.0.0.1 accept",
+	"meta l4proto tcp ct original proto-dst 8080 drop", "meta l4proto tcp ct reply proto-src 80 accept",
 	"continue", "meta nftrace set 1", "meta cgroup 5 drop", "vlan id 5 drop", "meta priority 5 drop", "ip id 7 drop",
 }
 

@@ -3,6 +3,8 @@ package netfilter
 import (
 	"encoding/binary"
 	"fmt"
+	"net"
+	"net/netip"
 	"strconv"
 	"strings"
 )
@@ -46,7 +48,7 @@ func conntrackText(e *expression) (string, bool) {
 		return "-m state --state " + names, ok && names != ""
 	}
 	c, ok := decodeXTConntrack(e)
-	if !ok || c.match&^(conntrackState|conntrackStatus|conntrackDirection|conntrackStateAlias) != 0 {
+	if !ok || c.match&^(conntrackState|conntrackStatus|conntrackDirection|conntrackStateAlias|conntrackProtocol|conntrackAddresses|conntrackPorts) != 0 {
 		return "", false
 	}
 	option, s := " --ctstate ", "-m conntrack"
@@ -57,6 +59,10 @@ func conntrackText(e *expression) (string, bool) {
 		names, known := bitNames(uint32(c.state), conntrackStateNames, "")
 		s, ok = s+bang(c.invert&conntrackState != 0)+option+names, ok && known && names != ""
 	}
+	if c.match&conntrackProtocol != 0 {
+		s += bang(c.invert&conntrackProtocol != 0) + fmt.Sprintf(" --ctproto %d", c.protocol)
+	}
+	s += c.endsText(e.extensionFamily)
 	if c.match&conntrackStatus != 0 {
 		names, known := bitNames(uint32(c.status), conntrackStatusNames, "NONE")
 		s, ok = s+bang(c.invert&conntrackStatus != 0)+" --ctstatus "+names, ok && known
@@ -65,6 +71,40 @@ func conntrackText(e *expression) (string, bool) {
 		s += " --ctdir " + map[bool]string{false: "ORIGINAL", true: "REPLY"}[c.invert&conntrackDirection != 0]
 	}
 	return s, ok
+}
+
+// endsText writes the addresses and ports of both directions.
+func (c *xtConntrack) endsText(family byte) (s string) {
+	ends := [...]string{"origsrc", "origdst", "replsrc", "repldst"}
+	for i, end := range ends {
+		if bit := uint16(conntrackAddress << i); c.match&bit != 0 {
+			s += bang(c.invert&bit != 0) + " --ct" + end + " " + conntrackPrefix(c.addresses[i], family == familyIPv6)
+		}
+	}
+	for i, end := range ends {
+		if bit := uint16(conntrackPort << i); c.match&bit != 0 {
+			s += bang(c.invert&bit != 0) + " --ct" + end + "port " + portRange(c.ports[i], ":")
+		}
+	}
+	return s
+}
+
+// conntrackPrefix writes an address and its mask; that of a single one is left away.
+func conntrackPrefix(a [2][16]byte, six bool) string {
+	n := 4
+	if six {
+		n = 16
+	}
+	address, _ := netip.AddrFromSlice(a[0][:n]) // n bytes are an address
+	ones, length := net.IPMask(a[1][:n]).Size()
+	switch {
+	case ones == length && length != 0:
+		return address.String()
+	case length == 0:
+		mask, _ := netip.AddrFromSlice(a[1][:n])
+		return address.String() + "/" + mask.String()
+	}
+	return fmt.Sprintf("%v/%d", address, ones)
 }
 
 // physdevText writes -m physdev.

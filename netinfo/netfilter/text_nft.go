@@ -91,6 +91,9 @@ func (w *nftWriter) term(t *term) string {
 		return left + operator[t.operation] + w.setText(t)
 	}
 	f := t.fields[0]
+	if (f.kind == flowSource || f.kind == flowDestination) && f.mask == nil {
+		f.length = min(f.length, len(t.value)) // a prefix is compared by its first bytes
+	}
 	if bits := flagWords[f.kind]; bits != nil {
 		return w.flags(t, left, bits)
 	}
@@ -119,11 +122,19 @@ func (w *nftWriter) term(t *term) string {
 
 // isPrefix reports whether a field is an address whose mask is that of a prefix.
 func (f field) isPrefix() bool {
-	if f.kind != sourceAddress && f.kind != destinationAddress {
+	if !f.isAddress() {
 		return false
 	}
 	_, ok := maskBits(f.mask)
 	return ok
+}
+
+func (f field) isAddress() bool {
+	switch f.kind {
+	case sourceAddress, destinationAddress, flowSource, flowDestination:
+		return true
+	}
+	return false
 }
 
 func (f field) describe() string {
@@ -138,6 +149,10 @@ func (w *nftWriter) name(f field) (string, bool) {
 	ip := "ip"
 	if f.inet6 {
 		ip = "ip6"
+	}
+	direction := "ct original "
+	if f.reply {
+		direction = "ct reply "
 	}
 	transport := w.protocol
 	if transport == "" {
@@ -184,6 +199,14 @@ func (w *nftWriter) name(f field) (string, bool) {
 		return "ct direction", true
 	case flowMark:
 		return "ct mark", true
+	case flowSource:
+		return direction + ip + " saddr", true
+	case flowDestination:
+		return direction + ip + " daddr", true
+	case flowSourcePort:
+		return direction + "proto-src", true
+	case flowDestinationPort:
+		return direction + "proto-dst", true
 	case packetType:
 		return "meta pkttype", true
 	case nextHeader:
@@ -205,18 +228,26 @@ var routeTypeNames = [...]string{
 }
 
 var icmpTypeNames = map[string]map[byte]string{
-	"icmp":      {0: "echo-reply", 3: "destination-unreachable", 5: "redirect", 8: "echo-request", 11: "time-exceeded"},
-	"ipv6-icmp": {1: "destination-unreachable", 2: "packet-too-big", 3: "time-exceeded", 128: "echo-request", 129: "echo-reply"},
+	"icmp": {
+		0: "echo-reply", 3: "destination-unreachable", 4: "source-quench", 5: "redirect", 8: "echo-request", 9: "router-advertisement",
+		10: "router-solicitation", 11: "time-exceeded", 12: "parameter-problem", 13: "timestamp-request", 14: "timestamp-reply",
+		15: "info-request", 16: "info-reply", 17: "address-mask-request", 18: "address-mask-reply",
+	},
+	"ipv6-icmp": {
+		1: "destination-unreachable", 2: "packet-too-big", 3: "time-exceeded", 4: "parameter-problem", 128: "echo-request", 129: "echo-reply",
+		130: "mld-listener-query", 131: "mld-listener-report", 132: "mld-listener-done", 133: "nd-router-solicit", 134: "nd-router-advert",
+		135: "nd-neighbor-solicit", 136: "nd-neighbor-advert", 137: "nd-redirect", 138: "router-renumbering", 143: "mld2-listener-report",
+	},
 }
 
 // value writes a field's value.
 func (w *nftWriter) value(f field, b []byte) (string, bool) {
 	switch f.kind {
-	case sourceAddress, destinationAddress:
+	case sourceAddress, destinationAddress, flowSource, flowDestination:
 		s, ok := xtablesAddress(f, b)
 		s = strings.TrimSuffix(s, map[bool]string{false: "/32", true: "/128"}[f.inet6])
 		return s, ok
-	case sourcePort, destinationPort:
+	case sourcePort, destinationPort, flowSourcePort, flowDestinationPort:
 		if len(b) == 2 {
 			return strconv.Itoa(int(binary.BigEndian.Uint16(b))), true
 		}
@@ -347,7 +378,7 @@ func (w *nftWriter) rangeText(f field, from, to []byte) (string, bool) {
 	if !ok || string(from) == string(to) {
 		return first, ok
 	}
-	if f.kind == sourceAddress || f.kind == destinationAddress {
+	if f.isAddress() {
 		mask := make([]byte, len(from))
 		whole := true
 		for i := range from {

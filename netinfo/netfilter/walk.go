@@ -199,6 +199,9 @@ func common(a, b Packet) Packet {
 	if a.marker != b.marker {
 		a.marker = nil
 	}
+	if a.original != b.original {
+		a.original = packet.Tuple{}
+	}
 	if a.State != b.State {
 		a.State = StateUnknown
 	}

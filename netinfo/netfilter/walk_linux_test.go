@@ -43,6 +43,8 @@ COMMIT
 -A DOCKER-USER -s 192.0.2.9/32 -m limit --limit 3/sec -j ACCEPT
 -A DOCKER-USER -s 192.0.2.8/32 -m limit --limit 3/sec -j DROP
 -A DOCKER-USER -d 203.0.113.66/32 -j DROP
+-A DOCKER-USER -p tcp -m conntrack --ctorigdst 203.0.113.1/32 --ctorigdstport 8090 --ctdir ORIGINAL -j DROP
+-A DOCKER-USER -s 203.0.113.0/24 -p tcp -m conntrack ! --ctorigsrc 203.0.113.7/32 --ctdir REPLY -j DROP
 COMMIT
 *nat
 :DOCKER - [0:0]
@@ -51,6 +53,7 @@ COMMIT
 -A POSTROUTING -s 192.0.2.0/24 ! -o bridge1 -j MASQUERADE
 -A POSTROUTING -s 172.17.0.0/16 ! -o docker0 -j MASQUERADE
 -A DOCKER ! -i bridge1 -p tcp -m tcp --dport 8080 -j DNAT --to-destination 192.0.2.2:80
+-A DOCKER ! -i bridge1 -p tcp -m tcp --dport 8090 -j DNAT --to-destination 192.0.2.2:80
 COMMIT
 `
 
@@ -104,6 +107,7 @@ func TestWalkOfDocker28(t *testing.T) {
 			r := readRules(t, h)
 			established := packetOf(tuple(packet.TCP, "192.0.2.2", "172.17.0.2", 80, 4000), "bridge1", "docker0")
 			established.State, established.DestinationTranslated, established.SourceTranslated = StateEstablished, False, False
+			established.Direction = DirectionReply
 			switched := packetOf(tuple(packet.TCP, "192.0.2.3", "192.0.2.4", 4000, 80), "veth1", "veth2")
 			switched.Bridged = true
 			limited := tuple(packet.TCP, "192.0.2.9", "172.17.0.2", 4000, 80)
@@ -115,6 +119,7 @@ func TestWalkOfDocker28(t *testing.T) {
 				{"answer", ThroughHost, established, "accept"},
 				{"direct access", ThroughHost, packetOf(tuple(packet.TCP, "203.0.113.7", "192.0.2.2", 4000, 80), "eth0", "bridge1"), "drop PREROUTING 1"},
 				{"published", ThroughHost, packetOf(tuple(packet.TCP, "203.0.113.7", "203.0.113.1", 4000, 8080), "eth0", "bridge1"), "accept, dnat DOCKER 1"},
+				{"published, but dropped by the port that was asked for", ThroughHost, packetOf(tuple(packet.TCP, "203.0.113.7", "203.0.113.1", 4000, 8090), "eth0", "bridge1"), "drop DOCKER-USER 4, dnat DOCKER 2"},
 				{"not published", ThroughHost, packetOf(tuple(packet.UDP, "203.0.113.7", "192.0.2.3", 4000, 8080), "eth0", "bridge1"), "drop DOCKER 3"},
 				{"same bridge", ThroughHost, packetOf(tuple(packet.TCP, "192.0.2.3", "192.0.2.4", 4000, 80), "bridge1", "bridge1"), "accept"},
 				{"same bridge, as its ports see it", ThroughHost, switched, "accept"},
