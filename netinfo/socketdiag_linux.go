@@ -8,6 +8,7 @@ import (
 	"net/netip"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 
 	"github.com/mdlayher/netlink"
@@ -49,6 +50,40 @@ func Holder(c Connection, pids []int) (pid int, err error) {
 		}
 	}
 	return 0, nil
+}
+
+// HoldingContainer returns the container, of those with these ids, of which a process
+// holds the socket of c, or, where there is none (any more), the one that listens at
+// its local end, and that process; "" when none does. The socket is in the namespace
+// of the calling process. Errors are those of Holder.
+func HoldingContainer(c Connection, ids []string) (id string, pid int, err error) {
+	inode, err := socketInode(c, os.Getpid())
+	if err != nil {
+		inode, err = socketInode(Connection{Protocol: c.Protocol, Local: c.Local}, os.Getpid())
+	}
+	if err != nil {
+		return "", 0, fmt.Errorf("socket of %v: %w", c, err)
+	}
+	// A pattern that is well-formed never fails; what ends meanwhile is absent.
+	files, _ := filepath.Glob("/proc/[0-9]*/cgroup")
+	for _, file := range files {
+		pid, err := strconv.Atoi(filepath.Base(filepath.Dir(file)))
+		if err != nil {
+			continue
+		}
+		id := cgroupContainer(readProcessFile(pid, "cgroup"))
+		if !slices.Contains(ids, id) {
+			continue
+		}
+		held, err := holds(pid, inode)
+		if held {
+			return id, pid, nil
+		}
+		if err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return "", 0, fmt.Errorf("socket of %v: %w", c, err)
+		}
+	}
+	return "", 0, nil
 }
 
 // holds reports whether a process has a descriptor of the socket.

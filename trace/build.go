@@ -78,6 +78,7 @@ func (c *Correlator) build(e *entry, early string) *Journey {
 	c.endpoints(j, hops)
 	c.relate(j, e, main, first)
 	c.proxied(j, e)
+	c.nameHosted(j, e, hops)
 	c.resolved(j, e, hops, main)
 	if name := c.unwatchedEnd(j, hops); name != "" {
 		j.Notes = append(j.Notes, "container side not watched yet: "+name)

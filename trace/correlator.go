@@ -68,6 +68,7 @@ type Correlator struct {
 	foreign   bool   // packets are all that is known
 	judged    []byte // the packet that is being joined
 	proxies   proxies
+	hosted    hosted
 	walks     walks
 	keep      bool      // packets, not only what is in their headers
 	kept      int       // bytes of packets
@@ -127,6 +128,7 @@ func New(open int, sink Sink) *Correlator {
 		byPrint:    newPrints(),
 		parts:      newParts(),
 		proxies:    newProxies(),
+		hosted:     newHosted(),
 		walks:      newWalks(),
 		patience:   settlePending,
 
@@ -145,6 +147,7 @@ func (c *Correlator) SetPatience(d time.Duration) { c.patience = d.Nanoseconds()
 func (c *Correlator) SetTopology(t *netinfo.Topology) {
 	c.hosts.set(t)
 	c.proxies.set(t)
+	c.hosted.set(t)
 	c.recognise()
 }
 
@@ -398,6 +401,9 @@ func (c *Correlator) process(o *capture.Observation) {
 			c.refuse(e, &s)
 		}
 		c.remember(handle{i, e.generation}, &s)
+		if c.asksHosted(&s) {
+			c.askHosted(e, &s, true)
+		}
 	}
 	if s.extent.kind == extentFragment || s.extent.kind == extentSegment {
 		e.pieces = append(e.pieces, piece{s.extent, o.Fingerprint})

@@ -10,19 +10,22 @@ import (
 )
 
 // SocketQuery asks which of some processes holds the socket of a connection to or
-// by a docker-proxy. It is asked when the connection's first packet is judged, and
-// can be answered as long as the connection lives, by Correlator.AddSocket.
+// by a docker-proxy, or which of some containers on the host's own network. It is
+// asked when the connection's first packet is judged, and can be answered as long as
+// the connection lives, by Correlator.AddSocket.
 type SocketQuery struct {
 	Namespace  netns.ID
 	Connection netinfo.Connection
 	Processes  []int
+	Containers []string // their ids; then there are no Processes
 }
 
 // Socket is the answer to a SocketQuery.
 type Socket struct {
 	Namespace  netns.ID
 	Connection netinfo.Connection
-	PID        int // 0: none of them holds it
+	PID        int    // 0: none of them holds it
+	Container  string // whose process that is, where containers were asked for
 }
 
 // nobody is the holder of a socket that none of the processes has.
@@ -40,6 +43,7 @@ func (c *Correlator) AddSocket(s Socket) {
 		conn = c.proxies.conns[connKey{s.Namespace, t.Inverse()}]
 	}
 	if conn == nil {
+		c.answerHosted(s)
 		return
 	}
 	conn.holder = s.PID

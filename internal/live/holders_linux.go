@@ -31,20 +31,30 @@ func findHolders(ctx context.Context, questions <-chan trace.SocketQuery, answer
 		case q = <-questions:
 		}
 		began := time.Now()
-		pid, err := netinfo.Holder(q.Connection, q.Processes)
+		answer, err := holder(q)
 		took := time.Since(began)
 		if errors.Is(err, fs.ErrNotExist) && pause(ctx, tooEarly) {
-			pid, err = netinfo.Holder(q.Connection, q.Processes)
+			answer, err = holder(q)
 		}
 		if err == nil {
 			select {
-			case answers <- trace.Socket{Namespace: q.Namespace, Connection: q.Connection, PID: pid}:
+			case answers <- answer:
 			case <-ctx.Done():
 				return nil
 			}
 		} // else it has ended, or this user may not look
 		pause(ctx, holderRest*took)
 	}
+}
+
+func holder(q trace.SocketQuery) (s trace.Socket, err error) {
+	s = trace.Socket{Namespace: q.Namespace, Connection: q.Connection}
+	if len(q.Containers) > 0 {
+		s.Container, s.PID, err = netinfo.HoldingContainer(q.Connection, q.Containers)
+		return s, err
+	}
+	s.PID, err = netinfo.Holder(q.Connection, q.Processes)
+	return s, err
 }
 
 // pause waits, and reports whether ctx has not ended.
