@@ -41,6 +41,21 @@ func TestLinksThatAreNotToldApart(t *testing.T) {
 	}
 }
 
+// A flood of one packet does not make a journey that grows without end.
+func TestJourneyWithoutLinksIsBounded(t *testing.T) {
+	s := newForeignStage(t)
+	for range 3 * maxAnonymous {
+		s.see(at{hostNS, 0, capture.Host}, udp(t, port(internetIP, 5), port(hostIP, 53), 0, "alike"))
+	}
+	s.pass(4 * time.Second)
+	s.pass(4 * time.Second)
+	for _, j := range s.journeys {
+		if len(j.Hops) > maxAnonymous {
+			t.Errorf("%d hops", len(j.Hops))
+		}
+	}
+}
+
 // Without an identification, what differs beyond the first words is another packet, and
 // so is an acknowledgement with other options or another window.
 func TestBytesTellApartWhatLinksDoNot(t *testing.T) {

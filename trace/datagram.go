@@ -241,6 +241,7 @@ func wholeLength(h *packet.Headers) uint32 {
 // sibling returns another piece of the datagram at the sighting's point: the one
 // before it, else the latest.
 func (c *Correlator) sibling(e *entry, s *sighting) (found *sighting) {
+	again := false
 	for i := range e.hops {
 		h := &e.hops[i]
 		if h.point != s.point || h.h.FragmentID != s.h.FragmentID || !h.h.Layers.Has(packet.LayerFragment) {
@@ -250,7 +251,7 @@ func (c *Correlator) sibling(e *entry, s *sighting) (found *sighting) {
 			continue
 		}
 		if h.extent.meets(s.extent) {
-			if c.anonymous(e, h, s) {
+			if again = again || c.anonymous(e, s); again {
 				continue
 			}
 			return nil // it was here already

@@ -1,6 +1,8 @@
 package trace
 
 import (
+	"slices"
+
 	"natlens/capture"
 	"natlens/capture/packet"
 	"natlens/netinfo/netfilter"
@@ -27,29 +29,34 @@ const (
 	// anonymousTime is how long a packet can take from one link to another that
 	// the file does not tell apart. One that comes later is another packet.
 	anonymousTime = 100e6
+	// maxAnonymous is how many hops such a packet can have: more than a host has
+	// ports that a frame goes out by.
+	maxAnonymous = 256
 )
 
-// anonymous reports whether a sighting can be at another link than one of the journey's
-// that looks like the same point: a capture of all links need not tell which
-// (LINKTYPE_LINUX_SLL). A packet that went on to another place from its only link here,
-// or out of here, does not come again.
-func (c *Correlator) anonymous(e *entry, h, s *sighting) bool {
-	if !c.foreign || h.point.Ifindex != 0 || max(h.time-s.time, s.time-h.time) >= anonymousTime {
+// anonymous reports whether a sighting at what looks like a point of the journey can be
+// at another link: a capture of all links need not tell which (LINKTYPE_LINUX_SLL). A
+// packet that went on to another place from its only link here, or out of here, does not
+// come again.
+func (c *Correlator) anonymous(e *entry, s *sighting) bool {
+	if !c.foreign || s.point.Ifindex != 0 || len(e.hops) >= maxAnonymous {
 		return false
 	}
-	here, on := 0, false
+	here, first := 0, s.time
 	for i := range e.hops {
 		switch o := &e.hops[i]; {
-		case !o.extent.meets(s.extent):
-		case o.point.Namespace != s.point.Namespace:
-			on = on || o.time > h.time
-		case o.point.Direction == capture.Out && s.point.Direction == capture.In && s.typ != capture.UnknownType:
+		case o.point.Namespace != s.point.Namespace || !o.extent.meets(s.extent):
+		case max(o.time-s.time, s.time-o.time) >= anonymousTime,
+			o.point.Direction == capture.Out && s.point.Direction == capture.In && s.typ != capture.UnknownType:
 			return false
 		default:
 			here++
+			first = min(first, o.time)
 		}
 	}
-	return here > 1 || !on
+	return here > 1 || !slices.ContainsFunc(e.hops, func(o sighting) bool {
+		return o.point.Namespace != s.point.Namespace && o.extent.meets(s.extent) && o.time > first
+	})
 }
 
 // sameContent reports whether a packet of the same length as the journey's first

@@ -84,20 +84,23 @@ func (c *Correlator) fits(e *entry, s *sighting) (best fit, used bool) {
 	if c.foreign && !e.sameContent(s.h, c.judged) {
 		return fitNone, false
 	}
+	again := false
 	for k := range e.hops {
 		h := &e.hops[k]
 		if h.point == s.point {
 			if !h.extent.meets(s.extent) {
 				continue
 			}
-			if !c.anonymous(e, h, s) {
+			if !again && !c.anonymous(e, s) {
 				return fitNone, true
 			}
+			again = true
 		}
 		if h.flow.flow == nil && s.flow.flow != nil && h.point.Namespace == s.point.Namespace && !c.foreign {
 			h.flow = c.trackedAs(h) // it was judged a moment before its flow was told of
 		}
-		if isLaterPiece(h.h) && isLaterPiece(s.h) && h.h.FragmentID != s.h.FragmentID {
+		if s.extent.kind == extentFragment && h.extent.kind == extentFragment &&
+			isLaterPiece(h.h) && isLaterPiece(s.h) && h.h.FragmentID != s.h.FragmentID {
 			continue // it has no ports to tell it from another datagram's
 		}
 		best = max(best, c.either(h, s))
