@@ -37,7 +37,9 @@ func (s *stage) sends(port uint16, syn bool, d time.Duration) {
 	s.pass(d)
 }
 
-func whose(j *Journey) string { return fmt.Sprintf("%s %v %q", j.From.Name, j.From.Containers, j.Notes) }
+func whose(j *Journey) string {
+	return fmt.Sprintf("%s %v %q", j.From.Name, j.From.Containers, j.Notes)
+}
 
 func TestHostNetworkBySocket(t *testing.T) {
 	s, asked := hosting(t)
