@@ -194,23 +194,28 @@ func (t *Topology) NamespaceName(id netns.ID) string {
 	return id.String()
 }
 
-// FindContainer returns the containers with that name, and if there is none,
-// those whose id begins with it.
-func (t *Topology) FindContainer(nameOrIDPrefix string) []*Container {
-	if t == nil || nameOrIDPrefix == "" {
+// FindContainer returns the containers with that name; if there is none, those of that
+// service of Docker Compose, and else those whose id begins so.
+func (t *Topology) FindContainer(word string) []*Container {
+	if t == nil || word == "" {
 		return nil
 	}
-	var byName, byID []*Container
+	var byName, byService, byID []*Container
 	for _, c := range t.Containers {
-		if c.Name == nameOrIDPrefix {
+		if c.Name == word {
 			byName = append(byName, c)
 		}
-		if strings.HasPrefix(c.ID, nameOrIDPrefix) {
+		if c.IsService(word) {
+			byService = append(byService, c)
+		}
+		if strings.HasPrefix(c.ID, word) {
 			byID = append(byID, c)
 		}
 	}
-	if len(byName) > 0 {
-		return byName
+	for _, found := range [][]*Container{byName, byService} {
+		if len(found) > 0 {
+			return found
+		}
 	}
 	return byID
 }

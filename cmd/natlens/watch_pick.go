@@ -44,10 +44,15 @@ func concerns(j *trace.Journey, names []string) bool {
 const minIDPrefix = 4
 
 // containerName returns the name of the container that a word stands for, its
-// name or the beginning of its id; "" when there is none, or several.
+// name, its service of Docker Compose or the beginning of its id; "" when there is
+// none, or several.
 func containerName(t *netinfo.Topology, word string) string {
 	found := t.FindContainer(word)
-	if len(found) == 0 || found[0].Name != word && (len(found) > 1 || len(word) < minIDPrefix) {
+	switch {
+	case len(found) == 0:
+		return ""
+	case found[0].Name == word:
+	case len(found) > 1, !found[0].IsService(word) && len(word) < minIDPrefix:
 		return ""
 	}
 	return found[0].Name
@@ -63,8 +68,8 @@ func selected(t *netinfo.Topology, containers, links []string) (names, remarks [
 			name = word
 			remarks = append(remarks, fmt.Sprintf("no container %q yet; waiting for one", word))
 		case len(c) == 1 && c[0].Namespace == t.Self:
-			remarks = append(remarks, fmt.Sprintf("%s uses the host's own network: its packets are the host's, "+
-				"and nothing in them says that they are %[1]s's", name))
+			remarks = append(remarks, fmt.Sprintf("%s uses the host's own network: its packets look like the host's, "+
+				"and only its sockets tell which are %[1]s's; of a ping nothing does", name))
 		}
 		names = append(names, name)
 	}

@@ -37,8 +37,8 @@ func (e *UnknownTarget) Error() string {
 	return fmt.Sprintf("nothing here is called %q", e.Word)
 }
 
-// Find returns everything that a word names: a topic, a container by name or
-// by the beginning of its id, a link (NAMESPACE:LINK for one that is not in
+// Find returns everything that a word names: a topic, a container by name, by its
+// service of Docker Compose (SERVICE or PROJECT/SERVICE) or by the beginning of its id, a link (NAMESPACE:LINK for one that is not in
 // natlens's own namespace), a network, a namespace. A word that names nothing,
 // or several links alike, is an *UnknownTarget.
 func Find(t *netinfo.Topology, word string) ([]Target, error) {
@@ -49,6 +49,9 @@ func Find(t *netinfo.Topology, word string) ([]Target, error) {
 		return []Target{{Namespace: self}}, nil
 	}
 	found := exact(t, word)
+	if len(found) == 0 {
+		found = byService(t, word)
+	}
 	if len(found) == 0 {
 		found = byID(t, word)
 	}
@@ -94,6 +97,17 @@ func exact(t *netinfo.Topology, word string) []Target {
 			if l := n.LinkByName(link); ok && l != nil && c.Name != n.Name {
 				found = append(found, Target{Link: l})
 			}
+		}
+	}
+	return found
+}
+
+// byService finds the containers of a service of Docker Compose.
+func byService(t *netinfo.Topology, word string) []Target {
+	var found []Target
+	for _, c := range t.Containers {
+		if c.IsService(word) {
+			found = append(found, Target{Container: c})
 		}
 	}
 	return found

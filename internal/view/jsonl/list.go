@@ -69,6 +69,8 @@ type container struct {
 	ID             string       `json:"id"`
 	Name           string       `json:"name"`
 	Image          string       `json:"image,omitempty"`
+	Project        string       `json:"project,omitempty"`
+	Service        string       `json:"service,omitempty"`
 	PID            int          `json:"pid,omitempty"`
 	Namespace      string       `json:"namespace,omitempty"`
 	NamespaceInode uint64       `json:"namespace_inode,omitempty"`
@@ -196,6 +198,7 @@ func newContainer(t *netinfo.Topology, c *netinfo.Container) container {
 		NamespaceInode: uint64(c.Namespace), Proof: c.Proof, Mode: c.Mode,
 		Networks: []attachment{}, Ports: []port{}, PortsUnknown: c.PortsUnknown, Unasked: c.Unasked,
 	}
+	x.Project, x.Service = c.Compose()
 	for _, e := range c.Endpoints {
 		x.Networks = append(x.Networks, attachment{
 			Name: e.Network, ID: e.NetworkID, MAC: e.MAC, Addresses: texts(e.Addresses), Gateways: texts(e.Gateways),

@@ -10,7 +10,11 @@ import (
 // container tells everything about one container's network.
 func (e *explanation) container(c *netinfo.Container) {
 	name := e.Escape(c.Name)
-	e.title(name, "a container of "+e.Escape(c.Image)+", id "+e.Escape(shortID(c.ID))+", network mode "+e.mode(e.Topology, c))
+	what := "a container of " + e.Escape(c.Image) + ", id " + e.Escape(shortID(c.ID)) + ", network mode " + e.mode(e.Topology, c)
+	if project, service := c.Compose(); service != "" {
+		what += ", service " + e.Escape(service) + " of the compose project " + e.Escape(project)
+	}
+	e.title(name, what)
 	n := e.Topology.Namespace(c.Namespace)
 	switch {
 	case c.Namespace == 0 || n == nil:
