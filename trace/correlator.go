@@ -2,7 +2,6 @@ package trace
 
 import (
 	"math"
-	"net/netip"
 	"time"
 
 	"natlens/capture"
@@ -41,6 +40,7 @@ type Correlator struct {
 	flows    map[netns.ID]*flowIndex
 	rulesets map[netns.ID]*netfilter.Ruleset
 	nat      map[netns.ID]natRules
+	asking   neighbours
 	counted  map[netns.ID]*counted
 	names    map[netns.ID]*names
 	// ruled is how many packets were walked through rules in the second that
@@ -119,6 +119,7 @@ func New(open int, sink Sink) *Correlator {
 		flows:    map[netns.ID]*flowIndex{},
 		rulesets: map[netns.ID]*netfilter.Ruleset{},
 		nat:      map[netns.ID]natRules{},
+		asking:   neighbours{},
 		counted:  map[netns.ID]*counted{},
 		names:    map[netns.ID]*names{},
 
@@ -261,6 +262,7 @@ func (c *Correlator) Interrupt(reason string) {
 	clear(c.names)
 	c.proxies.forgetTimes()
 	clear(c.counted)
+	clear(c.asking)
 }
 
 func (c *Correlator) settleAll(reason string) {
@@ -335,6 +337,7 @@ func (c *Correlator) sweep() {
 	c.sweepInferred()
 	c.sweepNames()
 	c.proxies.sweep(c.now)
+	c.asking.sweep(c.now)
 	c.lostRing.sweep(c.now)
 	c.lostFlows.sweep(c.now)
 	c.walks.lost.sweep(c.now)
@@ -437,28 +440,6 @@ func (c *Correlator) join(h handle, e *entry, s *sighting) {
 // what ARP does for IPv4.
 func isNeighbourDiscovery(h *packet.Headers) bool {
 	return h.Tuple.Protocol == packet.ICMPv6 && h.Layers.Has(packet.LayerICMP) && h.ICMPType >= 133 && h.ICMPType <= 137
-}
-
-func (c *Correlator) seeARP(o *capture.Observation) {
-	if c.sink.ARP == nil {
-		return
-	}
-	p := o.Point()
-	at := c.hosts.at(p)
-	s := sighting{point: p, link: at.link}
-	c.sink.ARP(ARP{Time: o.Time, Point: p, Namespace: at.space.name, Interface: s.linkName(), Target: targetOf(o), Headers: o.Headers})
-}
-
-// targetOf reads the target of a neighbour solicitation, an advertisement or a
-// redirect: 16 bytes behind the first 8 of the message (RFC 4861, sections 4.3
-// to 4.5).
-func targetOf(o *capture.Observation) netip.Addr {
-	h := &o.Headers
-	begin := int(h.TransportOffset) + 8
-	if h.Layers.Has(packet.LayerARP) || h.ICMPType < 135 || begin+16 > len(o.Data) {
-		return netip.Addr{}
-	}
-	return netip.AddrFrom16([16]byte(o.Data[begin:]))
 }
 
 // open begins a journey.

@@ -3,6 +3,7 @@ package trace
 import (
 	"fmt"
 
+	"natlens/capture"
 	"natlens/capture/packet"
 )
 
@@ -47,11 +48,32 @@ func (e *entry) quotedBy(h *packet.Headers) bool {
 	return false
 }
 
-// refused is the verdict of a journey that an ICMP error ended.
-func (e *entry) refused(at int) Verdict {
+// refused is the verdict of a journey that an ICMP error ended, with what was seen of
+// the reason where the sender of the error is the namespace it was seen in last.
+func (c *Correlator) refused(e *entry, at int) Verdict {
 	from := e.refusal.Tuple.Source()
-	return Verdict{
+	v := Verdict{
 		Result: Dropped, Hop: at, Evidence: ByReply,
 		Reason: fmt.Sprintf("%s, says %v (#%d)", e.refusal.ICMPName(), from, e.refusedBy),
 	}
+	s := &e.hops[at]
+	if c.foreign || s.point.Direction != capture.In || !s.space.has(from) || !unreachable(e.refusal) {
+		return v
+	}
+	if why := c.unresolved(s); why != "" {
+		v.Reason += ": " + why
+	} else if to := c.behind(s); c.route(s.space, to).none {
+		v.Reason += fmt.Sprintf(": %s has no route to %v", s.space.name, to)
+	}
+	return v
+}
+
+// unreachable reports the errors by which the kernel tells that it knows no route, or
+// no MAC address of the next hop (ip_error and ipv4_link_failure in net/ipv4/route.c,
+// ip6_link_failure and ip6_pkt_drop in net/ipv6/route.c).
+func unreachable(h *packet.Headers) bool {
+	if h.Layers.Has(packet.LayerIPv6) {
+		return h.ICMPType == 1 && (h.ICMPCode == 0 || h.ICMPCode == 3)
+	}
+	return h.ICMPType == 3 && h.ICMPCode <= 1
 }

@@ -166,6 +166,9 @@ type ways struct {
 	link  string // empty: several, or not known
 	local bool   // an address of this namespace, a broadcast or multicast
 	none  bool   // no route is known
+	// next is the address that it is handed to on the link; invalid where that is not
+	// known, or none.
+	next netip.Addr
 }
 
 // route looks an address up in the local and main tables. Other tables and the
@@ -205,6 +208,9 @@ func (c *Correlator) route(s *space, to netip.Addr) (w ways) {
 	r := &n.Routes[found]
 	if r.Link == 0 {
 		return ways{none: true}
+	}
+	if w.next = r.Gateway; !w.next.IsValid() {
+		w.next = to
 	}
 	for _, l := range n.Links {
 		if l.Key.Index == r.Link {

@@ -97,7 +97,7 @@ func (c *Correlator) verdict(e *entry, hops []sighting, from []int, early string
 		return best
 	}
 	if e.refusal != nil {
-		return e.refused(last)
+		return c.refused(e, last)
 	}
 	if f := c.floodOf(hops); f != nil && !f.accepted && len(f.ignored) == f.ports {
 		return f.verdict()
@@ -143,6 +143,7 @@ func (c *Correlator) missing(hops []sighting, early string) Verdict {
 		// vlan_do_receive makes it another host's (net/8021q/vlan_core.c).
 		v.Reason = fmt.Sprintf("it is tagged for VLAN %d, for which %s has no link on %s: not accepted here", tagOf(s), s.space.name, s.linkName())
 	case c.ruledOut(hops, &rules, &v):
+	case c.unanswered(s, &v):
 	case !c.tracks(s):
 		v.Reason = "not seen again: no route, or dropped by a rule; nothing here tracks connections"
 	case s.flow.flow != nil:
@@ -155,6 +156,21 @@ func (c *Correlator) missing(hops []sighting, early string) Verdict {
 		c.unconfirmed(s, &rules, &v)
 	}
 	return v
+}
+
+// unanswered reports whether a packet could not be sent on for want of its next hop's
+// MAC address, and puts that into v. Where connections are tracked it must belong to
+// one: its entry is made before anybody is asked.
+func (c *Correlator) unanswered(s *sighting, v *Verdict) bool {
+	if s.point.Direction != capture.In || s.flow.flow == nil && c.uncovered(s) {
+		return false
+	}
+	why := c.unresolved(s)
+	if why == "" {
+		return false
+	}
+	v.Result, v.Reason = Dropped, why
+	return true
 }
 
 // unconfirmed explains a packet that was seen coming in and that has no conntrack

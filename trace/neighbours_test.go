@@ -1,0 +1,72 @@
+package trace
+
+import (
+	"net"
+	"net/netip"
+	"testing"
+	"time"
+
+	"github.com/google/gopacket"
+	"github.com/google/gopacket/layers"
+
+	"natlens/capture/packet"
+	"natlens/netinfo"
+	"natlens/netinfo/netfilter"
+)
+
+// arpFrame is a question who has an address, or the answer.
+func arpFrame(t *testing.T, operation uint16, source, destination netip.Addr) []byte {
+	t.Helper()
+	b := gopacket.NewSerializeBuffer()
+	if err := gopacket.SerializeLayers(b, gopacket.SerializeOptions{FixLengths: true},
+		&layers.Ethernet{SrcMAC: net.HardwareAddr{2, 0, 0, 0, 0, 1}, DstMAC: net.HardwareAddr{255, 255, 255, 255, 255, 255}, EthernetType: layers.EthernetTypeARP},
+		&layers.ARP{AddrType: layers.LinkTypeEthernet, Protocol: layers.EthernetTypeIPv4, HwAddressSize: 6, ProtAddressSize: 4, Operation: operation,
+			SourceHwAddress: []byte{2, 0, 0, 0, 0, 1}, SourceProtAddress: source.AsSlice(), DstHwAddress: make([]byte, 6), DstProtAddress: destination.AsSlice()}); err != nil {
+		t.Fatal(err)
+	}
+	return b.Bytes()
+}
+
+// A packet of a flow that the rules let pass, and that no tap saw again, could not be
+// sent on where nobody answered who has its next hop.
+func TestNobodyAnswersForTheNextHop(t *testing.T) {
+	silent := netip.MustParseAddr("172.17.0.99")
+	topology := world()
+	topology.Namespace(hostNS).Routes = []netinfo.Route{
+		{Destination: netip.MustParsePrefix("172.17.0.0/16"), Link: bridge},
+		{Destination: netip.MustParsePrefix("0.0.0.0/0"), Gateway: netip.MustParseAddr("192.0.2.1"), Link: uplink},
+	}
+	const none = "the rules let its flow pass"
+	for _, c := range []struct {
+		name   string
+		play   func(s *stage)
+		result Result
+		reason string
+	}{
+		{"nobody answers", func(s *stage) {
+			for range 3 {
+				s.see(bridgeOut, arpFrame(t, arpRequest, gatewayIP, silent))
+				s.see(vethOut, arpFrame(t, arpRequest, gatewayIP, silent)) // passed on, not asked
+				s.pass(time.Second)
+			}
+		}, Dropped, "docker0 asked 3 times who has 172.17.0.99, and nobody answered"},
+		{"somebody answers", func(s *stage) {
+			s.see(bridgeOut, arpFrame(t, arpRequest, gatewayIP, silent))
+			s.see(bridgeIn, arpFrame(t, 2, silent, gatewayIP))
+		}, Vanished, none},
+		{"another is asked for", func(s *stage) { s.see(bridgeOut, arpFrame(t, arpRequest, gatewayIP, baseIP)) }, Vanished, none},
+		{"nobody is asked", func(s *stage) {}, Vanished, none},
+	} {
+		s := newStage(t)
+		s.c.SetTopology(topology.Seal())
+		before := packet.NewTuple(packet.UDP, internetIP, silent, 4000, 8000)
+		s.see(uplinkIn, udp(t, port(internetIP, 4000), port(silent, 8000), 3, "hello"))
+		s.flow(netfilter.New, netfilter.Flow{ID: 1, Original: before, Reply: before.Inverse()})
+		c.play(s)
+		s.pass(4 * time.Second)
+		v := sole(t, s).Verdict
+		if v.Result != c.result || len(v.Reason) < len(c.reason) || v.Reason[:len(c.reason)] != c.reason {
+			t.Errorf("%s: %+v", c.name, v)
+		}
+	}
+}
