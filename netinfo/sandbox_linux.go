@@ -38,20 +38,29 @@ func newSandboxes(tell func(Sandbox)) *sandboxes {
 	return &sandboxes{tell: tell, folders: map[string]bool{}, mounted: map[netns.ID]string{}}
 }
 
+// usualFolders are where an engine at its usual address mounts namespaces: then its
+// first container is known, too.
+var usualFolders = map[string]string{
+	"unix:///var/run/docker.sock":    "/run/docker/netns",
+	"unix:///run/docker.sock":        "/run/docker/netns",
+	"unix:///run/podman/podman.sock": "/run/netns",
+}
+
 // learn takes in where the engine's containers have their mounts. What is in a
 // folder that is new is no news: the Topology has it.
 func (s *sandboxes) learn(inventory *docker.Inventory) {
-	known := true
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	before := len(s.folders)
+	if usual := usualFolders[inventory.Engine.Host]; usual != "" {
+		s.folders[usual] = true
+	}
 	for i := range inventory.Containers {
 		if key := inventory.Containers[i].SandboxKey; key != "" {
-			folder := folderOf(key)
-			known = known && s.folders[folder]
-			s.folders[folder] = true
+			s.folders[folderOf(key)] = true
 		}
 	}
-	if !known {
+	if len(s.folders) > before {
 		s.compare(func(Sandbox) {})
 	}
 }

@@ -67,6 +67,10 @@ func TestSandboxes(t *testing.T) {
 	want := []string{fmt.Sprint(one, " first true"), fmt.Sprint(two, " second true")}
 	slices.Sort(want)
 	expect(want...)
+	s.learn(&docker.Inventory{Engine: docker.Engine{Host: "unix:///var/run/docker.sock"}})
+	if !s.folders["/run/docker/netns"] {
+		t.Error("the usual engine's folder is not known before its first container")
+	}
 	if got := folderOf("/var/run/docker/netns/abc"); got != "/run/docker/netns" || strings.HasPrefix(got, "/var") {
 		t.Errorf("folder %s", got)
 	}
