@@ -36,6 +36,7 @@ func assemble(f *hostFacts, now time.Time) *Topology {
 		placeEngine(t, f)
 	}
 	nameNamespaces(t, f)
+	tellGates(t, f.gates)
 	for _, nf := range f.namespaces {
 		n := t.Namespace(nf.id)
 		n.ofContainer = ownContainers(n) || foreignContainer(t, n, nf)
@@ -231,6 +232,9 @@ func placeEngine(t *Topology, f *hostFacts) {
 	case strings.Contains(strings.ToLower(e.KernelVersion), "microsoft"):
 		t.Engine.Elsewhere = "WSL: the engine runs in another distribution's namespaces; run natlens inside them: " +
 			"docker run --rm -it --net=host --pid=host --privileged -v /var/run/docker.sock:/var/run/docker.sock -v /run:/run natlens watch"
+	case e.Rootless && strings.Contains(e.Name, "Podman"):
+		t.Engine.Elsewhere = "rootless engine: its containers are in namespaces of a user's own that could not be matched; " +
+			"run inside them, as that user: podman unshare --rootless-netns natlens watch"
 	case e.Rootless:
 		t.Engine.Elsewhere = "rootless engine: its containers are in namespaces of a user's own that could not be matched; " +
 			"run inside them: nsenter -U --preserve-credentials -n -t \"$(cat $XDG_RUNTIME_DIR/docker.pid)\" natlens watch"

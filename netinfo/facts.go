@@ -26,6 +26,7 @@ type hostFacts struct {
 	// blind says that namespaces exist which this user may not look into.
 	blind   bool
 	proxies []Proxy
+	gates   []gate
 	// ways tell what is published for containers whose engine was not asked; nil
 	// when that is not known.
 	ways  *waysIn

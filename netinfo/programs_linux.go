@@ -11,6 +11,7 @@ import (
 	"syscall"
 	"time"
 
+	"natlens/netinfo/netns"
 	"natlens/netinfo/podman"
 )
 
@@ -19,17 +20,19 @@ import (
 const youth = 2 * time.Second
 
 // programScan finds the programs that tell of containers by their command lines:
-// docker-proxies, and the monitors that Podman leaves beside its containers. It
+// docker-proxies, the monitors that Podman leaves beside its containers, and what
+// carries packets for those without root. It
 // looks at every process while that is young, and then no more: a look costs two
 // files.
 type programScan struct {
 	since    map[int]time.Time // when a process was first seen
 	proxies  map[int]Proxy
 	monitors map[int]podman.Monitor
+	gates    map[int]gate
 }
 
 func newProgramScan() programScan {
-	return programScan{since: map[int]time.Time{}, proxies: map[int]Proxy{}, monitors: map[int]podman.Monitor{}}
+	return programScan{since: map[int]time.Time{}, proxies: map[int]Proxy{}, monitors: map[int]podman.Monitor{}, gates: map[int]gate{}}
 }
 
 // look takes in a discovery.
@@ -47,11 +50,13 @@ func (s *programScan) look(d *discovery, now time.Time) {
 		} else if now.Sub(first) > youth {
 			continue
 		}
-		switch strings.TrimSuffix(readProcessFile(pid, "comm"), "\n") {
-		case "docker-proxy":
+		switch comm := strings.TrimSuffix(readProcessFile(pid, "comm"), "\n"); {
+		case comm == "docker-proxy":
 			s.proxy(d, pid)
-		case "conmon":
+		case comm == "conmon":
 			s.monitor(pid)
+		case isGate(comm):
+			s.gate(d, pid)
 		default:
 			s.forget(pid)
 		}
@@ -61,6 +66,7 @@ func (s *programScan) look(d *discovery, now time.Time) {
 func (s *programScan) forget(pid int) {
 	delete(s.proxies, pid)
 	delete(s.monitors, pid)
+	delete(s.gates, pid)
 }
 
 func (s *programScan) proxy(d *discovery, pid int) {
@@ -76,16 +82,38 @@ func (s *programScan) proxy(d *discovery, pid int) {
 
 func (s *programScan) monitor(pid int) {
 	m, ok := podman.ParseMonitor([]byte(readProcessFile(pid, "cmdline")))
-	info, err := os.Stat("/proc/" + strconv.Itoa(pid))
-	if !ok || err != nil {
+	uid, known := userOf(pid)
+	if !ok || !known {
 		s.forget(pid)
 		return
 	}
-	m.PID = pid
-	if owner, ok := info.Sys().(*syscall.Stat_t); ok {
-		m.UID = owner.Uid
-	}
+	m.PID, m.UID = pid, uid
 	s.monitors[pid] = m
+}
+
+// userOf returns whose process it is; false when it has gone.
+func userOf(pid int) (uint32, bool) {
+	info, err := os.Stat("/proc/" + strconv.Itoa(pid))
+	if err != nil {
+		return 0, false
+	}
+	owner, ok := info.Sys().(*syscall.Stat_t)
+	if !ok {
+		return 0, false
+	}
+	return owner.Uid, true
+}
+
+// listGates returns the gates of natlens's own namespace, by process.
+func (s *programScan) listGates(d *discovery, self netns.ID) []gate {
+	var all []gate
+	for pid, g := range s.gates {
+		if d.namespaceOf[pid] == self {
+			all = append(all, g)
+		}
+	}
+	slices.SortFunc(all, func(a, b gate) int { return cmp.Compare(a.pid, b.pid) })
+	return all
 }
 
 // listens reports whether the process holds the socket that its command line

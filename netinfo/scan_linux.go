@@ -378,7 +378,7 @@ func (s *scanner) facts() *hostFacts {
 		return 1
 	})
 	f.proxies = s.programs.listProxies()
-	f.ways = s.ways
+	f.ways, f.gates = s.ways, s.programs.listGates(s.seen, s.self)
 	f.notes = s.notes()
 	return f
 }

@@ -243,6 +243,19 @@ func shortList(all []string) string {
 }
 
 func engine(h Host) []Check {
+	checks := engineItself(h)
+	if h.Topology == nil {
+		return checks
+	}
+	for _, n := range h.Topology.Notes {
+		if n.About == "rootless" {
+			checks = append(checks, Check{Group: "engine", Name: "rootless", Status: Limited, Found: n.Text, Means: "from here watch sees the program's own connections"})
+		}
+	}
+	return checks
+}
+
+func engineItself(h Host) []Check {
 	const group = "engine"
 	if h.Topology == nil {
 		c := Check{Group: group, Name: "engine", Status: Limited, Found: "not asked", Means: "containers have no names"}

@@ -199,11 +199,11 @@ func (m *machine) match(e *expression) truth {
 			m.why = "the packet's mark"
 			return maybe
 		}
-		if has := m.hasMark(k.mark, k.mask); k.invert {
+		has := m.hasMark(k.mark, k.mask)
+		if k.invert {
 			return not(has)
-		} else {
-			return has
 		}
+		return has
 	case e.extension == "addrtype" && e.revision == 1:
 		a, ok := decodeAddressType(e.data)
 		if !ok || a.limitIn || a.limitOut {
