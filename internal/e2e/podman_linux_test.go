@@ -1,7 +1,6 @@
 package e2e
 
 import (
-	"encoding/json"
 	"net/netip"
 	"slices"
 	"strconv"
@@ -309,7 +308,7 @@ func TestPodmanWhileWatching(t *testing.T) {
 	events := 0
 	for line := range strings.Lines(w.stdout.String()) {
 		var event struct{ Kind, What, Action, Name string }
-		if json.Unmarshal([]byte(line), &event); event.Kind == "event" && event.Name == "late" {
+		if decode(t, []byte(line), &event); event.Kind == "event" && event.Name == "late" {
 			events++
 		}
 	}
