@@ -6,47 +6,27 @@ import (
 	"net"
 	"net/netip"
 	"strings"
+	"sync"
 	"testing"
 
 	"natlens/netinfo/netns"
 )
 
 // A forwarded packet passes the whole path within the system call that sends it:
-// veth, the rules of a Docker host with twenty networks, the other veth. So the
-// time of a call is what a busy host pays for a packet, and its inverse the
-// traffic that it keeps.
+// veth, bridge, the rules of a Docker host with twenty networks, the other veth. So
+// the time of a call is what a busy host pays for a packet.
 
 func BenchmarkForward(b *testing.B) { forward(b, nil) }
 
-// BenchmarkForwardTraced is with a Tracer's default, which asks for some packets
-// of very many.
-func BenchmarkForwardTraced(b *testing.B) { forward(b, &TracerConfig{}) }
-
-// BenchmarkForwardTracedAll asks for each: what the limit is for.
+// BenchmarkForwardTracedAll asks for a trace of each: what the limit is for.
 func BenchmarkForwardTracedAll(b *testing.B) { forward(b, &TracerConfig{Rate: 1 << 24}) }
 
 func forward(b *testing.B, c *TracerConfig) {
-	needs(b, "iptables", "iptables-restore")
-	r := newRouter(b)
-	script(b, r.middle, manyNetworks(20), "iptables-restore")
-	run(b, r.outside, "iptables -t raw -A PREROUTING -p udp -j DROP") // an answer would be an error here
+	r := newBusyHost(b)
 	if c != nil {
-		traceWhile(b, *c, r.middle)
+		b.Cleanup(traceWhile(b, *c, r.middle))
 	}
-	var conn net.Conn
-	if err := r.inside.Do(func() (err error) {
-		conn, err = net.Dial("udp", netip.MustParseAddrPort(outsideAddress+":9").String())
-		return err
-	}); err != nil {
-		b.Fatal(err)
-	}
-	defer func() { _ = conn.Close() }()
-	packet := make([]byte, 64)
-	send := func() {
-		if _, err := conn.Write(packet); err != nil {
-			b.Fatal(err)
-		}
-	}
+	send := sender(b, r, 9)
 	for range 200 { // until neighbours are known, and the limit's burst is spent
 		send()
 	}
@@ -55,8 +35,44 @@ func forward(b *testing.B, c *TracerConfig) {
 	}
 }
 
-// traceWhile runs a Tracer until the benchmark ends.
-func traceWhile(b *testing.B, c TracerConfig, ns *netns.Handle) {
+// newBusyHost is a Docker host with twenty networks, a container at docker0 and a
+// neighbour behind the uplink that takes what comes.
+func newBusyHost(b *testing.B) *router {
+	b.Helper()
+	needs(b, "iptables", "iptables-restore")
+	r := newRouter(b)
+	for _, line := range []string{
+		"link set docker0 down", "link set docker0 name veth0", "addr flush dev veth0",
+		"link add docker0 type bridge", "addr add 10.9.0.1/24 dev docker0", "link set veth0 master docker0 up", "link set docker0 up",
+	} {
+		run(b, r.middle, "ip "+line)
+	}
+	script(b, r.middle, manyNetworks(20), "iptables-restore")
+	run(b, r.outside, "iptables -t raw -A PREROUTING -p udp -j DROP") // an answer would be an error here
+	return r
+}
+
+// sender returns what sends one packet through the host.
+func sender(b *testing.B, r *router, port uint16) func() {
+	b.Helper()
+	var conn net.Conn
+	if err := r.inside.Do(func() (err error) {
+		conn, err = net.Dial("udp", netip.AddrPortFrom(netip.MustParseAddr(outsideAddress), port).String())
+		return err
+	}); err != nil {
+		b.Fatal(err)
+	}
+	b.Cleanup(func() { _ = conn.Close() })
+	packet := make([]byte, 64)
+	return func() {
+		if _, err := conn.Write(packet); err != nil {
+			b.Error(err)
+		}
+	}
+}
+
+// traceWhile runs a Tracer until what it returns is called.
+func traceWhile(b *testing.B, c TracerConfig, ns *netns.Handle) (stop func()) {
 	b.Helper()
 	tracer, err := NewTracer(c)
 	if err != nil {
@@ -65,27 +81,26 @@ func traceWhile(b *testing.B, c TracerConfig, ns *netns.Handle) {
 	if err := tracer.Attach(ns); err != nil {
 		b.Fatal(err)
 	}
-	ctx, stop := context.WithCancel(context.Background())
+	ctx, cancel := context.WithCancel(context.Background())
 	out := make(chan HitBatch, 64)
-	done := make(chan error)
-	go func() {
-		err := tracer.Run(ctx, out)
-		close(out)
-		done <- err
-	}()
-	go func() {
-		for range out { // a reader that keeps up
-		}
-	}()
-	b.Cleanup(func() {
-		stop()
-		if err := <-done; err != nil {
-			b.Error(err)
-		}
-		if err := tracer.Close(); err != nil {
+	var group sync.WaitGroup
+	group.Go(func() {
+		defer close(out)
+		if err := tracer.Run(ctx, out); err != nil {
 			b.Error(err)
 		}
 	})
+	group.Go(func() {
+		for range out { // a reader that keeps up
+		}
+	})
+	return func() {
+		cancel()
+		group.Wait()
+		if err := tracer.Close(); err != nil {
+			b.Error(err)
+		}
+	}
 }
 
 // manyNetworks is Docker's filter and nat rules for so many bridge networks.

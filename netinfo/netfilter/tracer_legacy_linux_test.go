@@ -14,12 +14,19 @@ import (
 // restorerVariable makes this test's program a watchdog.
 const restorerVariable = "NATLENS_TEST_RESTORER"
 
-// TestMain is also what a Tracer starts to put settings back.
+// TestMain is also what a Tracer starts to put settings back, and what a benchmark
+// starts to send.
 func TestMain(m *testing.M) {
-	if os.Getenv(restorerVariable) == "" {
+	var err error
+	switch to := os.Getenv(sendVariable); {
+	case to != "":
+		err = sendBusily(to, os.Stdin, os.Stdout)
+	case os.Getenv(restorerVariable) != "":
+		err = RestoreLoggers(os.Stdin)
+	default:
 		os.Exit(m.Run())
 	}
-	if err := RestoreLoggers(os.Stdin); err != nil {
+	if err != nil {
 		fmt.Fprintln(os.Stderr, err)
 		os.Exit(1)
 	}
