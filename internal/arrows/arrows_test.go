@@ -38,7 +38,7 @@ var may = map[string][]string{
 	"internal/flows":   {"capture/packet", "netinfo/...", "trace"},
 	"internal/explain": {"capture/packet", "netinfo/..."},
 	"internal/live":    {"capture/...", "netinfo/...", "trace/...", "internal/record"},
-	"internal/probe":   {"capture/packet", "netinfo/...", "trace", "internal/explain", "internal/live"},
+	"internal/probe":   {"capture", "capture/packet", "netinfo/...", "trace", "internal/explain", "internal/live"},
 	"internal/record":  {"capture/...", "netinfo/...", "trace"},
 
 	// Views show what they are given: they never go and look.

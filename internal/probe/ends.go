@@ -226,6 +226,12 @@ func lookUp(t *netinfo.Topology, from Source, to *netinfo.Container) Lookup {
 		}
 	}
 	switch {
+	case from.Namespace.ID == t.Self:
+		l.How = "on the host's own network nobody asks the engine's DNS"
+	case from.Container.Mode == "none":
+		l.How = "it is on no network"
+	case to.Mode == "host" || to.Mode == "none":
+		l.How = "the engine's DNS names only containers on its networks"
 	case slices.ContainsFunc(to.Endpoints, func(e docker.Endpoint) bool { return shares(from.Container, e) }):
 		l.How = "the default network has no DNS of its own"
 	default:

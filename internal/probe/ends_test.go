@@ -6,6 +6,7 @@ import (
 	"testing"
 
 	"natlens/internal/explain"
+	"natlens/netinfo"
 	"natlens/netinfo/docker"
 )
 
@@ -86,5 +87,35 @@ func TestFindDestination(t *testing.T) {
 	var none *NoAddress
 	if _, _, err := FindDestination(host, from, "database"); !errors.As(err, &none) || !strings.Contains(none.Reason, "bridge") {
 		t.Errorf("without an address: %v", err)
+	}
+}
+
+// Why a name is not resolved depends on where it is asked.
+func TestWhoCanNotResolve(t *testing.T) {
+	for _, c := range []struct {
+		from, to, mode string // of from's container, or of to's
+		how            string
+	}{
+		{"ubuntu", "back", "bridge", "no network has both"},
+		{"ubuntu", "back", "none", "it is on no network"},
+		{"host", "back", "bridge", "outside of containers"},
+		{"hostish", "back", "host", "on the host's own network"},
+		{"docker0", "back", "host", "on the host's own network"},
+		{"ubuntu", "hostish", "bridge", "names only containers on its networks"},
+	} {
+		topology := fixture()
+		hostish := &netinfo.Container{Namespace: hostNS}
+		hostish.Name, hostish.Mode = "hostish", "host"
+		topology.Containers = append(topology.Containers, hostish)
+		topology.Namespace(hostNS).Containers = []*netinfo.Container{hostish}
+		topology.FindContainer("ubuntu")[0].Mode = c.mode
+		s, err := FindSource(topology, c.from)
+		if err != nil {
+			t.Fatal(err)
+		}
+		d, _, err := FindDestination(topology, s, c.to)
+		if err != nil || d.Lookup.Resolves || !strings.Contains(d.Lookup.How, c.how) {
+			t.Errorf("%s (%s) to %s: %+v, %v; want %s", c.from, c.mode, c.to, d.Lookup, err, c.how)
+		}
 	}
 }

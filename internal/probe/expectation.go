@@ -1,6 +1,8 @@
 package probe
 
 import (
+	"net/netip"
+
 	"natlens/capture/packet"
 	"natlens/netinfo"
 	"natlens/netinfo/netfilter"
@@ -15,6 +17,9 @@ type Expectation struct {
 	// Rule is the rule that decides a Dropped; nil when it is a policy.
 	Rule   *netfilter.RuleRef
 	Reason string // words for a person; may be empty
+	// Loopback is the address that the port is listened at, where it is one that
+	// only the namespace itself reaches; RefusedBy.
+	Loopback netip.Addr
 	// Unsure is why the expectation is no more than a guess; empty when
 	// everything on the way could be worked out.
 	Unsure string

@@ -3,8 +3,10 @@ package probe
 import (
 	"fmt"
 	"net/netip"
+	"slices"
 	"time"
 
+	"natlens/capture"
 	"natlens/capture/packet"
 	"natlens/trace"
 )
@@ -65,8 +67,22 @@ func (o *Outcome) Agreement() Agreement {
 		return NotCompared
 	case o.Expected.Result == o.Result:
 		return AsExpected
+	case o.Expected.Result == Dropped && o.Result == Lost && !o.cameOn():
+		return AsExpected // a drop that no rule makes, or one that was not watched
 	}
 	return NotAsExpected
+}
+
+// cameOn reports whether the packet was seen to leave the namespace in which it was
+// expected to end.
+func (o *Outcome) cameOn() bool {
+	if len(o.Expected.Stages) == 0 {
+		return true
+	}
+	end := o.Expected.Stages[len(o.Expected.Stages)-1].Namespace.ID
+	return slices.ContainsFunc(o.Journeys.There, func(j *trace.Journey) bool {
+		return slices.ContainsFunc(j.Hops, func(h trace.Hop) bool { return h.Point.Namespace == end && h.Point.Direction == capture.Out })
+	})
 }
 
 // conclude works the result out of what the sender learned and what was seen.

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"testing"
 
+	"natlens/capture"
 	"natlens/capture/packet"
 	"natlens/trace"
 )
@@ -89,6 +90,23 @@ func TestAgreement(t *testing.T) {
 		if o.Expected = c.expected; o.Agreement() != c.want {
 			t.Errorf("%+v: %v, want %v", c.expected, o.Agreement(), c.want)
 		}
+	}
+}
+
+// What was expected to be dropped without a rule's doing may be lost, unless it
+// was seen to come further than that.
+func TestLostAsExpected(t *testing.T) {
+	j := journey(1, trace.Left, syn, ubuntuNS, hostNS)
+	o := outcome(packet.TCP, Silent, j)
+	host := fixture().Namespace(hostNS)
+	o.Expected = &Expectation{Result: Dropped, Stages: []Stage{{Namespace: host}}}
+	j.Hops[1].Point.Direction = capture.In
+	if got := o.Agreement(); o.Result != Lost || got != AsExpected {
+		t.Errorf("%s, %v", o.Result, got)
+	}
+	j.Hops[1].Point.Direction = capture.Out
+	if got := o.Agreement(); got != NotAsExpected {
+		t.Errorf("it came on: %v", got)
 	}
 }
 

@@ -153,6 +153,10 @@ func (p *prediction) lookUp(n *netinfo.Namespace, q routeQuery) (route, bool) {
 	case err != nil && alone(n):
 		p.end(NoWay, "%s has no link but its loopback, so no route to %v", n.Name, q.to)
 		return route{}, false
+	case err != nil && q.in != nil && !p.forwards(n, q.to.Is4()):
+		// The kernel looks for no route then, and says nothing to the sender.
+		p.end(Dropped, "%s does not forward packets of others (ip_forward is 0)", n.Name)
+		return route{}, false
 	case err != nil:
 		p.end(NoWay, "%s has no route to %v: %v", n.Name, q.to, err)
 		return route{}, false
@@ -407,9 +411,19 @@ func (p *prediction) deliver(n *netinfo.Namespace) {
 		return
 	}
 	for _, l := range found {
-		if l.Protocol == t.Protocol.String() && l.Address.Port() == t.DestinationPort && l.Accepts(t.Destination()) {
+		if l.Protocol != t.Protocol.String() || l.Address.Port() != t.DestinationPort {
+			continue
+		}
+		if l.Accepts(t.Destination()) {
 			return
 		}
+		if l.Loopback() {
+			p.e.Loopback = l.Address.Addr()
+		}
+	}
+	if p.e.Loopback.IsValid() {
+		p.end(RefusedBy, "on %v port %d %s listens for itself only, at %v", t.Protocol, t.DestinationPort, n.Name, p.e.Loopback)
+		return
 	}
 	p.end(RefusedBy, "nothing in %s listens on %v port %d for %v", n.Name, t.Protocol, t.DestinationPort, t.Destination())
 }

@@ -22,7 +22,10 @@ func withoutRules(t *netinfo.Topology) host {
 			if n.ID != backNS {
 				return nil, nil
 			}
-			return []netinfo.Listener{{Protocol: "tcp", Address: netip.MustParseAddrPort("0.0.0.0:8000")}}, nil
+			return []netinfo.Listener{
+				{Protocol: "tcp", Address: netip.MustParseAddrPort("0.0.0.0:8000")},
+				{Protocol: "tcp", Address: netip.MustParseAddrPort("127.0.0.1:9000")},
+			}, nil
 		},
 		route: func(n *netinfo.Namespace, q routeQuery) (route, error) {
 			if n.HasAddress(q.to) {
@@ -73,6 +76,8 @@ func TestPredict(t *testing.T) {
 	}{
 		{"bridged", "database", "back:8000", nil, "database:>eth0 host:veth-database>veth-back back:eth0>", Reached, "", ""},
 		{"nobody listens", "database", "back:9", nil, "database:>eth0 host:veth-database>veth-back back:eth0>", RefusedBy, "nothing in back listens on tcp port 9", ""},
+		{"listens for itself", "database", "back:9000", nil, "database:>eth0 host:veth-database>veth-back back:eth0>", RefusedBy,
+			"on tcp port 9000 back listens for itself only, at 127.0.0.1", ""},
 		{"routed", "ubuntu", "back", nil, "ubuntu:>eth0 host:veth-ubuntu>br-back back:eth0>", Reached, "", ""},
 		{"out", "ubuntu", "198.51.100.7", nil, "ubuntu:>eth0 host:veth-ubuntu>eth0", Reached, "", "what is behind eth0 is not on this host"},
 		{"no route", "ubuntu", "203.0.113.1", nil, "", NoWay, "ubuntu has no route to 203.0.113.1: network is unreachable", ""},
@@ -82,6 +87,16 @@ func TestPredict(t *testing.T) {
 		{"by the proxy", "ubuntu", "192.0.2.10:8000", nil, "ubuntu:>eth0 host:veth-ubuntu> host:>br-back back:eth0>", Reached, "", ""},
 		{"not forwarded", "ubuntu", "back", func(h *host) { h.forwards = func(*netinfo.Namespace, bool) bool { return false } },
 			"ubuntu:>eth0 host:veth-ubuntu>", Dropped, "does not forward", ""},
+		{"not forwarded, says the route", "ubuntu", "back", func(h *host) {
+			h.forwards = func(*netinfo.Namespace, bool) bool { return false }
+			found := h.route
+			h.route = func(n *netinfo.Namespace, q routeQuery) (route, error) {
+				if n.ID == hostNS && q.in != nil {
+					return route{}, &noRoute{"network is unreachable"} // as the kernel answers
+				}
+				return found(n, q)
+			}
+		}, "ubuntu:>eth0 host:veth-ubuntu>", Dropped, "does not forward", ""},
 		{"rules not known", "ubuntu", "back", func(h *host) { h.rules = func(*netinfo.Namespace) *netfilter.Ruleset { return nil } },
 			"ubuntu:>eth0", Reached, "", "the rules are not known"},
 	} {

@@ -245,7 +245,11 @@ func (p *probeStory) why() string {
 		}
 		return "the datagram arrived at " + p.arrivedAt() + ", from which no answer came"
 	case probe.RefusedBy:
-		return p.arrivedAt() + " got it, and nothing listens on " + o.Request.Protocol.String() + " port " + p.portThere()
+		nobody := p.arrivedAt() + " got it, and nothing listens on " + o.Request.Protocol.String() + " port " + p.portThere()
+		if e := o.Expected; e != nil && e.Result == o.Result && e.Loopback.IsValid() {
+			nobody += ", only of " + e.Loopback.String()
+		}
+		return nobody
 	case probe.Dropped:
 		if cause == nil {
 			return p.Escape(o.Cause.Reason)

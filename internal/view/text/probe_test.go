@@ -2,6 +2,7 @@ package text
 
 import (
 	"errors"
+	"net/netip"
 	"strings"
 	"testing"
 	"time"
@@ -48,6 +49,12 @@ func probed() []*probe.Outcome {
 	dropped.Journeys = probe.Journeys{There: []*trace.Journey{&stopped}}
 	dropped.Result, dropped.Cause.Journey = probe.Dropped, &stopped
 
+	forItself := base("database", packet.TCP, 9000)
+	forItself.Expected = &probe.Expectation{Result: probe.RefusedBy, Reason: "on tcp port 9000 database listens for itself only, at 127.0.0.1",
+		Loopback: netip.MustParseAddr("127.0.0.1")}
+	forItself.Answer = probe.Answer{Result: probe.Refused}
+	forItself.Result = probe.RefusedBy
+
 	surprised := *reached
 	surprised.Expected = &probe.Expectation{Result: probe.Dropped, Reason: "dropped at forward by the policy of FORWARD"}
 	unsure := *reached
@@ -68,7 +75,7 @@ func probed() []*probe.Outcome {
 	forbidden.Result, forbidden.Cause.Reason = probe.Dropped, "the kernel did not let it out: a rule of back's own output stopped it"
 
 	failed := &probe.Outcome{Failed: errors.New("enter back\x1b[2J: no such process")}
-	return []*probe.Outcome{reached, dropped, &surprised, &unsure, lost, unresolved, forbidden, failed}
+	return []*probe.Outcome{reached, dropped, forItself, &surprised, &unsure, lost, unresolved, forbidden, failed}
 }
 
 func TestProbeGolden(t *testing.T) {
