@@ -72,6 +72,9 @@ func (s *socket) readRuleset(ns *netns.Handle, in *receiver) (*Ruleset, error) {
 		if err := r.readLegacy(ns); err != nil {
 			return nil, err
 		}
+		if err := s.nameIPSets(in, r); err != nil {
+			return nil, err
+		}
 		if err := r.readLinks(ns); err != nil {
 			return nil, err
 		}
@@ -109,7 +112,12 @@ func (s *socket) generation(in *receiver) (generation uint32, err error) {
 
 // ask sends a request and hands every message of the answer to f.
 func (s *socket) ask(in *receiver, sub uint8, flags uint16, family uint8, attrs []byte, f func(sub, family uint8, a attributes)) error {
-	if err := s.request(subsystemNFTables, sub, flags, family, attrs); err != nil {
+	return s.askOf(subsystemNFTables, in, sub, flags, family, attrs, f)
+}
+
+// askOf does so of a subsystem.
+func (s *socket) askOf(subsystem int, in *receiver, sub uint8, flags uint16, family uint8, attrs []byte, f func(sub, family uint8, a attributes)) error {
+	if err := s.request(uint8(subsystem), sub, flags, family, attrs); err != nil {
 		return err
 	}
 	for {
@@ -122,7 +130,7 @@ func (s *socket) ask(in *receiver, sub uint8, flags uint16, family uint8, attrs 
 			if !ok {
 				return errMalformed
 			}
-			done, err := s.answer(data, flags, f)
+			done, err := s.answer(subsystem, data, flags, f)
 			if done || err != nil {
 				return err
 			}
@@ -133,7 +141,7 @@ func (s *socket) ask(in *receiver, sub uint8, flags uint16, family uint8, attrs 
 var errMalformed = errors.New("malformed message")
 
 // answer goes through one datagram and reports whether it ends the answer.
-func (s *socket) answer(data []byte, flags uint16, f func(sub, family uint8, a attributes)) (done bool, err error) {
+func (s *socket) answer(of int, data []byte, flags uint16, f func(sub, family uint8, a attributes)) (done bool, err error) {
 	for len(data) > 0 {
 		m, rest, ok := nextMessage(data)
 		if !ok {
@@ -148,7 +156,7 @@ func (s *socket) answer(data []byte, flags uint16, f func(sub, family uint8, a a
 		}
 		subsystem, sub := m.subsystem()
 		family, a, ok := m.attributes()
-		if subsystem != subsystemNFTables || !ok {
+		if int(subsystem) != of || !ok {
 			return true, errMalformed
 		}
 		f(sub, family, a)
@@ -258,6 +266,16 @@ func (s *socket) readElements(in *receiver, r *Ruleset) error {
 		}
 	}
 	return nil
+}
+
+// appendAttribute appends an attribute of at most four bytes.
+func appendAttribute(b []byte, kind uint16, value []byte) []byte {
+	b = append(b, make([]byte, 8)...)
+	h := b[len(b)-8:]
+	putNative16(h, uint16(4+len(value)))
+	putNative16(h[2:], kind)
+	copy(h[4:], value)
+	return b
 }
 
 // appendText appends a string attribute.

@@ -53,6 +53,8 @@ func xtablesMatchText(e *expression) (string, bool) {
 		return connmarkText(e)
 	case e.extension == "limit" && e.revision == 0:
 		return xtLimitText(e)
+	case e.extension == "set":
+		return ipsetText(e)
 	case e.extension == "icmp" && e.extensionFamily == familyIPv4:
 		return icmpText(e.data, "-m icmp", " --icmp-type ", true)
 	case e.extension == "icmp6" && e.extensionFamily == familyIPv6:

@@ -212,6 +212,9 @@ func (m *machine) match(e *expression) truth {
 		return both(m.addressType(a.source, true, a.invertSource), m.addressType(a.destination, false, a.invertDestination))
 	case e.extension == "icmp" && e.extensionFamily == familyIPv4, e.extension == "icmp6" && e.extensionFamily == familyIPv6:
 		return m.icmp(e)
+	case e.extension == "set" && e.set != "":
+		m.why = "what is in the set " + e.set
+		return maybe
 	}
 	m.why = ""
 	return maybe
