@@ -39,6 +39,9 @@ func (c *Correlator) rule(hops []sighting) (r ruling, ok bool) {
 	if r.Verdict != netfilter.Accepted {
 		return r, true
 	}
+	if s.flow.flow == nil && !c.tracks(s) {
+		r.Packet.Tuple = p.Tuple // without connection tracking nothing is translated
+	}
 	tuple := r.Packet.Tuple
 	if !tuple.Valid() {
 		r.Verdict, r.Unsure = "", "where a rule sends the packet is not known"
@@ -221,13 +224,15 @@ func (c *Correlator) route(s *space, to netip.Addr) (w ways) {
 }
 
 // instead says what may have become of a packet that no rule is sure to drop;
-// empty when the rules tell nothing of it.
-func (r *ruling) instead() string {
+// empty when the rules tell nothing of it. standing: they were the same when it came.
+func (r *ruling) instead(standing bool) string {
 	switch {
 	case r.stop != "":
 		return r.stop
+	case r.Verdict == netfilter.Accepted && standing:
+		return "the rules let it pass, so " + likely("it is not to be passed on (ip_forward, or forwarding of IPv6, is off)", "its source is not believed there (rp_filter)")
 	case r.Verdict == netfilter.Accepted:
-		return "the rules as they are let it pass, so they were others then, or it was refused by its route (rp_filter)"
+		return "the rules as they are let it pass: " + likely("they were others then", "its source is not believed there (rp_filter)")
 	case r.UnsureRule != nil:
 		return fmt.Sprintf("a rule dropped it, or there is no route; the rules can't tell, for %s (%s #%d)", r.Unsure, r.UnsureRule.Chain, r.UnsureRule.Position)
 	}

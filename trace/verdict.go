@@ -130,10 +130,7 @@ func (c *Correlator) missing(hops []sighting, early string) Verdict {
 	case early != "":
 		v.Result, v.Reason = Unfinished, early
 	case s.point.Direction == capture.Out:
-		v.Reason = "never arrived at the other end"
-		if far := c.hosts.farSide(s.link); far != nil {
-			v.Reason = "never arrived at " + far.name
-		}
+		v.Reason = c.neverArrived(s)
 	case s.typ == capture.OtherHost && s.link != nil && s.link.master == (netinfo.LinkKey{}):
 		v.Reason = "its MAC address is another's: not accepted here"
 		if s.link.uplink {
@@ -145,9 +142,9 @@ func (c *Correlator) missing(hops []sighting, early string) Verdict {
 	case c.ruledOut(hops, &rules, &v):
 	case c.unanswered(s, &v):
 	case !c.tracks(s):
-		v.Reason = "not seen again: no route, or dropped by a rule; nothing here tracks connections"
+		v.Reason = "not seen again, and nothing here tracks connections: " + c.notSentOn(s, &rules)
 	case s.flow.flow != nil:
-		v.Reason = "the rules let its flow pass, yet it was not seen again: no answer from the next hop's address resolution, or a drop behind the NAT"
+		v.Reason = "the rules let its flow pass, yet it was not seen again: " + c.notSentOn(s, &rules)
 		if rule := rules.UnsureRule; rule != nil && rules.Verdict == "" {
 			v.Reason = fmt.Sprintf("the rules let its flow pass, yet it was not seen again: a rule dropped this one, or no answer from the next hop's address resolution; the rules can't tell, for %s (%s #%d)",
 				rules.Unsure, rule.Chain, rule.Position)
@@ -196,7 +193,7 @@ func (c *Correlator) unconfirmed(s *sighting, rules *ruling, v *Verdict) {
 	}
 	v.Result, v.Evidence, v.Hook = Dropped, ByInference, netfilter.Forward
 	v.Reason = "connection tracking never confirmed it: a rule dropped it, or there is no route"
-	if why := rules.instead(); why != "" {
+	if why := rules.instead(c.standing(s)); why != "" {
 		v.Reason = "connection tracking never confirmed it: " + why
 	}
 	if r, ok := c.redirected(s); ok && !s.space.has(r.after.Destination()) {
