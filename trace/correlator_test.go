@@ -340,6 +340,20 @@ func TestFloodThatNobodyTakes(t *testing.T) {
 	}
 }
 
+// Of a port whose other end saw nothing it is not known that nobody took it there.
+func TestFloodOfWhichOneEndIsNotSeen(t *testing.T) {
+	s := newStage(t)
+	d := udp(t, port(gatewayIP, 1), port(netip.MustParseAddr("172.17.0.9"), 53), 9, "x")
+	s.see(bridgeOut, d)
+	s.see(vethOut, d)
+	s.see(at{backNS, eth0, capture.OtherHost}, d)
+	s.see(baseVOut, d)
+	s.pass(4 * time.Second)
+	if got := s.verdicts(); len(s.journeys) != 1 || s.journeys[0].Verdict.Result != Vanished {
+		t.Errorf("%d journeys: %s", len(s.journeys), got)
+	}
+}
+
 // One receiver that doesn't take a frame is no flood.
 func TestFrameForAnotherMAC(t *testing.T) {
 	s := newStage(t)

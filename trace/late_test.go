@@ -133,3 +133,23 @@ func TestSilentConntrackProvesNoDrop(t *testing.T) {
 		}
 	}
 }
+
+// That a flow began unseen is said of those alone of which the table told, once for
+// each direction.
+func TestFlowThatBeganUnseen(t *testing.T) {
+	for kind, want := range map[netfilter.EventKind][]int{netfilter.Known: {1, 0}, netfilter.New: {0, 0}} {
+		s := newStage(t)
+		s.c.SetRuleset(masquerades(t))
+		s.flow(kind, pingFlow)
+		s.request(1, backOut, vethIn)
+		s.request(2, backOut, vethIn)
+		if len(s.journeys) != 2 {
+			t.Fatalf("%d journeys: %s", len(s.journeys), s.verdicts())
+		}
+		for i, j := range s.journeys {
+			if len(j.Notes) != want[i] || want[i] == 1 && j.Notes[0] != notBegun {
+				t.Errorf("%v, packet %d: notes %q", kind, i, j.Notes)
+			}
+		}
+	}
+}

@@ -51,7 +51,48 @@ func TestLeakOfWhatARuleTranslates(t *testing.T) {
 		}
 	}
 	if len(s.journeys) != 3 || len(leaks) != 1 || leaks[0].Hops[0].Headers.IPID != 7 || len(leaks[0].Notes) != 1 {
-		t.Errorf("%d journeys, %d leaks: %s", len(s.journeys), len(leaks), s.verdicts())
+		t.Fatalf("%d journeys, %d leaks: %s", len(s.journeys), len(leaks), s.verdicts())
+	}
+	if got, want := leaks[0].Verdict.Reason, "connection tracking has no entry for it (INVALID, as a late FIN or RST is), so it is not translated"; got != want {
+		t.Errorf("%q, want %q", got, want)
+	}
+}
+
+// One that came after its entry had gone says so.
+func TestLeakAfterTheEntryHasGone(t *testing.T) {
+	s := newStage(t)
+	flow := netfilter.Flow{ID: 9,
+		Original: packet.NewTuple(packet.TCP, backIP, internetIP, 4000, 80), Reply: packet.NewTuple(packet.TCP, internetIP, hostIP, 80, 4000)}
+	s.flow(netfilter.New, flow)
+	s.flow(netfilter.Destroy, flow)
+	s.pass(100 * time.Millisecond)
+	reset := frame(t, backIP, internetIP, 7, 64, &layers.TCP{SrcPort: 4000, DstPort: 80, Seq: 1, RST: true})
+	for _, where := range []at{backOut, vethIn, bridgeIn, uplinkOut} {
+		s.see(where, reset)
+	}
+	s.pass(50 * time.Millisecond)
+	s.pass(50 * time.Millisecond)
+	if got, want := s.verdicts(), "left: its conntrack entry, which made the source 192.0.2.10, was gone by then, so it is INVALID and not translated"; got != want || !s.journeys[0].Verdict.Leak {
+		t.Errorf("%s, want %s", got, want)
+	}
+}
+
+// Whatever a rule for all links says: what one container sends another does not leave
+// by an uplink.
+func TestNoLeakBetweenContainers(t *testing.T) {
+	s := newStage(t)
+	s.c.SetRuleset(masquerades(t))
+	s.flow(netfilter.New, netfilter.Flow{ID: 1, Original: echoTuple(baseIP, internetIP, 1, false), Reply: echoTuple(internetIP, hostIP, 1, true)})
+	p := frame(t, backIP, baseIP, 7, 64, &layers.TCP{SrcPort: 4000, DstPort: 80, Seq: 1, FIN: true, ACK: true})
+	for _, where := range []at{backOut, vethIn, bridgeIn, bridgeOut, baseVOut, baseIn} {
+		s.see(where, p)
+	}
+	s.pass(50 * time.Millisecond)
+	s.pass(50 * time.Millisecond)
+	for _, j := range s.journeys {
+		if j.Verdict.Leak {
+			t.Errorf("%s: %+v", path(j), j.Verdict)
+		}
 	}
 }
 
@@ -114,6 +155,8 @@ func TestLeakAfterAnOverrun(t *testing.T) {
 	late(7)
 	s.c.AddFlows(&netfilter.Batch{Namespace: hostNS, Through: s.now, Overruns: 1, Lost: 7})
 	late(8) // its entry may be among what was lost
+	s.pass(2 * time.Second)
+	late(18) // and the dump that follows may not have come to it yet
 	s.pass(10 * time.Second)
 	late(9)
 	s.pass(50 * time.Millisecond)

@@ -70,3 +70,26 @@ func TestErrorAboutADeliveredPacketChangesNothing(t *testing.T) {
 		t.Errorf("the error is related to %v", r)
 	}
 }
+
+// Two packets of one flow wait; the identification that the error quotes tells which
+// one it is about, the older included.
+func TestErrorAboutTheOlderOfTwo(t *testing.T) {
+	s := newStage(t)
+	first := udp(t, port(backIP, 5), port(internetIP, 33434), 1, "x")
+	for _, d := range [][]byte{first, udp(t, port(backIP, 5), port(internetIP, 33434), 2, "x")} {
+		for _, where := range []at{backOut, vethIn, bridgeIn} {
+			s.see(where, d)
+		}
+	}
+	exceeded := icmpError(t, 11, 0, first)
+	for _, where := range []at{bridgeOut, vethOut, backIn} {
+		s.see(where, exceeded)
+	}
+	s.pass(50 * time.Millisecond)
+	s.pass(4 * time.Second)
+	for _, j := range s.journeys {
+		if h := &j.Hops[0].Headers; h.Tuple.DestinationPort == 33434 && (j.Verdict.Evidence == ByReply) != (h.IPID == 1) {
+			t.Errorf("packet %d: %+v", h.IPID, j.Verdict)
+		}
+	}
+}
