@@ -124,6 +124,9 @@ func (c *checker) checkTranslation(ch change, shown []Translation) {
 	if c.host.Redirected != nil && c.host.Redirected(p) {
 		kinds[1] = "redirect"
 	}
+	if ch.before.source.IP == ch.after.source.IP && ch.before.dest.IP == ch.after.dest.IP {
+		kinds[0] = "snat" // no rule's: another flow has the port (nf_nat_setup_info)
+	}
 	if p.Reply {
 		kinds[0], kinds[1] = kinds[1], kinds[0]
 	}
