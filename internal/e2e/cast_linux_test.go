@@ -7,6 +7,7 @@ import (
 	"net"
 	"net/netip"
 	"os/exec"
+	"slices"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -262,8 +263,12 @@ func (l *load) caseOf(p *oracletest.Packet) string {
 			all = append(all, p.Entry.Original[:]...)
 		}
 		for _, end := range all {
-			if name := l.cases[party{protocol, end.IP, int(end.Port)}]; name != "" {
-				return name
+			owners := l.cases[party{protocol, end.IP, int(end.Port)}]
+			for n, o := range slices.Backward(owners) {
+				// A connection's first segments are earlier than the news of it.
+				if n == 0 || o.since.Add(-time.Second).UnixNano() <= p.Sightings[0].Time {
+					return o.name
+				}
 			}
 		}
 	}

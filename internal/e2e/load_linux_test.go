@@ -6,6 +6,7 @@ import (
 	"net/netip"
 	"sync"
 	"testing"
+	"time"
 
 	"natlens/internal/lab"
 	"natlens/internal/lab/engine"
@@ -23,7 +24,7 @@ type load struct {
 	e *engine.Engine
 	sync.Mutex
 	n     int
-	cases map[party]string
+	cases map[party][]owned
 }
 
 // party is one end of a conversation: an address with a port, or with an echo's
@@ -34,14 +35,22 @@ type party struct {
 	number   int
 }
 
-// belongs says to which case the traffic of a party belongs.
+// belongs says to which case the traffic of a party belongs from now on: the kernel
+// gives a port to another socket in time.
 func (l *load) belongs(name string, protocol int, at netip.AddrPort) {
 	l.Lock()
 	defer l.Unlock()
 	if l.cases == nil {
-		l.cases = map[party]string{}
+		l.cases = map[party][]owned{}
 	}
-	l.cases[party{protocol, at.Addr().String(), int(at.Port())}] = name
+	who := party{protocol, at.Addr().String(), int(at.Port())}
+	l.cases[who] = append(l.cases[who], owned{time.Now(), name})
+}
+
+// owned is since when a party is of a case.
+type owned struct {
+	since time.Time
+	name  string
 }
 
 // words makes a payload that no other packet has.
