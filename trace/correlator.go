@@ -64,6 +64,9 @@ type Correlator struct {
 
 	slab      slab
 	byPrint   prints
+	trails    trails
+	epoch     uint64 // counts the changes of what is known of the host: see trail
+	unsettled int64  // up to then the time decides which namespaces had a ring
 	parts     parts
 	foreign   bool   // packets are all that is known
 	judged    []byte // the packet that is being joined
@@ -127,6 +130,7 @@ func New(open int, sink Sink) *Correlator {
 		exempts:    map[netns.ID]bool{},
 		slab:       slab{limit: open},
 		byPrint:    newPrints(),
+		trails:     newTrails(),
 		parts:      newParts(),
 		proxies:    newProxies(),
 		hosted:     newHosted(),
@@ -146,6 +150,7 @@ func (c *Correlator) SetPatience(d time.Duration) { c.patience = d.Nanoseconds()
 
 // SetTopology replaces what is known of the host.
 func (c *Correlator) SetTopology(t *netinfo.Topology) {
+	c.epoch++
 	c.hosts.set(t)
 	c.proxies.set(t)
 	c.hosted.set(t)
@@ -154,6 +159,7 @@ func (c *Correlator) SetTopology(t *netinfo.Topology) {
 
 // SetRuleset replaces what is known of one namespace's rules.
 func (c *Correlator) SetRuleset(r *netfilter.Ruleset) {
+	c.epoch++
 	c.rulesets[r.Namespace] = r
 	c.learnNAT(r)
 	c.rulesTrack[r.Namespace] = [2]bool{r.Tracks(true), r.Tracks(false)}
@@ -177,6 +183,8 @@ func (c *Correlator) Watch(ns netns.ID, since int64) {
 	}
 	s.since, s.until = since, 0
 	c.hosts.meet(s, since)
+	c.epoch++
+	c.unsettled = max(c.unsettled, since)
 }
 
 // AddFlows takes in what connection tracking said: about one namespace, or, in
@@ -194,6 +202,7 @@ func (c *Correlator) AddFlows(b *netfilter.Batch) {
 	if x == nil {
 		x = newFlowIndex()
 		c.flows[b.Namespace] = x
+		c.epoch++
 	}
 	for i := range b.Events {
 		if t := x.apply(&b.Events[i]); t != nil {
@@ -221,6 +230,8 @@ func (c *Correlator) AwaitFlows() { c.hasConntrack = true }
 func (c *Correlator) Forget(ns netns.ID, until int64) {
 	c.hosts.space(ns).until = until
 	c.forgotten[ns] = until
+	c.epoch++
+	c.unsettled = max(c.unsettled, until)
 }
 
 // Observe takes in packets.
@@ -259,6 +270,8 @@ func (c *Correlator) Interrupt(reason string) {
 		x.forgetTimes()
 	}
 	c.hosts.forgetTimes()
+	c.epoch++
+	c.unsettled = 0
 	clear(c.names)
 	c.proxies.forgetTimes()
 	clear(c.counted)
@@ -323,6 +336,7 @@ func (c *Correlator) sweep() {
 	for ns, at := range c.forgotten {
 		if at < c.now-keepDead {
 			delete(c.flows, ns)
+			c.epoch++
 			delete(c.rulesets, ns)
 			delete(c.nat, ns)
 			delete(c.counted, ns)
@@ -333,6 +347,7 @@ func (c *Correlator) sweep() {
 			delete(c.forgotten, ns)
 		}
 	}
+	c.trails.sweep(c.now)
 	c.sweepParts()
 	c.sweepInferred()
 	c.sweepNames()
@@ -359,28 +374,38 @@ func (c *Correlator) process(o *capture.Observation) {
 		c.passOn(o)
 		return
 	}
-	p := o.Point()
-	at := c.hosts.at(p)
-	if at.link == nil {
-		c.hosts.meet(at.space, o.Time)
-	}
-	// Field by field: a composite would be made elsewhere and copied at once,
-	// which waits for its last stores.
-	var s sighting
-	s.time, s.point, s.typ = o.Time, p, o.Type
-	s.link, s.space = at.link, at.space
-	s.h, s.tuple, s.quotes = h, h.Tuple, h.Layers.Has(packet.LayerQuoted)
-	s.flow, s.extent = c.trackedAs(&s), extentOf(h)
+	var kept *keptPacket
 	if c.keep {
-		s.kept = c.keepPacket(o)
+		kept = c.keepPacket(o)
 	}
+	same := c.byPrint.of(o.Fingerprint)
+	if same.length == 1 {
+		e := c.slab.at(same.head)
+		if st := e.trail.next(e, o, c.epoch); st != nil {
+			c.tread(handle{same.head, e.generation}, e, o, st, kept)
+			return
+		}
+	}
+	var s sighting
+	var t *trail
+	if same.length == 0 {
+		t = c.trailOf(o)
+	}
+	first := t.first()
+	if first != nil {
+		s = first.seen
+		s.time, s.h, s.extent = o.Time, h, extentOf(h)
+	} else {
+		c.look(&s, o)
+	}
+	s.kept = kept
 	c.judged = o.Data
-	found := c.find(o.Fingerprint, &s)
+	found := c.find(same.head, &s)
 	i, e := found.index, found.entry
 	var resends uint64
 	if e == nil {
 		var covered []handle
-		if covered, resends = c.findStream(&s); len(covered) == 0 {
+		if covered, resends = c.findStream(&s, t); len(covered) == 0 {
 			covered = c.findMerged(&s, h.Payload(o.Data))
 		}
 		if len(covered) > 0 {
@@ -396,14 +421,14 @@ func (c *Correlator) process(o *capture.Observation) {
 	}
 	if e == nil {
 		i, e = c.open(o)
-		e.duplicateOf, e.resends = found.duplicate, resends
+		e.trail, e.duplicateOf, e.resends = t, found.duplicate, resends
 		if found.doubtful != nil {
 			c.mark([]*entry{found.doubtful, e}, turnedRound)
 		}
 		if h.Layers.Has(packet.LayerQuoted) {
 			c.refuse(e, &s)
 		}
-		c.remember(handle{i, e.generation}, &s)
+		c.remember(handle{i, e.generation}, &s, t)
 		if c.asksHosted(&s) {
 			c.askHosted(e, &s, true)
 		}
@@ -414,12 +439,38 @@ func (c *Correlator) process(o *capture.Observation) {
 	if c.proxies.concern(&s.h.Tuple) {
 		c.proxies.follow(e, &s, o.Data)
 	}
+	if first != nil && len(e.hops) == 0 {
+		c.joined(handle{i, e.generation}, e, e.add(&s), first.ends)
+		return
+	}
 	c.join(handle{i, e.generation}, e, &s)
+}
+
+// look fills in a sighting with what is known of the packet where it was seen. It
+// does so field by field: a composite would be made elsewhere and copied at once,
+// which waits for its last stores.
+func (c *Correlator) look(s *sighting, o *capture.Observation) {
+	p, h := o.Point(), &o.Headers
+	at := c.hosts.at(p)
+	if at.link == nil {
+		c.hosts.meet(at.space, o.Time)
+	}
+	s.time, s.point, s.typ = o.Time, p, o.Type
+	s.link, s.space = at.link, at.space
+	s.h, s.tuple, s.quotes = h, h.Tuple, h.Layers.Has(packet.LayerQuoted)
+	s.flow, s.extent = c.trackedAs(s), extentOf(h)
 }
 
 // join adds a sighting to a journey.
 func (c *Correlator) join(h handle, e *entry, s *sighting) {
-	e.add(s)
+	ends := c.terminal(s)
+	c.learn(e, s, ends)
+	c.joined(h, e, e.add(s), ends)
+}
+
+// joined does what follows when s has become one of the journey's hops, at which it
+// can end or not.
+func (c *Correlator) joined(h handle, e *entry, s *sighting, ends bool) {
 	if f := s.flow.flow; f != nil && f.inferred {
 		f.named = max(f.named, s.time)
 	}
@@ -431,9 +482,9 @@ func (c *Correlator) join(h handle, e *entry, s *sighting) {
 		s.kept.packet.Journey = e.id
 	}
 	if s.extent.kind == extentFragment {
-		c.remember(h, s)
+		c.remember(h, s, nil)
 	}
-	c.schedule(h.index, e, s)
+	c.schedule(h.index, e, s, ends)
 }
 
 // isNeighbourDiscovery reports the ICMPv6 messages of RFC 4861 that do for IPv6
@@ -494,11 +545,12 @@ func (c *Correlator) evictOf(states ...state) bool {
 	return false
 }
 
-// schedule sets the time at which the journey is settled, whose newest hop is s.
-func (c *Correlator) schedule(i int32, e *entry, s *sighting) {
+// schedule sets the time at which the journey is settled, whose newest hop is s, at
+// which it can end or not.
+func (c *Correlator) schedule(i int32, e *entry, s *sighting, ends bool) {
 	next, wait := statePending, c.patience
 	// A branch that has not ended does not reopen a journey that has.
-	if e.state == stateTerminal || e.state == stateShown || c.terminal(s) {
+	if e.state == stateTerminal || e.state == stateShown || ends {
 		next, wait = stateTerminal, settleTerminal
 		if e.proxied != nil && e.proxied.opens && e.proxied.conn.inner && e.state != stateShown {
 			wait = settleDialled

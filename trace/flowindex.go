@@ -40,8 +40,10 @@ type trackedFlow struct {
 	// bornAfter and bornBefore enclose the birth; both are 0 for a flow that
 	// is older than the capture.
 	bornAfter, bornBefore int64
-	died                  int64 // 0 while it lives
-	inferred              bool  // made of two packets that are alike; the kernel told nothing
+	died                  int64    // 0 while it lives
+	shared                bool     // another flow has a tuple that this one has, too
+	trails                []*trail // those that count on it
+	inferred              bool     // made of two packets that are alike; the kernel told nothing
 	// opener is the journey whose packet made the kernel confirm the flow. Where
 	// several came before that was told, it can be any: crowded.
 	opener  uint64
@@ -328,12 +330,28 @@ func (t *trackedFlow) formNodes() (nodes []formNode) {
 	return nodes
 }
 
+// share notes that t has a tuple in common with another flow, so that the time of a
+// packet decides whose it is.
+func (t *trackedFlow) share() {
+	t.shared = true
+	t.endTrails()
+}
+
+// endTrails ends those that count on t.
+func (t *trackedFlow) endTrails() {
+	for _, tr := range t.trails {
+		tr.epoch = 0
+	}
+	t.trails = nil
+}
+
 // bury marks a flow as dead; sweep removes it later.
 func (x *flowIndex) bury(t *trackedFlow, at int64) {
 	if t.died != 0 {
 		return
 	}
 	t.died = max(at, 1)
+	t.endTrails()
 	if key := keyOf(&t.Flow); x.byID[key] == t {
 		delete(x.byID, key)
 	}

@@ -36,6 +36,10 @@ func (x *flowTable) add(n *formNode) {
 		x.grow()
 	}
 	at := x.head(&n.tuple)
+	for other := (*at).first(&n.tuple); other != nil; other = other.next.first(&n.tuple) {
+		other.ref.flow.share()
+		n.ref.flow.share()
+	}
 	if n.ref.form == formHalf {
 		for *at != nil {
 			at = &(*at).next

@@ -35,11 +35,11 @@ type candidates struct {
 	doubtful *entry
 }
 
-// find returns the open journey that the sighting belongs to. Where several fit
-// equally the oldest is taken: queues keep order.
-func (c *Correlator) find(fingerprint uint64, s *sighting) (found candidates) {
+// find returns which of the open journeys from head on, in the chain of their print,
+// the sighting belongs to. Where several fit equally the oldest is taken: queues
+// keep order.
+func (c *Correlator) find(head int32, s *sighting) (found candidates) {
 	best, equals, several := fitNone, 0, false
-	head := c.byPrint.of(fingerprint).head
 	for i := head; i >= 0; {
 		e := c.slab.at(i)
 		f, used := c.fits(e, s)

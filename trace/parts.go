@@ -79,6 +79,8 @@ type stream struct {
 	next   int
 	end    uint32 // where the data ends that was remembered so far
 	used   int64
+	// forgotten: it was idle, and can't be found any more.
+	forgotten bool
 }
 
 // carrier is a journey and what it carries of a stream.
@@ -122,9 +124,12 @@ func (c *Correlator) live(h handle) *entry {
 // larger one that it was cut from, or the smaller ones that were merged. Where
 // there is none, resends is a journey that began at the same point with the same
 // data.
-func (c *Correlator) findStream(s *sighting) (found []handle, resends uint64) {
+func (c *Correlator) findStream(s *sighting, t *trail) (found []handle, resends uint64) {
 	if s.extent.kind != extentStream {
 		return nil, 0
+	}
+	if st := t.data(); st != nil && !before(s.extent.begin, st.end) {
+		return nil, 0 // most segments are behind all others
 	}
 	keys := [2]packet.Tuple{streamKey(s), s.tuple}
 	for i, key := range keys {
@@ -169,7 +174,7 @@ func streamKey(s *sighting) packet.Tuple {
 }
 
 // remember makes a journey findable by its parts.
-func (c *Correlator) remember(h handle, s *sighting) {
+func (c *Correlator) remember(h handle, s *sighting, t *trail) {
 	switch {
 	case s.extent.kind == extentFragment:
 		c.rememberDatagram(pieceKey{s.h.Tuple.Protocol, s.h.FragmentID}, h)
@@ -181,12 +186,7 @@ func (c *Correlator) remember(h handle, s *sighting) {
 		c.rememberTrain(h, s)
 	}
 	if s.extent.kind == extentStream {
-		key := streamKey(s)
-		st := c.parts.stream(&key)
-		if st == nil {
-			st = &stream{key: key, end: s.extent.end}
-			c.parts.streams[key.Hash(c.parts.seed)] = st
-		}
+		st := c.streamOf(s, t)
 		if before(st.end, s.extent.end) {
 			st.end = s.extent.end
 		}
@@ -194,6 +194,28 @@ func (c *Correlator) remember(h handle, s *sighting) {
 		st.next++
 		st.used = s.time
 	}
+}
+
+// streamOf returns the stream that a segment belongs to. A trail has it at hand where
+// one tuple is all that leads to it.
+func (c *Correlator) streamOf(s *sighting, t *trail) *stream {
+	if st := t.data(); st != nil {
+		return st
+	}
+	key := streamKey(s)
+	st := c.parts.stream(&key)
+	if st == nil {
+		st = &stream{key: key, end: s.extent.end}
+		hash := key.Hash(c.parts.seed)
+		if other := c.parts.streams[hash]; other != nil {
+			other.forgotten = true
+		}
+		c.parts.streams[hash] = st
+	}
+	if t != nil && key == s.tuple {
+		t.stream = st
+	}
+	return st
 }
 
 // sweepParts forgets datagrams whose journeys are gone, and idle streams.
@@ -214,6 +236,7 @@ func (c *Correlator) sweepParts() {
 	for key, st := range c.parts.streams {
 		if st.used < c.now-keepStream {
 			delete(c.parts.streams, key)
+			st.forgotten = true
 		}
 	}
 	for key, t := range c.parts.trains {

@@ -50,6 +50,7 @@ type entry struct {
 // life is what begins anew with each use of an entry.
 type life struct {
 	id          uint64
+	trail       *trail // the one it is on; nil when it has left it or has none
 	state       state
 	deadline    int64 // watermark time at which it is settled or let go
 	shownAs     uint64
@@ -71,17 +72,18 @@ type life struct {
 	linkType    packet.LinkType
 }
 
-// add appends a sighting and takes its headers over.
-func (e *entry) add(s *sighting) {
+// add appends a sighting, takes its headers over and returns it as the entry has it.
+func (e *entry) add(s *sighting) *sighting {
 	n := len(e.hops)
 	e.hops = append(e.hops, *s)
 	if n < inlineHops {
 		e.headers[n] = *s.h
 		e.hops[n].h = &e.headers[n]
-		return
+		return &e.hops[n]
 	}
 	h := *s.h
 	e.hops[n].h = &h
+	return &e.hops[n]
 }
 
 type state uint8
@@ -136,7 +138,7 @@ func (s *slab) take() (int32, *entry, bool) {
 
 func (s *slab) release(i int32) {
 	e := s.at(i)
-	e.state = stateFree
+	e.state, e.trail = stateFree, nil
 	s.generations[i]++
 	for k := range e.hops { // drop the pointers, which would keep flows and links
 		h := &e.hops[k]

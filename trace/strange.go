@@ -97,7 +97,8 @@ func (c *Correlator) recognise() {
 				}
 			}
 			if st == statePending && found {
-				c.schedule(t.index, e, &e.hops[len(e.hops)-1])
+				last := &e.hops[len(e.hops)-1]
+				c.schedule(t.index, e, last, c.terminal(last))
 			}
 			if st != stateShown {
 				continue

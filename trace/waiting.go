@@ -43,8 +43,10 @@ func (w *waiting) add(o *capture.Observation) {
 			return
 		}
 	}
-	copy(w.queue[at+1:], w.queue[at:last])
-	w.queue[at] = a
+	if at < last {
+		copy(w.queue[at+1:], w.queue[at:last])
+		w.queue[at] = a
+	}
 }
 
 // sort puts all into the order of their stamps. Equal stamps keep the order in

@@ -1,0 +1,98 @@
+package trace
+
+import (
+	"math"
+	"reflect"
+	"testing"
+
+	"natlens/capture"
+	"natlens/netinfo/netfilter"
+	"natlens/netinfo/netns"
+)
+
+// eventful lets a host do all that changes what is known of a packet: connections come
+// and go, some with tuples that others had a moment ago, links and rules change,
+// rings come late. It returns the journeys, with trails or without.
+func eventful(trails bool) (journeys []*Journey, trodden int) {
+	l := newLoad(1<<12, Sink{Journey: func(j *Journey) { journeys = append(journeys, j) }})
+	if !trails {
+		l.unsettled = math.MaxInt64
+	}
+	for turn := range 56 {
+		l.mix(perTurn)
+		f, other := l.flows[turn*7], l.flows[turn*5]
+		ns := netns.ID(firstContainer + f.container)
+		l.passes(f)
+		switch turn / 8 {
+		case 0: // its port is used again, by another entry
+			l.tell(f, netfilter.Destroy)
+			f.entry.ID += 1 << 20
+			l.tell(f, netfilter.New)
+		case 1: // an entry with the same tuple, and the old one not told of again
+			f.entry.ID += 1 << 21
+			l.tell(f, netfilter.New)
+		case 2: // its entry is gone, and its packets are not
+			l.tell(f, netfilter.Destroy)
+			l.now += 900e6
+			for range 8 { // until it is forgotten
+				l.passes(f)
+				l.now += 900e6
+			}
+		case 3:
+			world := loadWorld()
+			if turn%2 == 1 { // the ports of the bridge leave it
+				for _, link := range world.Namespaces[0].Links {
+					link.Master = nil
+				}
+			}
+			l.SetTopology(world)
+		case 4:
+			l.Forget(ns, l.now)
+		case 5:
+			l.Watch(ns, l.now+5e6)
+		case 6: // packets that look the same, and others that are not for this host
+			for range 20 {
+				l.pass(f)
+				l.count--
+				l.pass(f)
+				l.pass(other)
+				l.rings[0][len(l.rings[0])-1].Type = capture.OtherHost
+			}
+		}
+		l.passes(f)
+	}
+	l.deliver()
+	for _, t := range l.trails.places {
+		if t != nil {
+			trodden += len(t.steps)
+		}
+	}
+	l.Flush()
+	return journeys, trodden
+}
+
+// passes lets a few packets of a connection pass, asking and answering.
+func (l *load) passes(f *loadFlow) {
+	for range 8 {
+		l.pass(f)
+	}
+	l.deliver()
+}
+
+// TestTrailsChangeNothing: what is told by looking where the packet before went is
+// what is told by looking for each packet anew.
+func TestTrailsChangeNothing(t *testing.T) {
+	with, trodden := eventful(true)
+	without, none := eventful(false)
+	if trodden < 1000 || none != 0 {
+		t.Errorf("%d steps with trails, %d without", trodden, none)
+	}
+	if len(with) != len(without) {
+		t.Fatalf("%d journeys with trails, %d without", len(with), len(without))
+	}
+	for i := range with {
+		if !reflect.DeepEqual(with[i], without[i]) {
+			t.Fatalf("journey %d\nwith trails    %+v\nwithout trails %+v", i, with[i], without[i])
+		}
+	}
+}
