@@ -253,6 +253,14 @@ func TestSyntaxErrors(t *testing.T) {
 			"^^^^^^",
 			`"172.17" is not a whole address; for a network say net 172.17`,
 		}, {
+			"10.0.0.1:80",
+			"^^^^^^^^^^^",
+			`for an address and its port say host 10.0.0.1 and port 80`,
+		}, {
+			"10.0.0.1:99999",
+			"^^^^^^^^^^^^^^",
+			`for an address and its port say host 10.0.0.1 and port PORT`,
+		}, {
 			"172.17.0.0/16",
 			"^^^^^^^^^^^^^",
 			`for a network say net 172.17.0.0/16`,

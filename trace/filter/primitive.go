@@ -148,6 +148,14 @@ func (p *parser) unsaid(t token, q qualifiers) (node, error) {
 		if _, ok := portNumber(t.text); ok {
 			return nil, p.fail(t, "for a port say port %s, for a network net %s", t.text, t.text)
 		}
+		if at, port, ok := strings.Cut(t.text, ":"); ok {
+			if _, err := netip.ParseAddr(at); err == nil {
+				if _, ok := portNumber(port); !ok {
+					port = "PORT"
+				}
+				return nil, p.fail(t, "for an address and its port say host %s and port %s", at, port)
+			}
+		}
 		return nil, p.fail(t, "%q is not a whole address; for a network say net %s", t.text, t.text)
 	}
 	return p.container(t, q)
