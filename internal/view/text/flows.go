@@ -107,7 +107,7 @@ func (c *card) tuples(e *flows.Entry) {
 			pieces = append(pieces, piece{gap: 2, text: "id " + strconv.Itoa(int(t.SourcePort))})
 		}
 		if e.Packets != [2]uint64{} {
-			pieces = append(pieces, piece{gap: 2, text: fmt.Sprintf("%d packets, %s", e.Packets[i], bytesOf(e.Bytes[i]))})
+			pieces = append(pieces, piece{gap: 2, text: counted(e.Packets[i], "packet") + ", " + bytesOf(e.Bytes[i])})
 		}
 		c.add(c.lay("  "+[]string{"original", "reply   "}[i], hopHang, pieces))
 	}
