@@ -137,7 +137,10 @@ func (s story) check(t *testing.T, what string, j *journey, rules natRules) {
 		default:
 			same(t, at+"rule", tr.Rule.Text, w.rule)
 			same(t, at+"position", tr.Rule.Position, rules[w.rule])
-			same(t, at+"rule's evidence", tr.Rule.Evidence, "evaluated")
+			// Which of them depends on when counters were read, and on what else passed.
+			if e := tr.Rule.Evidence; e != "evaluated" && e != "counter" {
+				t.Errorf("%srule's evidence: %s", at, e)
+			}
 			same(t, at+"backend", tr.Rule.Backend, "iptables-nft")
 			same(t, at+"table", tr.Rule.Table, "nat")
 		}
