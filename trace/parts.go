@@ -75,7 +75,7 @@ type handle struct {
 // connection, to find those that a piece or a merged segment covers.
 type stream struct {
 	key    packet.Tuple
-	recent [32]carrier
+	recent [64]carrier // of 1448 bytes, 45 are merged into one packet
 	next   int
 	end    uint32 // where the data ends that was remembered so far
 	used   int64

@@ -183,6 +183,29 @@ func TestSegmentsMergedOnTheWay(t *testing.T) {
 	}
 }
 
+// As many as fit into the largest packet of IPv4.
+func TestManySegmentsMergedOnTheWay(t *testing.T) {
+	s := newStage(t)
+	const size, many = 1448, 45
+	for i := range uint32(many) {
+		s.see(backOut, segment(t, uint16(1+i), 1000+size*i, size))
+	}
+	merged := segment(t, 1, 1000, size*many)
+	for _, where := range []at{vethIn, bridgeIn, uplinkOut} {
+		s.see(where, merged)
+	}
+	s.pass(50 * time.Millisecond)
+	s.pass(50 * time.Millisecond)
+	if len(s.journeys) != many {
+		t.Fatalf("%d journeys, want %d: %s", len(s.journeys), many, s.verdicts())
+	}
+	for _, j := range s.journeys {
+		if got := path(j); got != outPath || j.Verdict.Result != Left {
+			t.Errorf("%s, %+v", got, j.Verdict)
+		}
+	}
+}
+
 func TestRetransmissionIsAJourneyOfItsOwn(t *testing.T) {
 	s := newStage(t)
 	for i := range uint16(2) {
