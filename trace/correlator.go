@@ -404,8 +404,9 @@ func (c *Correlator) process(o *capture.Observation) {
 	i, e := found.index, found.entry
 	var resends uint64
 	if e == nil {
+		home := first != nil && first.home
 		var covered []handle
-		if covered, resends = c.findStream(&s, t); len(covered) == 0 {
+		if covered, resends = c.findStream(&s, t); len(covered) == 0 && !home {
 			covered = c.findMerged(&s, h.Payload(o.Data))
 		}
 		if len(covered) > 0 {
@@ -415,7 +416,10 @@ func (c *Correlator) process(o *capture.Observation) {
 			}
 			return
 		}
-		if i, e = c.findTrain(&s, h.Payload(o.Data), o.Fingerprint); e == nil {
+		if !home || len(c.parts.trains) > 0 {
+			i, e = c.findTrain(&s, h.Payload(o.Data), o.Fingerprint)
+		}
+		if e == nil {
 			i, e = c.findDatagram(&s, o)
 		}
 	}

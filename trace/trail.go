@@ -31,6 +31,7 @@ type step struct {
 	layers packet.Layers
 	vlan   uint16
 	ends   bool // nothing can be expected after it
+	home   bool // no packet that is seen so was somewhere else before: see cameHere
 }
 
 const (
@@ -166,7 +167,7 @@ func (c *Correlator) learn(e *entry, s *sighting, ends bool) {
 	if f := s.flow.flow; f != nil && !slices.Contains(f.trails, t) {
 		f.trails = append(slices.DeleteFunc(f.trails, func(other *trail) bool { return other.epoch != c.epoch }), t)
 	}
-	t.steps = append(t.steps, step{seen: *s, layers: s.h.Layers, vlan: s.h.VLAN, ends: ends})
+	t.steps = append(t.steps, step{seen: *s, layers: s.h.Layers, vlan: s.h.VLAN, ends: ends, home: !cameHere(s)})
 	seen := &t.steps[n].seen
 	seen.h, seen.kept = nil, nil
 }
