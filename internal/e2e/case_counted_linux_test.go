@@ -33,7 +33,7 @@ func TestCaseTranslatedByCounter(t *testing.T) {
 		return func() *exec.Cmd { return e.CommandIn(from, "ping", "-c", "1", "-W", "2", to) }
 	}
 	request := func(kind int) func(*journey) bool {
-		return func(j *journey) bool { return j.Hops[0].ICMP != nil && int(j.Hops[0].ICMP.Type) == kind }
+		return func(j *journey) bool { return j.Hops[0].ICMP != nil && j.Hops[0].ICMP.Type == kind }
 	}
 	cases := []counted{
 		{"masquerade", "iptables-save", "masquerade", ping("back", internet.String()), request(8)},

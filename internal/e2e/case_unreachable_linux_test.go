@@ -65,7 +65,7 @@ func TestCaseNoNextHop(t *testing.T) {
 			screen.end()
 			all, _ := w.journeys()
 			found := with(all, func(j *journey) bool {
-				return j.To.IP == c.to && j.Hops[0].ICMP != nil && slices.Contains([]int{8, 128}, int(j.Hops[0].ICMP.Type))
+				return j.To.IP == c.to && j.Hops[0].ICMP != nil && slices.Contains([]int{8, 128}, j.Hops[0].ICMP.Type)
 			})
 			j := only(t, "request", found)
 			t.Logf("%s [%s] %s\n%s", j.Verdict.Result, j.Verdict.Evidence, j.Verdict.Reason, screen.stdout.String())

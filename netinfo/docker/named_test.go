@@ -2,6 +2,7 @@ package docker
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 	"testing"
@@ -17,7 +18,9 @@ func TestNamed(t *testing.T) {
 	go func() { done <- c.Watch(ctx, func() {}) }()
 	defer func() {
 		cancel()
-		<-done
+		if err := <-done; !errors.Is(err, context.Canceled) {
+			t.Errorf("Watch ended with %v", err)
+		}
 	}()
 	eventually(t, "a stream", func() bool { return e.listeners() == 1 })
 	attributes := func(name string) map[string]string { return map[string]string{"name": name, "image": "box"} }
