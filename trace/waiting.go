@@ -16,6 +16,7 @@ type waiting struct {
 	queue []arrival
 	runs  []int // where each but the first begins
 	spare []arrival
+	stack []int // see sort
 }
 
 // arrival is an observation, with its time at hand.
@@ -50,41 +51,42 @@ func (w *waiting) add(o *capture.Observation) {
 }
 
 // sort puts all into the order of their stamps. Equal stamps keep the order in
-// which they came: in a ring, that of the taps.
+// which they came: in a ring, that of the taps. Neighbours are merged, short runs
+// before they meet long ones, so that one ring's many packets are not moved for
+// each of the others.
 func (w *waiting) sort() {
-	for len(w.runs) > 0 {
-		w.spare = slices.Grow(w.spare[:0], len(w.queue))
-		merged, runs, begin := w.spare, w.runs[:0], 0
-		for i := 0; i <= len(w.runs); i += 2 {
-			middle, end := w.bound(i), w.bound(i+1)
-			if i > 0 {
-				runs = append(runs, begin)
-			}
-			merged = merge(merged, w.queue[begin:middle], w.queue[middle:end])
-			begin = end
+	w.runs = append(w.runs, len(w.queue)) // where the last ends
+	stack := w.stack[:0]                  // where runs begin that are not merged yet
+	begin := 0
+	for _, end := range w.runs {
+		for n := len(stack); n > 0 && begin-stack[n-1] <= end-begin; n = len(stack) {
+			w.merge(stack[n-1], begin, end)
+			begin, stack = stack[n-1], stack[:n-1]
 		}
-		w.queue, w.spare, w.runs = merged, w.queue, runs
+		stack = append(stack, begin)
+		begin = end
 	}
+	for n := len(stack); n > 1; n-- {
+		w.merge(stack[n-2], stack[n-1], len(w.queue))
+	}
+	w.runs, w.stack = w.runs[:0], stack[:0]
 }
 
-// bound is where run i ends.
-func (w *waiting) bound(i int) int {
-	if i < len(w.runs) {
-		return w.runs[i]
-	}
-	return len(w.queue)
-}
-
-// merge appends two sorted runs, of equals those of a first.
-func merge(to, a, b []arrival) []arrival {
+// merge merges two runs that stand side by side, of equals those of the first. What
+// is in place already is not moved.
+func (w *waiting) merge(begin, middle, end int) {
+	w.spare = append(w.spare[:0], w.queue[middle:end]...)
+	a, b, to := w.queue[begin:middle], w.spare, end
 	for len(a) > 0 && len(b) > 0 {
-		if b[0].time < a[0].time {
-			to, b = append(to, b[0]), b[1:]
+		to--
+		if last := len(a) - 1; a[last].time > b[len(b)-1].time {
+			w.queue[to], a = a[last], a[:last]
 		} else {
-			to, a = append(to, a[0]), a[1:]
+			w.queue[to], b = b[len(b)-1], b[:len(b)-1]
 		}
 	}
-	return append(append(to, a...), b...)
+	copy(w.queue[begin:], b)
+	clear(w.spare) // or batches could not be freed
 }
 
 // before returns those before mark, which stay in place until drop.
@@ -103,8 +105,7 @@ func (w *waiting) before(mark int64) []arrival {
 func (w *waiting) drop(n int) {
 	rest := copy(w.queue, w.queue[n:])
 	clear(w.queue[rest:])
-	clear(w.spare)
-	w.queue, w.spare = w.queue[:rest], w.spare[:0]
+	w.queue = w.queue[:rest]
 }
 
 // oldest returns the time of the first; false when there is none.
