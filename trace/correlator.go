@@ -469,12 +469,6 @@ func (c *Correlator) look(s *sighting, o *capture.Observation) {
 func (c *Correlator) join(h handle, e *entry, s *sighting) {
 	ends := c.terminal(s)
 	c.learn(e, s, ends)
-	c.joined(h, e, e.add(s), ends)
-}
-
-// joined does what follows when s has become one of the journey's hops, at which it
-// can end or not.
-func (c *Correlator) joined(h handle, e *entry, s *sighting, ends bool) {
 	if f := s.flow.flow; f != nil && f.inferred {
 		f.named = max(f.named, s.time)
 	}
@@ -482,6 +476,12 @@ func (c *Correlator) joined(h handle, e *entry, s *sighting, ends bool) {
 		r.flow.begin(e.id, s.h)
 		e.counted = e.counted || c.countSoon(r.flow)
 	}
+	c.joined(h, e, e.add(s), ends)
+}
+
+// joined does what follows when s has become one of the journey's hops, at which it
+// can end or not.
+func (c *Correlator) joined(h handle, e *entry, s *sighting, ends bool) {
 	if s.kept != nil && s.kept.packet.Journey == 0 {
 		s.kept.packet.Journey = e.id
 	}

@@ -269,6 +269,7 @@ func (x *flowIndex) apply(e *netfilter.Event) (began *trackedFlow) {
 	if e.Kind == netfilter.New && old.bornBefore == 0 {
 		// A dump under way told of it before its own news came.
 		old.bornAfter, old.bornBefore = e.After, e.Before
+		old.endTrails()
 	}
 	old.Flow = e.Flow
 	old.named = e.Before

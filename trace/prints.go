@@ -4,7 +4,7 @@ package trace
 // (linear probing, deletion by moving back). A fingerprint is a hash already, so
 // its lowest bits say where it stands.
 type prints struct {
-	slots []print // a power of two; at most half of them are used
+	slots []print // a power of two; at most three in four of them are used
 	used  int
 }
 
@@ -50,7 +50,7 @@ func (p *prints) set(fingerprint uint64, ch chain) {
 		if was > 0 {
 			return
 		}
-		if p.used++; p.used > len(p.slots)/2 {
+		if p.used++; 4*p.used > 3*len(p.slots) {
 			p.grow()
 		}
 	}

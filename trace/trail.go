@@ -22,6 +22,7 @@ type trail struct {
 	room   [inlineHops]step
 	strays int // packets in a row that left it before its end
 	used   int64
+	after  int64   // it holds for packets after that: the births of its flows
 	stream *stream // that of the packets' data; nil before there was any
 }
 
@@ -85,6 +86,8 @@ func (c *Correlator) trailOf(o *capture.Observation) *trail {
 	t := *place
 	switch {
 	case t == nil || t.epoch != c.epoch || t.strays > maxStrays:
+	case o.Time <= t.after:
+		return nil
 	case len(t.steps) == 0 || t.steps[0].matches(o):
 		t.used = o.Time
 		return t
@@ -126,7 +129,7 @@ func (s *step) matches(o *capture.Observation) bool {
 // next returns the step that the packet is if it goes on as the entry's trail does;
 // nil where it does not.
 func (t *trail) next(e *entry, o *capture.Observation, epoch uint64) *step {
-	if t == nil || len(e.hops) >= len(t.steps) || t.epoch != epoch {
+	if t == nil || len(e.hops) >= len(t.steps) || t.epoch != epoch || o.Time <= t.after {
 		return nil
 	}
 	s := &t.steps[len(e.hops)]
@@ -164,8 +167,11 @@ func (c *Correlator) learn(e *entry, s *sighting, ends bool) {
 		e.trail = nil
 		return
 	}
-	if f := s.flow.flow; f != nil && !slices.Contains(f.trails, t) {
-		f.trails = append(slices.DeleteFunc(f.trails, func(other *trail) bool { return other.epoch != c.epoch }), t)
+	if f := s.flow.flow; f != nil {
+		t.after = max(t.after, f.bornBefore)
+		if !slices.Contains(f.trails, t) {
+			f.trails = append(slices.DeleteFunc(f.trails, func(other *trail) bool { return other.epoch != c.epoch }), t)
+		}
 	}
 	t.steps = append(t.steps, step{seen: *s, layers: s.h.Layers, vlan: s.h.VLAN, ends: ends, home: !cameHere(s)})
 	seen := &t.steps[n].seen
@@ -182,7 +188,7 @@ func (c *Correlator) learnable(e *entry, s *sighting) bool {
 	switch f := s.flow.flow; {
 	case f == nil && c.flows[s.point.Namespace] != nil: // one may begin
 		return false
-	case f != nil && (f.died != 0 || f.shared || f.inferred || len(f.trails) > maxTrailsOfFlow):
+	case f != nil && (f.died != 0 || s.time <= f.bornBefore || f.shared || f.inferred || len(f.trails) > maxTrailsOfFlow):
 		return false
 	}
 	for k := range e.hops {
