@@ -38,7 +38,6 @@ type load struct {
 
 const (
 	loadContainers = 16
-	loadFlows      = 512
 	loadUplink     = 2
 	loadBridge     = 3
 	firstVeth      = 10
@@ -73,7 +72,7 @@ func loadAddress(container int) netip.Addr {
 	return netip.AddrFrom4([4]byte{172, 17, 1, byte(2 + container)})
 }
 
-func newLoad(open int, sink Sink) *load {
+func newLoad(open, connections int, sink Sink) *load {
 	l := &load{
 		Correlator: New(open, sink), random: rand.New(rand.NewPCG(1, 2)), now: 1e12,
 		rings: make([][]capture.Observation, 1+loadContainers), measure: func() int64 { return 0 },
@@ -85,8 +84,8 @@ func newLoad(open int, sink Sink) *load {
 		l.Watch(netns.ID(firstContainer+i), 1)
 	}
 	kinds := [...]packet.Protocol{packet.UDP, packet.TCP, packet.TCP, packet.ICMP}
-	for i := range loadFlows {
-		f := &loadFlow{container: i % loadContainers, protocol: kinds[i/loadContainers%len(kinds)]}
+	for i := range connections {
+		f := &loadFlow{container: i % loadContainers, protocol: kinds[(i+i/loadContainers)%len(kinds)]}
 		l.begin(f, netfilter.Known)
 		l.flows = append(l.flows, f)
 	}

@@ -13,7 +13,7 @@ var long = flag.Bool("long", false, "feed ten million packets instead of 100 000
 
 // TestPairingDoesNotAllocate: what is open lives in the slab.
 func TestPairingDoesNotAllocate(t *testing.T) {
-	l := newLoad(DefaultOpen, Sink{})
+	l := newLoad(DefaultOpen, 512, Sink{})
 	l.feed(1 << 18) // until every queue is as long as it gets
 	const each = 1 << 14
 	if n := testing.AllocsPerRun(4, func() { l.feed(each) }); n > each/1000 {
@@ -29,7 +29,7 @@ func TestMemoryStaysFlat(t *testing.T) {
 	if *long {
 		n = 10_000_000
 	}
-	l := newLoad(1<<11, Sink{Journey: func(*Journey) {}})
+	l := newLoad(1<<11, 512, Sink{Journey: func(*Journey) {}})
 	kept := func() int64 {
 		runtime.GC()
 		runtime.GC()

@@ -14,7 +14,7 @@ import (
 // and go, some with tuples that others had a moment ago, links and rules change,
 // rings come late. It returns the journeys, with trails or without.
 func eventful(trails bool) (journeys []*Journey, trodden int) {
-	l := newLoad(1<<12, Sink{Journey: func(j *Journey) { journeys = append(journeys, j) }})
+	l := newLoad(1<<12, 512, Sink{Journey: func(j *Journey) { journeys = append(journeys, j) }})
 	if !trails {
 		l.unsettled = math.MaxInt64
 	}
