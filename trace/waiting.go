@@ -31,6 +31,10 @@ const maxLate = 32
 
 func (w *waiting) add(o *capture.Observation) {
 	a := arrival{o.Time, o}
+	if n := len(w.queue); n > 0 && w.queue[n-1].time <= a.time {
+		w.queue = append(w.queue, a)
+		return
+	}
 	first := 0
 	if n := len(w.runs); n > 0 {
 		first = w.runs[n-1]
@@ -44,10 +48,8 @@ func (w *waiting) add(o *capture.Observation) {
 			return
 		}
 	}
-	if at < last {
-		copy(w.queue[at+1:], w.queue[at:last])
-		w.queue[at] = a
-	}
+	copy(w.queue[at+1:], w.queue[at:last])
+	w.queue[at] = a
 }
 
 // sort puts all into the order of their stamps. Equal stamps keep the order in
