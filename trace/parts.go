@@ -212,7 +212,7 @@ func (c *Correlator) streamOf(s *sighting, t *trail) *stream {
 		}
 		c.parts.streams[hash] = st
 	}
-	if t != nil && key == s.tuple {
+	if t.first() != nil && key == s.tuple {
 		t.stream = st
 	}
 	return st

@@ -23,7 +23,7 @@ type trail struct {
 	strays int // packets in a row that left it before its end
 	used   int64
 	after  int64   // it holds for packets after that: the births of its flows
-	stream *stream // that of the packets' data; nil before there was any
+	stream *stream // that of the packets' data; nil before it was needed
 }
 
 // step is one sighting of such packets: what is the same for all of them.
@@ -55,7 +55,7 @@ const (
 
 // trails finds those that begin with a sighting.
 type trails struct {
-	places []*trail
+	places []*trail // a power of two
 	seed   uint64
 }
 
@@ -64,7 +64,7 @@ func newTrails() trails { return trails{places: make([]*trail, maxTrails), seed:
 // place is that of the trail which packets with that tuple take, first seen there.
 func (x *trails) place(o *capture.Observation) **trail {
 	where := uint64(o.Namespace)<<32 ^ uint64(o.Ifindex)<<8 ^ uint64(o.Type)
-	return &x.places[o.Headers.Tuple.Hash(x.seed^where)%maxTrails]
+	return &x.places[o.Headers.Tuple.Hash(x.seed^where)&uint64(len(x.places)-1)]
 }
 
 // sweep forgets the trails that nothing uses any more.
@@ -76,8 +76,9 @@ func (x *trails) sweep(now int64) {
 	}
 }
 
-// trailOf returns the trail that begins where the packet was seen, a new one where
-// there is none yet; nil where it has no room, or where packets can't be on one.
+// trailOf returns the trail that begins where the packet was seen, one without steps
+// where there is none yet; nil where it has no room, or where packets can't be on one.
+// One without steps can be given to several that have its place.
 func (c *Correlator) trailOf(o *capture.Observation) *trail {
 	if o.Time < c.unsettled || o.Headers.Layers&^plain != 0 || c.foreign {
 		return nil
