@@ -1,7 +1,6 @@
 package trace
 
 import (
-	"math"
 	"time"
 
 	"natlens/capture"
@@ -278,20 +277,6 @@ func (c *Correlator) Interrupt(reason string) {
 	clear(c.asking)
 }
 
-func (c *Correlator) settleAll(reason string) {
-	c.release(math.MaxInt64)
-	for _, st := range []state{stateTerminal, statePending, stateShown} {
-		for t, e := c.due(st, math.MaxInt64); e != nil; t, e = c.due(st, math.MaxInt64) {
-			if st == stateShown {
-				c.drop(t.index, e)
-				continue
-			}
-			c.settle(t.index, e, reason)
-		}
-	}
-	c.settleWalks(true)
-}
-
 // Counters returns what was done so far.
 func (c *Correlator) Counters() Counters {
 	n := c.counters
@@ -519,140 +504,4 @@ func (c *Correlator) open(o *capture.Observation) (int32, *entry) {
 	}
 	c.byPrint.set(e.fingerprint, chain{ch.head, i, ch.length + 1})
 	return i, e
-}
-
-// letGo drops an entry before its time, and settles it first if it was not.
-func (c *Correlator) letGo(i int32, e *entry) {
-	if e.state == statePending {
-		c.counters.Evicted++
-	}
-	if e.state != stateShown {
-		c.settle(i, e, "too many journeys were open to wait for its next hop")
-	}
-	c.drop(i, e)
-}
-
-// evict makes room: first by letting go of what was already shown, else by
-// settling the oldest open journey as it stands.
-func (c *Correlator) evict() { c.evictOf(stateShown, stateTerminal, statePending) }
-
-// evictOpen settles the oldest open journey as it stands; false when none is open.
-func (c *Correlator) evictOpen() bool { return c.evictOf(stateTerminal, statePending) }
-
-func (c *Correlator) evictOf(states ...state) bool {
-	for _, st := range states {
-		if t, e := c.due(st, math.MaxInt64); e != nil {
-			c.letGo(t.index, e)
-			return true
-		}
-	}
-	return false
-}
-
-// schedule sets the time at which the journey is settled, whose newest hop is s, at
-// which it can end or not.
-func (c *Correlator) schedule(i int32, e *entry, s *sighting, ends bool) {
-	next, wait := statePending, c.patience
-	// A branch that has not ended does not reopen a journey that has.
-	if e.state == stateTerminal || e.state == stateShown || ends {
-		next, wait = stateTerminal, settleTerminal
-		if e.proxied != nil && e.proxied.opens && e.proxied.conn.inner && e.state != stateShown {
-			wait = settleDialled
-		} else if e.counted && e.state != stateShown {
-			wait = settleCounted
-		}
-	}
-	deadline := max(s.time, c.now) + wait
-	switch {
-	case next != e.state:
-		e.state, e.deadline = next, deadline
-		c.settling[next-1].push(timer{i, e.generation, deadline})
-	case next == statePending && deadline > e.deadline+wait/8:
-		// Small moves are not worth a second turn in the queue.
-		e.deadline = deadline
-	}
-}
-
-// due takes the next entry in that state whose turn has come; nil when there is
-// none. Turns of entries that have moved on since are passed over.
-func (c *Correlator) due(st state, now int64) (timer, *entry) {
-	for {
-		t, ok := c.settling[st-1].pop(now)
-		if !ok {
-			return timer{}, nil
-		}
-		if e := c.live(handle{t.index, t.generation}); e != nil && e.state == st {
-			return t, e
-		}
-	}
-}
-
-// expire settles what is due, and lets go of what was shown long enough.
-func (c *Correlator) expire() {
-	for _, st := range []state{stateTerminal, statePending, stateShown} {
-		for t, e := c.due(st, c.now); e != nil; t, e = c.due(st, c.now) {
-			if e.deadline > c.now {
-				c.settling[st-1].push(timer{t.index, t.generation, e.deadline})
-				continue
-			}
-			if c.awaits(st, e) {
-				c.settling[st-1].push(timer{t.index, e.generation, e.deadline})
-				continue
-			}
-			if st == stateShown {
-				c.drop(t.index, e)
-				continue
-			}
-			c.settle(t.index, e, "")
-		}
-	}
-}
-
-// settle emits a journey and keeps it for hops that come late. early says why
-// it had to be settled before its time; empty when it was not.
-func (c *Correlator) settle(i int32, e *entry, early string) {
-	e.lost = e.lost || e.state == statePending || e.refusal != nil
-	if e.state == statePending {
-		c.strange(&e.hops[len(e.hops)-1])
-	}
-	if e.hops[0].time < c.unheard {
-		c.hearAgain(e)
-	}
-	if e.tied && e.doubt == nil {
-		c.doubts(e)
-	}
-	var j *Journey
-	if c.sink.Journey != nil {
-		j = c.build(e, early)
-		e.shownAs = j.ID
-	}
-	e.state, e.deadline, e.identity = stateShown, c.now+keepShown, c.identify(e)
-	c.settling[stateShown-1].push(timer{i, e.generation, e.deadline})
-	c.counters.Journeys++
-	c.counters.Hops += uint64(len(e.hops))
-	c.told(e)
-	if j != nil {
-		c.sink.Journey(j)
-	}
-}
-
-// drop forgets an entry.
-func (c *Correlator) drop(i int32, e *entry) {
-	ch := c.byPrint.of(e.fingerprint)
-	prev := int32(-1)
-	for k := ch.head; k != i; k = c.slab.at(k).next {
-		prev = k
-	}
-	switch {
-	case prev < 0:
-		ch.head = e.next
-	default:
-		c.slab.at(prev).next = e.next
-	}
-	if ch.tail == i {
-		ch.tail = prev
-	}
-	ch.length--
-	c.byPrint.set(e.fingerprint, ch)
-	c.slab.release(i)
 }
