@@ -1,0 +1,112 @@
+package netfilter
+
+import "encoding/binary"
+
+// meta reads or sets what the kernel knows beside the packet (nft_meta.c).
+func (m *machine) meta(e *expression) {
+	if e.hasSource {
+		if e.key == metaMark {
+			b, k := m.load(e.source, 4)
+			m.mark, m.markBits = binary.NativeEndian.Uint32(append(b, 0, 0, 0, 0)), 0
+			switch s, ok := slot(e.source); {
+			case k == knownValue:
+				m.markBits = allBits
+			case k == partlyKnown && ok:
+				m.markBits = binary.NativeEndian.Uint32(m.registersBits[s][:])
+			}
+			m.marker = m.rule
+		}
+		return
+	}
+	switch e.key {
+	case metaMark:
+		m.putMark(e.destination)
+	case metaL4Proto:
+		m.store(e.destination, []byte{byte(m.packet.Tuple.Protocol)})
+	case metaNFProto:
+		m.store(e.destination, []byte{m.family()})
+	case metaProtocol:
+		etherType := []byte{0x86, 0xdd}
+		if m.packet.Tuple.Is4() {
+			etherType = []byte{0x08, 0x00}
+		}
+		m.store(e.destination, etherType)
+	case metaIIFName:
+		m.storeName(e.destination, m.packet.InLink, m.hook == Output, incomingLink)
+	case metaOIFName:
+		m.storeName(e.destination, m.packet.OutLink, m.hook == Prerouting || m.hook == Input, outgoingLink)
+	case metaIIF:
+		m.storeIndex(e.destination, m.packet.InLink, m.hook == Output, incomingLink)
+	case metaOIF:
+		m.storeIndex(e.destination, m.packet.OutLink, m.hook == Prerouting || m.hook == Input, outgoingLink)
+	case metaLength:
+		m.put(e.destination, binary.NativeEndian.AppendUint32(nil, m.packet.Length), knownIf(m.packet.Length > 0), "its length")
+	default:
+		m.forget(e.destination, 16, metaName(e.key))
+	}
+}
+
+// Protocol families (NFPROTO_IPV4, NFPROTO_IPV6).
+const (
+	familyInet = 1
+	familyIPv4 = 2
+	familyIPv6 = 10
+)
+
+func (m *machine) family() byte {
+	if m.packet.Tuple.Is4() {
+		return familyIPv4
+	}
+	return familyIPv6
+}
+
+func knownIf(b bool) knowledge {
+	if b {
+		return knownValue
+	}
+	return unknownValue
+}
+
+// storeName stores a link's name as the kernel compares it, padded with NUL. An
+// empty name is known only at hooks where there is no such link.
+func (m *machine) storeName(number uint32, name string, none bool, what string) {
+	b := make([]byte, 16)
+	if !none {
+		copy(b, name)
+	}
+	m.put(number, b, knownIf(name != "" || none), what)
+}
+
+const (
+	incomingLink = "the link by which it came in"
+	outgoingLink = "the link by which it leaves"
+)
+
+// storeIndex stores a link's index; 0 at hooks where there is no such link.
+func (m *machine) storeIndex(number uint32, name string, none bool, what string) {
+	var index uint32
+	found := none
+	for i, n := range m.links {
+		if !none && name != "" && n == name {
+			index, found = uint32(i), true
+		}
+	}
+	m.put(number, binary.NativeEndian.AppendUint32(nil, index), knownIf(found), what)
+}
+
+// metaName says what meta asks for, in words.
+func metaName(key uint32) string {
+	switch key {
+	case metaIIFType, metaOIFType:
+		return "the kind of its link"
+	case metaSocketUser, metaSocketGroup, metaCgroup:
+		return "whose socket it is of"
+	case metaPacketType:
+		return "whom its frame was addressed to"
+	case metaBridgeIn:
+		return "the bridge by which it came in"
+	case metaBridgeOut:
+		return "the bridge by which it leaves"
+	}
+	return "what meta asks for"
+}
