@@ -52,7 +52,7 @@ func TestHostNetworkBySocket(t *testing.T) {
 		t.Errorf("before the answer: %s", got)
 	}
 	q := (*asked)[0]
-	s.c.AddSocket(Socket{Namespace: q.Namespace, Connection: q.Connection, PID: 7, Container: q.Containers[0]})
+	s.c.AddSocket(Socket{Namespace: q.Namespace, Connection: q.Connection, PID: 7, Container: q.Containers[0], Hosted: true})
 	s.pass(20 * time.Millisecond)
 	if j := s.journeys[len(s.journeys)-1]; j.Supersedes != s.journeys[0].ID ||
 		whose(j) != `agent [agent] ["sent by agent, which is on the host's own network: process 7 holds the socket"]` {
@@ -69,7 +69,7 @@ func TestHostNetworkBySocket(t *testing.T) {
 		t.Errorf("the next connection: %s, %d questions", got, len(*asked))
 	}
 	// That of a process of the host's own.
-	s.c.AddSocket(Socket{Namespace: q.Namespace, Connection: q.Connection})
+	s.c.AddSocket(Socket{Namespace: q.Namespace, Connection: q.Connection, Hosted: true})
 	s.pass(20 * time.Millisecond)
 	if got := whose(s.journeys[len(s.journeys)-1]); got != "host [] []" {
 		t.Errorf("the host's own: %s", got)

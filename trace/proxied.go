@@ -79,6 +79,18 @@ func (c *Correlator) proxied(j *Journey, e *entry) {
 	}
 }
 
+// byProxy reports whether the packet is known to have been sent, or else got, by
+// the docker-proxy itself.
+func (p *proxied) byProxy(sent bool) bool {
+	switch {
+	case p == nil:
+		return false
+	case p.conn.inner:
+		return sent != p.reply && p.conn.mate != nil
+	}
+	return sent == p.reply
+}
+
 // fitting says that so many other clients may be meant.
 func fitting(others int) string {
 	if others == 1 {

@@ -186,6 +186,48 @@ func TestProxyConnectionIsStitchedToItsClient(t *testing.T) {
 	}
 }
 
+// A container on the host's own network has each socket of the host asked for a
+// second time. That none of its processes holds one says nothing of docker-proxy,
+// and what docker-proxy sends and gets is nobody else's.
+func TestProxyBesideHostNetwork(t *testing.T) {
+	s, w := newStage(t), world()
+	w.Proxies = []netinfo.Proxy{{PID: 100, Namespace: hostNS, Protocol: "tcp",
+		Listen: netip.MustParseAddrPort("0.0.0.0:8080"), Backend: backend80}}
+	agent := &netinfo.Container{Namespace: hostNS, Proof: "cgroup of pid 7"}
+	agent.ID, agent.Name, agent.Mode = strings.Repeat("a", 64), "agent", "host"
+	w.Namespaces[0].Containers = []*netinfo.Container{agent}
+	w.Containers = append(w.Containers, agent)
+	var asked []SocketQuery
+	s.c.sink.Socket = func(q SocketQuery) { asked = append(asked, q) }
+	s.c.proxies.ask = s.c.sink.Socket
+	s.c.SetTopology(w.Seal())
+	client, inner := s.client(4000), s.dialled(5000)
+	client.handshake()
+	inner.handshake()
+	hosted := 0
+	for range 5 {
+		s.pass(15 * time.Millisecond)
+		for _, q := range asked {
+			if len(q.Containers) > 0 {
+				hosted++
+				s.c.AddSocket(Socket{Namespace: q.Namespace, Connection: q.Connection, Hosted: true})
+			}
+		}
+		asked = nil
+	}
+	if hosted == 0 {
+		t.Fatal("no socket was asked for among the container's")
+	}
+	s.same(s.told(), []string{"5000 > 80 for 4000 > 8080: 0 B of 0 B"})
+	for _, j := range s.journeys {
+		for _, note := range j.Notes {
+			if proxys := j.To.Port == 8080 && strings.HasPrefix(note, "got by") || j.From.Port == 5000 && j.Supersedes != 0 && strings.HasPrefix(note, "sent by"); proxys {
+				t.Errorf("#%d %d > %d, which is docker-proxy's: %q", j.ID, j.From.Port, j.To.Port, note)
+			}
+		}
+	}
+}
+
 func TestProxyWithoutDataIsInferred(t *testing.T) {
 	s := newProxyStage(t, "tcp")
 	s.client(4000).handshake()

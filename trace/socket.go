@@ -26,6 +26,9 @@ type Socket struct {
 	Connection netinfo.Connection
 	PID        int    // 0: none of them holds it
 	Container  string // whose process that is, where containers were asked for
+	// Hosted: containers were asked for, not processes. Both can be asked for
+	// one connection.
+	Hosted bool
 }
 
 // nobody is the holder of a socket that none of the processes has.
@@ -37,13 +40,16 @@ func (c *Correlator) AddSocket(s Socket) {
 	if !s.Connection.Local.IsValid() || !s.Connection.Remote.IsValid() || s.Connection.Local.Addr().Is4() != s.Connection.Remote.Addr().Is4() {
 		return
 	}
+	if s.Hosted {
+		c.answerHosted(s)
+		return
+	}
 	t := tupleOf(s.Connection) // as the socket sees itself; what a client opens is seen from the other end
 	conn := c.proxies.conns[connKey{s.Namespace, t}]
 	if conn == nil {
 		conn = c.proxies.conns[connKey{s.Namespace, t.Inverse()}]
 	}
 	if conn == nil {
-		c.answerHosted(s)
 		return
 	}
 	conn.holder = s.PID

@@ -50,6 +50,7 @@ func findHolders(ctx context.Context, questions <-chan trace.SocketQuery, answer
 func holder(q trace.SocketQuery) (s trace.Socket, err error) {
 	s = trace.Socket{Namespace: q.Namespace, Connection: q.Connection}
 	if len(q.Containers) > 0 {
+		s.Hosted = true
 		s.Container, s.PID, err = netinfo.HoldingContainer(q.Connection, q.Containers)
 		return s, err
 	}
