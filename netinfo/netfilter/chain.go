@@ -70,6 +70,14 @@ var hookOfXtablesChain = map[string]Hook{
 // familyNumbers are those of nf_tables (NFPROTO_*).
 var familyNumbers = map[string]uint8{"inet": familyInet, "ip": familyIPv4, "arp": 3, "netdev": 5, "bridge": 7, "ip6": familyIPv6}
 
+var familyNames = func() map[uint8]string {
+	names := map[uint8]string{}
+	for name, number := range familyNumbers {
+		names[number] = name
+	}
+	return names
+}()
+
 // isXtables decides table.xtables.
 func isXtables(key tableKey, chains map[string]*chain) bool {
 	places := xtablesPriorities[key.name]
@@ -308,7 +316,7 @@ func (r *Ruleset) asksForIndex() bool {
 		for _, c := range t.chains {
 			for i := range c.rules {
 				for j := range c.rules[i].expressions {
-					if e := &c.rules[i].expressions[j]; e.name == "meta" && (e.key == metaIIF || e.key == metaOIF) {
+					if e := &c.rules[i].expressions[j]; e.name == "meta" && (e.key == metaIIF || e.key == metaOIF) || e.device.there {
 						return true
 					}
 				}

@@ -17,7 +17,7 @@ type expression struct {
 	hasOperation bool
 	key          uint32 // meta and ct key, fib result, nat type, reject type, limit type, objref type, log group
 	flags        uint32 // fib, lookup, nat, masq, redir, limit, log
-	family       uint32 // nat
+	family       uint32 // nat, fwd
 	base         uint32 // payload; log: threshold
 	offset       uint32 // payload
 	length       uint32 // payload, bitwise; log: bytes
@@ -29,9 +29,10 @@ type expression struct {
 	counter Counter // counter
 	limit   limit   // limit
 
-	address, port   register // nat: the lowest address and port; redir, masq: the port
+	address, port   register // nat: the lowest address and port; redir, masq: the port; fwd, dup: the next hop
 	addressTo       register
 	portTo          register
+	device          register // fwd, dup: the index of a link
 	verdict         verdict
 	extension       string // match, target: name of the xtables extension
 	extensionFamily uint8  // of the table: decides the shape of data
@@ -181,7 +182,10 @@ type attributeReader func(e *expression, value []byte) bool
 // expressionShapes says, for each expression and attribute, where the value
 // goes. Counters and logs keep nothing that decides.
 var expressionShapes = map[string]map[uint16]attributeReader{
-	"payload":   {1: readDestination, 2: number(func(e *expression) *uint32 { return &e.base }), 3: number(func(e *expression) *uint32 { return &e.offset }), 4: readLength},
+	"payload": {
+		1: readDestination, 2: number(func(e *expression) *uint32 { return &e.base }), 3: number(func(e *expression) *uint32 { return &e.offset }), 4: readLength,
+		5: readSource, 6: ignore, 7: ignore, 8: ignore,
+	},
 	"meta":      {1: readDestination, 2: readKey, 3: readSource},
 	"cmp":       {1: readSource, 2: readOperation, 3: readData},
 	"range":     {1: readSource, 2: readOperation, 3: readData, 4: readData2},
@@ -191,7 +195,7 @@ var expressionShapes = map[string]map[uint16]attributeReader{
 	"fib":       {1: readDestination, 2: readKey, 3: readFlags},
 	"nat": {
 		1: readKey, 2: number(func(e *expression) *uint32 { return &e.family }),
-		3: readRegister(func(e *expression) *register { return &e.address }), 4: readRegister(func(e *expression) *register { return &e.addressTo }),
+		3: readAddress, 4: readRegister(func(e *expression) *register { return &e.addressTo }),
 		5: readPort, 6: readPortTo, 7: readFlags,
 	},
 	"masq":    {1: readFlags, 2: readPort, 3: readPortTo},
@@ -206,6 +210,8 @@ var expressionShapes = map[string]map[uint16]attributeReader{
 		3: number(func(e *expression) *uint32 { return &e.limit.burst }), 4: readKey, 5: readFlags, 6: ignore,
 	},
 	"reject": {1: readKey, 2: readOneByte},
+	"fwd":    {1: readDevice, 2: readAddress, 3: number(func(e *expression) *uint32 { return &e.family })},
+	"dup":    {1: readAddress, 2: readDevice},
 	"objref": {1: readKey, 2: readSet},
 	"log": {
 		1: readGroup, 2: readPrefix, 3: number(func(e *expression) *uint32 { return &e.length }), 4: readThreshold,
@@ -271,6 +277,8 @@ var (
 	readFlags     = number(func(e *expression) *uint32 { return &e.flags })
 	readLength    = number(func(e *expression) *uint32 { return &e.length })
 	readRevision  = number(func(e *expression) *uint32 { return &e.revision })
+	readAddress   = readRegister(func(e *expression) *register { return &e.address })
+	readDevice    = readRegister(func(e *expression) *register { return &e.device })
 	readPort      = readRegister(func(e *expression) *register { return &e.port })
 	readPortTo    = readRegister(func(e *expression) *register { return &e.portTo })
 )

@@ -46,7 +46,7 @@ func masqueradeRule() []byte {
 // evaluate runs one rule alone.
 func evaluate(expressions []expression, p Packet) Match {
 	c := &chain{family: "ip", table: "t", name: "c", base: true, kind: "nat", hook: Postrouting, policy: verdictAccept}
-	c.rules = []rule{{expressions: expressions}}
+	c.rules = []rule{{ref: RuleRef{Family: "ip"}, expressions: expressions}}
 	t := &table{chains: map[string]*chain{"c": c}, sets: map[string]*set{}}
 	r := &Ruleset{base: []*chain{c}, tables: map[tableKey]*table{{family: "ip", name: "t"}: t}}
 	c.rules[0].describe(tableKey{family: "ip", name: "t"}, t, nil)

@@ -489,7 +489,7 @@ const verdictUnknown int32 = -1000
 
 // fieldName says what a load from the packet asks for.
 func (m *machine) fieldName(e *expression) string {
-	switch f := payloadField(e); f.kind {
+	switch f := payloadField(e, placeOf(familyNames[e.extensionFamily])); f.kind {
 	case sourceAddress:
 		return "its source address"
 	case destinationAddress:

@@ -73,6 +73,7 @@ type expressionJSON struct {
 	AddressTo *uint32   `json:"a2,omitempty"`
 	Port      *uint32   `json:"po,omitempty"`
 	PortTo    *uint32   `json:"po2,omitempty"`
+	Device    *uint32   `json:"dev,omitempty"`
 	Extension string    `json:"x,omitempty"`
 	XFamily   uint8     `json:"xf,omitempty"`
 	XRevision uint32    `json:"xr,omitempty"`
@@ -162,7 +163,7 @@ func (e *expression) json() expressionJSON {
 		Registers: [2]uint32{e.source, e.destination}, Has: [2]bool{e.hasSource, e.hasDestination},
 		Operation: e.operation, Key: e.key, Flags: e.flags, Family: e.family,
 		Payload: [3]uint32{e.base, e.offset, e.length}, Data: e.data, Data2: e.data2, Set: e.set,
-		Address: e.address.json(), AddressTo: e.addressTo.json(), Port: e.port.json(), PortTo: e.portTo.json(),
+		Address: e.address.json(), AddressTo: e.addressTo.json(), Port: e.port.json(), PortTo: e.portTo.json(), Device: e.device.json(),
 		Extension: e.extension, XFamily: e.extensionFamily, XRevision: e.revision, Prefix: e.prefix, Verdict: e.verdict.json(),
 		Counter: [2]uint64{e.counter.Packets, e.counter.Bytes}, Limit: [3]uint64{e.limit.rate, e.limit.unit, uint64(e.limit.burst)}, HasOp: e.hasOperation,
 	}
@@ -254,7 +255,7 @@ func (e *expressionJSON) expression() expression {
 		source: e.Registers[0], destination: e.Registers[1], hasSource: e.Has[0], hasDestination: e.Has[1],
 		operation: e.Operation, key: e.Key, flags: e.Flags, family: e.Family,
 		base: e.Payload[0], offset: e.Payload[1], length: e.Payload[2], data: e.Data, data2: e.Data2, set: e.Set,
-		address: registerOf(e.Address), addressTo: registerOf(e.AddressTo), port: registerOf(e.Port), portTo: registerOf(e.PortTo),
+		address: registerOf(e.Address), addressTo: registerOf(e.AddressTo), port: registerOf(e.Port), portTo: registerOf(e.PortTo), device: registerOf(e.Device),
 		extension: e.Extension, extensionFamily: e.XFamily, revision: e.XRevision, prefix: e.Prefix, verdict: e.Verdict.verdict(),
 		counter: Counter{e.Counter[0], e.Counter[1]}, limit: limit{e.Limit[0], e.Limit[1], uint32(e.Limit[2])}, hasOperation: e.HasOp,
 	}

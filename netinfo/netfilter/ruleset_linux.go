@@ -24,14 +24,6 @@ const (
 	nftGetGen     = 16
 )
 
-var familyNames = func() map[uint8]string {
-	names := map[uint8]string{}
-	for name, number := range familyNumbers {
-		names[number] = name
-	}
-	return names
-}()
-
 // errChanged: the ruleset changed while it was read.
 var errChanged = errors.New("the ruleset keeps changing")
 

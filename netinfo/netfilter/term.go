@@ -52,7 +52,27 @@ const (
 	packetType
 	timeToLive
 	nextHeader
-	constant // an immediate
+	etherSource
+	etherDestination
+	etherType
+	frameType // as the kernel has it beside the frame: behind the tag of a VLAN
+	vlanTag   // priority and number together
+	vlanID
+	vlanPriority
+	vlanType
+	arpHardware
+	arpProtocol
+	arpHardwareLength
+	arpProtocolLength
+	arpOperation
+	arpSenderMAC
+	arpSender
+	arpTargetMAC
+	arpTarget
+	bridgeIn
+	bridgeOut
+	linkKindIn // ARPHRD_*
+	constant   // an immediate
 	mappedField
 )
 
@@ -65,6 +85,7 @@ type field struct {
 	mask, xor []byte // nil: none
 	value     []byte // of a constant
 	what      string // of otherField: what it is
+	parts     []part // of otherField: the fields that one load took together
 }
 
 // values are the fields in the registers, by word.
@@ -102,7 +123,7 @@ func (v values) gather(number uint32, n int) (list []field) {
 
 // terms reads a rule's expressions as terms.
 func (r *rule) terms(t *table) (list []term) {
-	v := values{}
+	v, at := values{}, placeOf(r.ref.Family)
 	for i := range r.expressions {
 		e := &r.expressions[i]
 		if e.opaque {
@@ -111,7 +132,11 @@ func (r *rule) terms(t *table) (list []term) {
 		}
 		switch e.name {
 		case "payload":
-			v.put(e.destination, payloadField(e))
+			if e.hasSource {
+				list = append(list, statement(e, v))
+				continue
+			}
+			v.put(e.destination, payloadField(e, at))
 		case "meta":
 			if e.hasSource {
 				list = append(list, statement(e, v))
@@ -131,8 +156,8 @@ func (r *rule) terms(t *table) (list []term) {
 			if !ok || f.mask != nil || e.operation != 0 || len(e.data) != int(e.length) {
 				f = field{what: "bitwise", length: int(e.length)}
 			}
-			f.mask, f.xor = e.data, e.data2
-			v.put(e.destination, f)
+			f.mask, f.xor, f.parts = e.data, e.data2, nil
+			v.put(e.destination, f.ofVLAN())
 		case "immediate":
 			if e.verdict.there {
 				list = append(list, statement(e, v))
@@ -144,7 +169,11 @@ func (r *rule) terms(t *table) (list []term) {
 			if !ok {
 				f = field{what: e.name}
 			}
-			list = append(list, term{fields: []field{f}, operation: e.operation, value: e.data, upper: e.data2, ranged: e.name == "range"})
+			t := term{fields: []field{f}, operation: e.operation, value: e.data, upper: e.data2, ranged: e.name == "range"}
+			for _, one := range t.split() {
+				at.learn(&one)
+				list = append(list, one)
+			}
 		case "lookup":
 			list = append(list, lookupTerm(e, v, t))
 		default:
@@ -212,39 +241,6 @@ func (e *expression) what() string {
 	return fmt.Sprintf("nft expression %q", e.name)
 }
 
-func payloadField(e *expression) field {
-	n := int(e.length)
-	f := field{length: n, what: "payload"}
-	v4, v6 := e.extensionFamily != familyIPv6, e.extensionFamily != familyIPv4
-	switch {
-	case e.base == payloadNetwork && e.offset == 6 && n == 1 && !v4:
-		f.kind = nextHeader
-	case e.base == payloadNetwork && e.offset == 8 && n == 1 && v4:
-		if !v6 {
-			f.kind = timeToLive
-		} // else it may be the first byte of an IPv6 address as well
-	case e.base == payloadNetwork && e.offset == 12 && n <= 4 && v4:
-		f.kind = sourceAddress
-	case e.base == payloadNetwork && e.offset == 16 && n <= 4 && v4:
-		f.kind = destinationAddress
-	case e.base == payloadNetwork && e.offset == 8 && n <= 16 && v6:
-		f.kind, f.inet6 = sourceAddress, true
-	case e.base == payloadNetwork && e.offset == 24 && n <= 16 && v6:
-		f.kind, f.inet6 = destinationAddress, true
-	case e.base == payloadNetwork && e.offset == 9 && n == 1 && v4:
-		f.kind = ipProtocol
-	case e.base == payloadTransport && e.offset == 0 && n == 2:
-		f.kind = sourcePort
-	case e.base == payloadTransport && e.offset == 2 && n == 2:
-		f.kind = destinationPort
-	case e.base == payloadTransport && e.offset == 13 && n == 1:
-		f.kind = tcpFlags
-	case e.base == payloadTransport && e.offset == 0 && n == 1:
-		f.kind = icmpType
-	}
-	return f
-}
-
 func metaField(e *expression) field {
 	switch e.key {
 	case metaMark:
@@ -263,6 +259,14 @@ func metaField(e *expression) field {
 		return field{kind: inName, length: 16}
 	case metaOIFName:
 		return field{kind: outName, length: 16}
+	case metaProtocol:
+		return field{kind: frameType, length: 2}
+	case metaIIFType:
+		return field{kind: linkKindIn, length: 2}
+	case metaBridgeIn:
+		return field{kind: bridgeIn, length: 16}
+	case metaBridgeOut:
+		return field{kind: bridgeOut, length: 16}
 	}
 	return field{what: fmt.Sprintf("meta key %d", e.key), length: 4}
 }

@@ -32,38 +32,6 @@ type nftWriter struct {
 	links    map[int32]string // names by index
 }
 
-// implied reports whether a term is one that nft adds by itself for what comes
-// after it, and therefore does not print: the protocol before ports, the family
-// before addresses. It remembers the protocol.
-func (w *nftWriter) implied(list []term, i int) bool {
-	t := &list[i]
-	if t.action != nil || t.undecoded != "" || len(t.fields) != 1 || t.set != nil || t.operation != cmpEqual || t.ranged || len(t.value) != 1 {
-		return false
-	}
-	kind := t.fields[0].kind
-	if kind == transportProtocol || kind == ipProtocol {
-		w.protocol = xtablesProtocol(t.value[0])
-	}
-	for _, later := range list[i+1:] {
-		if a := later.action; a != nil && a.name == "reject" && a.key == rejectReset && (kind == transportProtocol || kind == ipProtocol) {
-			return true
-		}
-		for _, f := range later.fields {
-			switch f.kind {
-			case sourcePort, destinationPort, icmpType, tcpFlags:
-				if kind == transportProtocol || kind == ipProtocol {
-					return true
-				}
-			case sourceAddress, destinationAddress, ipProtocol:
-				if kind == networkProtocol {
-					return true
-				}
-			}
-		}
-	}
-	return false
-}
-
 func (w *nftWriter) term(t *term) string {
 	if t.undecoded != "" {
 		return notDecoded(t.undecoded)
@@ -131,7 +99,7 @@ func (f field) isPrefix() bool {
 
 func (f field) isAddress() bool {
 	switch f.kind {
-	case sourceAddress, destinationAddress, flowSource, flowDestination:
+	case sourceAddress, destinationAddress, flowSource, flowDestination, arpSender, arpTarget:
 		return true
 	}
 	return false
@@ -219,7 +187,8 @@ func (w *nftWriter) name(f field) (string, bool) {
 			return "icmpv6 type", true
 		}
 	}
-	return "", false
+	name := frameFieldNames[f.kind]
+	return name, name != ""
 }
 
 // routeTypeNames are nft's words for RTN_*.
@@ -243,7 +212,7 @@ var icmpTypeNames = map[string]map[byte]string{
 // value writes a field's value.
 func (w *nftWriter) value(f field, b []byte) (string, bool) {
 	switch f.kind {
-	case sourceAddress, destinationAddress, flowSource, flowDestination:
+	case sourceAddress, destinationAddress, flowSource, flowDestination, arpSender, arpTarget:
 		s, ok := xtablesAddress(f, b)
 		s = strings.TrimSuffix(s, map[bool]string{false: "/32", true: "/128"}[f.inet6])
 		return s, ok
@@ -260,7 +229,7 @@ func (w *nftWriter) value(f field, b []byte) (string, bool) {
 			name := map[byte]string{familyIPv4: "ipv4", familyIPv6: "ipv6"}[b[0]]
 			return name, name != ""
 		}
-	case inName, outName:
+	case inName, outName, bridgeIn, bridgeOut:
 		return `"` + linkPattern(b, "*") + `"`, true
 	case linkIn, linkOut:
 		if v, ok := nativeMark(b); ok && w.links[int32(v)] != "" {
@@ -297,7 +266,7 @@ func (w *nftWriter) value(f field, b []byte) (string, bool) {
 			return name, name != ""
 		}
 	}
-	return "", false
+	return frameValue(f, b)
 }
 
 // setText writes a named set by its name and another one by its elements.
@@ -456,6 +425,10 @@ func (w *nftWriter) statement(t *term) string {
 		return w.translated("redirect", "", t)
 	case "nat":
 		return w.nat(t)
+	case "payload":
+		return w.rewrite(t)
+	case "fwd", "dup":
+		return w.sentBy(t)
 	}
 	return notDecoded(e.what())
 }
