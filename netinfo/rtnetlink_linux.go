@@ -25,11 +25,20 @@ func newLinkFacts(l netlink.Link) linkFacts {
 	case "macvlan", "macvtap", "ipvlan", "ipvtap", "vlan", "macsec":
 		f.stacked = true
 	}
+	if m, ok := l.(*netlink.Macvlan); ok {
+		f.Mode = macvlanModes[m.Mode]
+	}
 	// The kernel gives a link that stands on nothing its own index.
 	if f.PeerIndex == f.Key.Index && f.PeerNSID == -1 {
 		f.PeerIndex = 0
 	}
 	return f
+}
+
+// macvlanModes are the words that ip-link(8) has for them.
+var macvlanModes = map[netlink.MacvlanMode]string{
+	netlink.MACVLAN_MODE_PRIVATE: "private", netlink.MACVLAN_MODE_VEPA: "vepa", netlink.MACVLAN_MODE_BRIDGE: "bridge",
+	netlink.MACVLAN_MODE_PASSTHRU: "passthru", netlink.MACVLAN_MODE_SOURCE: "source",
 }
 
 // nsidUnknown is what a link has whose other end is in a namespace that the

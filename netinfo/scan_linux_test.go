@@ -34,6 +34,9 @@ type ipLink struct {
 	Promisc   int      `json:"promiscuity"`
 	Info      struct {
 		Kind string `json:"info_kind"`
+		Data struct {
+			Mode string `json:"mode"` // of a macvlan
+		} `json:"info_data"`
 	} `json:"linkinfo"`
 	Addresses []struct {
 		Local  string `json:"local"`
@@ -93,9 +96,9 @@ func checkAgainstIP(t *testing.T, top *Topology, name string) {
 		if got.Master != nil {
 			master = top.Link(*got.Master).Name
 		}
-		is := fmt.Sprint(got.Name, got.Kind, got.MAC, have, got.MTU, got.State, got.Up, got.Promisc, master)
+		is := fmt.Sprint(got.Name, got.Kind, got.MAC, have, got.MTU, got.State, got.Up, got.Promisc, master, got.Mode)
 		should := fmt.Sprint(want.Name, kind, mac, addresses, want.MTU, strings.ToLower(want.State),
-			slices.Contains(want.Flags, "UP"), want.Promisc > 0, want.Master)
+			slices.Contains(want.Flags, "UP"), want.Promisc > 0, want.Master, want.Info.Data.Mode)
 		if is != should {
 			t.Errorf("%s: link is\n  %s, ip says\n  %s", name, is, should)
 		}
@@ -201,6 +204,7 @@ func TestScanResolvesManyEqualPeerIndexes(t *testing.T) {
 	nested := newNetns(t)
 	connect(t, nested, "eth0", children[2], "below")
 	ip(t, "-n", host, "link", "add", "mv0", "link", "in0", "netns", children[3], "type", "macvlan", "mode", "bridge")
+	ip(t, "-n", host, "link", "add", "mv1", "link", "in0", "netns", children[4], "type", "macvlan", "mode", "vepa")
 
 	top := scanAtRest(t, host, append(children, nested, host)...)
 	checkAgainstIP(t, top, host)

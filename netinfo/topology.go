@@ -84,6 +84,7 @@ type Link struct {
 	Promisc   bool
 	Master    *LinkKey // the bridge this is a port of
 	Parent    *LinkKey // macvlan, ipvlan, vlan: the link underneath, which may be in another namespace
+	Mode      string   // macvlan only, as ip -d link shows it: bridge, private, vepa, passthru, source
 	Peer      *Peer    // veth only
 	Network   string   // the engine's network that this link belongs to
 	// PeerIndex and PeerNSID are IFLA_LINK and IFLA_LINK_NETNSID as the

@@ -244,11 +244,21 @@ func (p *prediction) leave(n *netinfo.Namespace, way route) {
 	if way.gateway.IsValid() {
 		next = way.gateway
 	}
-	if way.out.Kind == "bridge" {
-		p.acrossBridge(n, way.out, nil, next)
+	switch {
+	case way.out.Kind == "macvlan":
+		p.overMacvlan(n, way.out, next)
+	case !p.toOwnMacvlan(n, way.out, next):
+		p.onWire(n, way.out, next)
+	}
+}
+
+// onWire sends the packet by a link that nothing stands on, or by what is under one.
+func (p *prediction) onWire(n *netinfo.Namespace, out *netinfo.Link, next netip.Addr) {
+	if out.Kind == "bridge" {
+		p.acrossBridge(n, out, nil, next)
 		return
 	}
-	p.over(n, way.out, next)
+	p.over(n, out, next)
 }
 
 // over takes the packet over the wire that the link is an end of.
@@ -267,6 +277,10 @@ func (p *prediction) over(n *netinfo.Namespace, out *netinfo.Link, next netip.Ad
 			p.acrossBridge(there, bridge, far, next)
 			return
 		}
+	}
+	if stacked := p.macvlansOn(far, next); len(stacked) > 0 && !there.HasAddress(next) {
+		far = stacked[0]
+		there = p.topology.Namespace(far.Key.Namespace)
 	}
 	p.arrive(there, far, nil)
 }

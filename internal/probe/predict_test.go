@@ -2,12 +2,14 @@ package probe
 
 import (
 	"net/netip"
+	"strconv"
 	"strings"
 	"testing"
 
 	"natlens/capture/packet"
 	"natlens/netinfo"
 	"natlens/netinfo/netfilter"
+	"natlens/netinfo/netns"
 )
 
 // withoutRules is the fixture as a host that has no rule: it forwards, back
@@ -123,6 +125,72 @@ func TestPredict(t *testing.T) {
 			}
 			if !strings.Contains(e.Reason, c.reason) || !strings.Contains(e.Unsure, c.unsure) || (c.unsure == "") != (e.Unsure == "") {
 				t.Errorf("reason %q, unsure %q; want %q, %q", e.Reason, e.Unsure, c.reason, c.unsure)
+			}
+		})
+	}
+}
+
+// lan is the fixture with a macvlan of the host's eth0 in camera, and one in printer.
+func lan(change func(host, camera *netinfo.Namespace)) *netinfo.Topology {
+	t := fixture()
+	host := t.Namespace(hostNS)
+	uplink := host.LinkByName("eth0")
+	uplink.Up = true
+	for i, name := range []string{"camera", "printer"} {
+		ns := ubuntuNS + 1 + netns.ID(i)
+		l := &netinfo.Link{Key: netinfo.LinkKey{Namespace: ns, Index: 2}, Name: "eth0", Kind: "macvlan", Mode: "bridge", Parent: &uplink.Key}
+		l.Addresses = []netip.Prefix{prefix("192.0.2." + strconv.Itoa(20+i) + "/24")}
+		t.Namespaces = append(t.Namespaces, &netinfo.Namespace{ID: ns, Name: name, Links: []*netinfo.Link{l}})
+	}
+	if change != nil {
+		change(host, t.Namespaces[len(t.Namespaces)-2])
+	}
+	return t.Seal()
+}
+
+// A macvlan and what it stands on do not hear each other; what a namespace has beside
+// that may change it.
+func TestPredictMacvlan(t *testing.T) {
+	add := func(n *netinfo.Namespace, l *netinfo.Link) {
+		l.Key, l.Up = netinfo.LinkKey{Namespace: n.ID, Index: 99}, true
+		n.Links = append(n.Links, l)
+	}
+	const hears, getsNothing = "camera:eth0 is a macvlan on eth0, and hands nothing to what it stands on",
+		"camera:eth0 is a macvlan on eth0, and gets nothing that is sent by what it stands on"
+	for _, c := range []struct {
+		name, from, to string
+		change         func(host, camera *netinfo.Namespace)
+		stages         string
+		result         Result
+		reason, unsure string
+	}{
+		{"to the host", "camera", "192.0.2.10", nil, "camera:>eth0", NoWay, hears, ""},
+		{"by another of its addresses", "camera", "172.24.0.1", nil, "camera:>eth0", Reached, "", "what is behind eth0 is not on this host"}, // by the gateway
+		{"from the host", "host", "192.0.2.20", nil, "host:>eth0", NoWay, getsNothing, ""},
+		{"to its like", "camera", "192.0.2.21", nil, "camera:>eth0 printer:eth0>", Reached, "", ""},
+		{"to its like, apart", "camera", "192.0.2.21", func(_, camera *netinfo.Namespace) { camera.Links[0].Mode = "private" },
+			"camera:>eth0", Reached, "", "what is behind eth0 is not on this host"},
+		{"out", "camera", "198.51.100.7", nil, "camera:>eth0", Reached, "", "what is behind eth0 is not on this host"},
+		{"by a switch that sends back", "camera", "192.0.2.10", func(_, camera *netinfo.Namespace) { camera.Links[0].Mode = "vepa" },
+			"camera:>eth0", NoWay, hears, "a switch that sends back what eth0 sends (mode vepa) changes that"},
+		{"with a second cable", "camera", "192.0.2.10", func(host, _ *netinfo.Namespace) { add(host, &netinfo.Link{Name: "eth1", Kind: "device"}) },
+			"camera:>eth0", NoWay, hears, "eth1 may be on the same network as eth0, and answer"},
+		{"with a macvlan of its own", "camera", "192.0.2.10", func(host, _ *netinfo.Namespace) {
+			add(host, &netinfo.Link{Name: "shim", Kind: "macvlan", Mode: "bridge", Parent: &host.LinkByName("eth0").Key})
+		}, "camera:>eth0 host:shim>", Reached, "", ""},
+		{"what it stands on is elsewhere", "camera", "192.0.2.10", func(_, camera *netinfo.Namespace) { camera.Links[0].Parent = nil },
+			"camera:>eth0", Reached, "", "what camera:eth0 stands on is not known"},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			topology := lan(c.change)
+			from, err := FindSource(topology, c.from)
+			if err != nil {
+				t.Fatal(err)
+			}
+			h := withoutRules(topology)
+			e := h.predict(from, Destination{Address: addr(c.to)}, Request{Protocol: packet.ICMP})
+			if got := stagesOf(e); got != c.stages || e.Result != c.result || e.Reason != c.reason || e.Unsure != c.unsure {
+				t.Errorf("%s by %s: %q, unsure %q; want %s by %s: %q, unsure %q", e.Result, got, e.Reason, e.Unsure, c.result, c.stages, c.reason, c.unsure)
 			}
 		})
 	}
