@@ -123,6 +123,9 @@ func (a *app) flowsOfFiles(ctx context.Context, v *flowView, expression string) 
 	if v.pick, err = a.flowFilter(expression, table); err != nil {
 		return err
 	}
+	if unknown := unknownNames(v.pick, table); len(unknown) > 0 && errRead == nil {
+		return usagef("flows: %s", a.style().Escape(unknown[0].sentence(table)))
+	}
 	if err = v.table(table); errRead != nil {
 		errRead = fmt.Errorf("read %w", errRead)
 	}

@@ -29,11 +29,7 @@ func (a *app) flowsOfHost(cmd *cobra.Command, v *flowView, expression string) er
 		Host:          a.host,
 		AllNamespaces: v.flags.allNamespaces, Follow: v.flags.follow,
 		Known: func(t *flows.Table) {
-			pick, err := a.flowFilter(expression, t)
-			if v.pick = pick; err == nil {
-				err = v.table(t)
-			}
-			fail(err)
+			fail(a.flowsKnown(v, expression, t))
 		},
 		Changed: func(all []flows.Change) { fail(v.changes(all)) },
 		Warn:    func(sentence string) { fmt.Fprintln(a.stderr, sentence) },
@@ -42,4 +38,19 @@ func (a *app) flowsOfHost(cmd *cobra.Command, v *flowView, expression string) er
 		return a.notPermitted(cmd, err)
 	}
 	return errors.Join(failed, beforeWatching(cmd.Context(), err))
+}
+
+// flowsKnown shows the table. A name that nobody has is a mistake, unless whoever has
+// it may still come.
+func (a *app) flowsKnown(v *flowView, expression string, t *flows.Table) (err error) {
+	if v.pick, err = a.flowFilter(expression, t); err != nil {
+		return err
+	}
+	for _, unknown := range unknownNames(v.pick, t) {
+		if !v.flags.follow {
+			return usagef("flows: %s", a.style().Escape(unknown.sentence(t)))
+		}
+		fmt.Fprintf(a.stderr, "no %s %q yet; waiting for one\n", unknown.what, unknown.name)
+	}
+	return v.table(t)
 }

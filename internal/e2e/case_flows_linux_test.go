@@ -257,3 +257,49 @@ func TestFlowsAreFollowed(t *testing.T) {
 		t.Errorf("natlens flows -f: %v: %s", err, said)
 	}
 }
+
+// TestFlowsOfNobody: a name that nothing has is a mistake, unless flows goes on; the
+// name of a container without a flow is none.
+func TestFlowsOfNobody(t *testing.T) {
+	e := engine.Shared(t)
+	e.Network("quiet_net")
+	e.Run("--name", "idle", "--network", "quiet_net", "box", "sleep", "1000000")
+	for _, c := range []struct {
+		args   []string
+		status int
+		says   string
+	}{
+		{[]string{"latecomer"}, 2, `natlens: flows: no container is called "latecomer"; natlens list containers shows what is`},
+		{[]string{"icmp", "and", "not", "idl"}, 2, `no container is called "idl"; near matches: idle`},
+		{[]string{"quiet_net"}, 2, `no container is called "quiet_net", but a network is: say network quiet_net`},
+		{[]string{"network", "quiet"}, 2, `no network is called "quiet"; near matches: quiet_net`},
+		{[]string{"idle"}, 0, "0 of "},
+		{[]string{"network", "quiet_net"}, 0, "0 of "},
+		{[]string{e.Docker("inspect", "-f", "{{.Id}}", "idle")[:8]}, 0, "0 of "},
+	} {
+		printed, said, status := finish(t, e.Command(natlens, append([]string{"flows"}, c.args...)...))
+		if status != c.status || printed != "" || !strings.Contains(said, c.says) {
+			t.Errorf("natlens flows %v: status %d, want %d and %q:\n%s%s", c.args, status, c.status, c.says, printed, said)
+		}
+	}
+	cmd := e.Command(natlens, "flows", "-f", "latecomer")
+	out, said := &safeBuffer{}, &safeBuffer{}
+	cmd.Stdout, cmd.Stderr = out, said
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = cmd.Process.Kill(); _ = cmd.Wait() })
+	await(t, 20*time.Second, "the table", func() bool {
+		return strings.Contains(said.String(), `no container "latecomer" yet; waiting for one`) && strings.Contains(said.String(), "flows shown")
+	})
+	e.Run("--name", "latecomer", "box", "sleep", "1000000")
+	in := e.Namespace("latecomer")
+	id := uint16(4712)
+	await(t, 20*time.Second, "a flow of latecomer", func() bool {
+		id++ // one that began before the container was known has no name
+		if _, err := lab.Ping(t.Context(), in, internet, lab.Echo{ID: id, Seq: 1}); err != nil {
+			t.Fatal(err)
+		}
+		return strings.Contains(out.String(), "latecomer → ")
+	})
+}

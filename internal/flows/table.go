@@ -20,6 +20,7 @@ type Table struct {
 	// Keep keeps the flows that have ended, too.
 	Keep  bool
 	ended []*Entry
+	was   nameSet // in earlier topologies, with Keep
 }
 
 // key identifies a flow while it lives; see netfilter.Flow.ID.
@@ -39,12 +40,17 @@ type Change struct {
 // NewTable returns an empty table.
 func NewTable() *Table {
 	return &Table{
-		topology: (&netinfo.Topology{}).Seal(), rulesets: map[netns.ID]*netfilter.Ruleset{}, living: map[key]*Entry{},
+		topology: (&netinfo.Topology{}).Seal(), rulesets: map[netns.ID]*netfilter.Ruleset{}, living: map[key]*Entry{}, was: newNameSet(),
 	}
 }
 
 // SetTopology replaces what is known of the host.
-func (t *Table) SetTopology(topology *netinfo.Topology) { t.topology = topology }
+func (t *Table) SetTopology(topology *netinfo.Topology) {
+	if t.Keep {
+		t.was.add(t.topology)
+	}
+	t.topology = topology
+}
 
 // Topology is the host as it was set last.
 func (t *Table) Topology() *netinfo.Topology { return t.topology }
