@@ -2,6 +2,7 @@ package netfilter
 
 import (
 	"encoding/binary"
+	"errors"
 	"fmt"
 	"math"
 	"time"
@@ -19,6 +20,8 @@ type dump struct {
 	began   int64 // of the one that runs; 0 when none does
 	again   bool  // what runs is not enough: an overrun came after it began
 	read    int64 // when it was read last
+	stalls  int   // how often the kernel gave nothing since it last did
+	resume  int64 // not to be gone on with before; after a stall
 	// said holds the flows that an event named since the dump began. What
 	// the dump says of them may be older than the event: a piece of a dump
 	// waits in the kernel until it is read.
@@ -45,7 +48,7 @@ func (c *Conntrack) readDumps(to *collector) {
 	for {
 		busy := false
 		for _, l := range c.listeners {
-			if l.table.began == 0 && l.table.due > start {
+			if l.table.began == 0 && l.table.due > start || l.table.resume > start {
 				continue
 			}
 			if now() > start+int64(dumpBudget) {
@@ -60,7 +63,7 @@ func (c *Conntrack) readDumps(to *collector) {
 				l.table.end(c.config.Redump)
 			}
 			to.add(b)
-			busy = busy || more
+			busy = busy || more && l.table.resume <= start
 		}
 		if !busy {
 			return
@@ -78,6 +81,34 @@ func (d *dump) end(interval time.Duration) {
 		d.due = 0
 	}
 	d.once, d.began, d.again, d.said = true, 0, false, nil
+	d.stalls, d.resume = 0, 0
+}
+
+// A dump that stalls is gone on with after a pause, so often in a row.
+const (
+	maxStalls  = 50
+	stallPause = 10 * time.Millisecond
+)
+
+// stalled says whether a dump that met the error goes on. Where the kernel has no
+// memory for a piece (ENOBUFS), the next read makes it go on; where nothing is there to
+// be read any more (EAGAIN), only a new dump does, which begin asks for. That is
+// refused (EBUSY) as long as the kernel has the old one: reading what is there brings
+// that to its end (netlink_dump, net/netlink/af_netlink.c).
+func (d *dump) stalled(err error) bool {
+	if !errors.Is(err, unix.ENOBUFS) && !errors.Is(err, unix.EAGAIN) && !errors.Is(err, unix.EBUSY) {
+		return false
+	}
+	d.stalls++
+	d.resume = now() + int64(stallPause)
+	return d.stalls <= maxStalls
+}
+
+// begin asks for a dump. What events say from now on counts for more than the dump.
+func (d *dump) begin() error {
+	d.began, d.read = now(), now()
+	d.said = map[flowKey]struct{}{}
+	return d.socket.request(subsystemConntrack, conntrackGet, flagDump, unix.AF_UNSPEC, nil)
 }
 
 // dumpPiece begins a dump or reads a piece of it into b. It reports whether
@@ -85,20 +116,26 @@ func (d *dump) end(interval time.Duration) {
 func (l *listener) dumpPiece(r *receiver, b *Batch) (more bool, err error) {
 	d := &l.table
 	if d.began == 0 {
-		d.began, d.read = now(), now()
-		d.said = map[flowKey]struct{}{}
 		// The table is one for all namespaces: to dump one that has no
 		// flows costs as much as to dump one that has them all.
+		asked := now()
 		if known := d.askSize(r); known && d.entries == 0 {
+			d.began = asked
 			d.synced(b)
 			return false, nil
 		}
-		return true, d.socket.request(subsystemConntrack, conntrackGet, flagDump, unix.AF_UNSPEC, nil)
+		return d.goesOn(d.begin())
 	}
 	start := now()
 	n, err := r.receive(d.socket)
+	if errors.Is(err, unix.EAGAIN) {
+		if more, err := d.goesOn(err); !more {
+			return false, err
+		}
+		return d.goesOn(d.begin())
+	}
 	if err != nil {
-		return false, err // EAGAIN, too: the kernel refills as it is read
+		return d.goesOn(err)
 	}
 	before := now()
 	for i := range n {
@@ -109,7 +146,7 @@ func (l *listener) dumpPiece(r *receiver, b *Batch) (more bool, err error) {
 		}
 		done, err := l.decodeDump(data, before, b)
 		if err != nil {
-			return false, err
+			return d.goesOn(err)
 		}
 		if done {
 			d.synced(b)
@@ -118,6 +155,15 @@ func (l *listener) dumpPiece(r *receiver, b *Batch) (more bool, err error) {
 	}
 	d.read = start
 	return true, nil
+}
+
+// goesOn says whether there is more to come of a dump after err, which may be nil; if
+// not, err is why.
+func (d *dump) goesOn(err error) (bool, error) {
+	if err == nil || d.stalled(err) {
+		return true, nil
+	}
+	return false, err
 }
 
 func (d *dump) synced(b *Batch) {
@@ -154,6 +200,7 @@ func (l *listener) decodeDump(data []byte, before int64, b *Batch) (done bool, e
 			continue
 		}
 		b.Events = append(b.Events, e)
+		l.table.stalls = 0
 	}
 	return false, nil
 }

@@ -131,8 +131,9 @@ type Batch struct {
 	Malformed uint64
 	// Synced: this Batch ends a dump that began at SyncedSince. A flow that
 	// no Event named since then (whose last Event.Before is older) is no
-	// longer in the table. DumpError is why a dump was given up; the next is
-	// tried in its time.
+	// longer in the table. DumpError is why a dump was given up, which is not done
+	// before the kernel had no memory for it for half a second; the next is tried in
+	// its time.
 	Synced      bool
 	SyncedSince int64
 	DumpError   error
