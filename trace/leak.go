@@ -114,7 +114,7 @@ func (c *Correlator) wouldTranslate(s, in *sighting) bool {
 		return false
 	}
 	p := netfilter.Packet{
-		Tuple: s.tuple, InLink: c.hosts.layer3(in.link), OutLink: s.link.name, LocalAddress: s.space.has, MarkKnown: !rules.SetsMarks(),
+		Tuple: s.tuple, InLink: c.hosts.layer3(in.link), OutLink: s.link.name, LocalAddress: s.space.has, MarkKnown: !rules.SetsMarks(), Time: s.time,
 	}
 	return rules.NAT(netfilter.Postrouting, p).Certainty == netfilter.Covered
 }

@@ -26,7 +26,7 @@ func (c *Correlator) redirected(s *sighting) (r redirection, ok bool) {
 	if rules == nil || s.flow.flow != nil || s.point.Direction != capture.In || !begins(s.h) || !c.uncovered(s) {
 		return r, false
 	}
-	p := netfilter.Packet{Tuple: s.tuple, InLink: c.hosts.layer3(s.link), LocalAddress: s.space.has, MarkKnown: !rules.SetsMarks()}
+	p := netfilter.Packet{Tuple: s.tuple, InLink: c.hosts.layer3(s.link), LocalAddress: s.space.has, MarkKnown: !rules.SetsMarks(), Time: s.time}
 	m := rules.NAT(netfilter.Prerouting, p)
 	if m.Certainty != netfilter.Covered || !m.ToKnown || !m.To.Addr().IsValid() {
 		return r, false

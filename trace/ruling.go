@@ -124,7 +124,7 @@ func (c *Correlator) question(hops []sighting) netfilter.Packet {
 	}
 	rules := c.rulesets[s.point.Namespace]
 	p := netfilter.Packet{
-		Tuple: first.tuple, InLink: c.hosts.layer3(s.link), LocalAddress: s.space.has, MarkKnown: !rules.SetsMarks(), Length: s.h.Length,
+		Tuple: first.tuple, InLink: c.hosts.layer3(s.link), LocalAddress: s.space.has, MarkKnown: !rules.SetsMarks(), Length: s.h.Length, Time: s.time,
 		TCPFlags: s.h.TCPFlags, TCPFlagsKnown: s.h.Layers.Has(packet.LayerTCP),
 	}
 	if first.link != nil && first.link.master != (netinfo.LinkKey{}) {

@@ -50,7 +50,7 @@ func (c *Correlator) exempted(s *sighting) netfilter.Fact {
 	rules := c.rulesets[s.point.Namespace]
 	p := netfilter.Packet{
 		Tuple: s.tuple, InLink: c.hosts.layer3(s.link), LocalAddress: s.space.has, MarkKnown: !rules.SetsMarks(),
-		Length: s.h.Length, TCPFlags: s.h.TCPFlags, TCPFlagsKnown: s.h.Layers.Has(packet.LayerTCP),
+		Length: s.h.Length, Time: s.time, TCPFlags: s.h.TCPFlags, TCPFlagsKnown: s.h.Layers.Has(packet.LayerTCP),
 	}
 	if s.link.master != (netinfo.LinkKey{}) {
 		p.InPort = s.link.name

@@ -189,7 +189,7 @@ func (c *Correlator) findRule(r flowRef, translated side, between [2]int, hops [
 // which comes in and goes out by those links; empty where that is not known.
 func (c *Correlator) asks(f *trackedFlow, translated side, in, out string, s *space) netfilter.Match {
 	rules := c.rulesets[s.id]
-	p := netfilter.Packet{Tuple: f.forms[0].before, InLink: in, LocalAddress: s.has}
+	p := netfilter.Packet{Tuple: f.forms[0].before, InLink: in, LocalAddress: s.has, Time: f.bornBefore}
 	hook := f.comesBy(s)
 	if hook == netfilter.Output {
 		p.InLink, p.OutLink = "", out

@@ -117,6 +117,40 @@ func TestCaseDroppedByLegacyRule(t *testing.T) {
 	}, "docker0", "FORWARD"}})
 }
 
+// TestCaseDroppedByIPSet: rules ask sets of ipset for who is banned and what is closed, and
+// members that exempt a part of a network count. A probe foretells the same.
+func TestCaseDroppedByIPSet(t *testing.T) {
+	e := engine.Start(t)
+	e.Run("--name", "ubuntu", "box")
+	if out, err := e.Command("ipset", "create", "banned", "hash:net").CombinedOutput(); err != nil {
+		t.Skipf("needs a kernel with ipset: %s", out)
+	}
+	for _, line := range []string{
+		"ipset add banned 198.51.0.0/16", "ipset add banned 198.51.100.7/32 nomatch",
+		"ipset create closed hash:ip,port timeout 3600", "ipset add closed 198.51.100.7,udp:6011",
+		"ipset create both list:set", "ipset add both banned",
+		"iptables -I DOCKER-USER -m set --match-set both dst -j DROP",
+		"iptables -I DOCKER-USER -m set --match-set closed dst,dst -j DROP",
+	} {
+		must(t, e.Command(strings.Fields(line)[0], strings.Fields(line)[1:]...))
+	}
+	send := func(to string) func(int) *exec.Cmd {
+		return func(port int) *exec.Cmd {
+			return e.CommandIn("ubuntu", "bash", "-c", fmt.Sprintf("echo x > /dev/udp/%s/%d", to, port))
+		}
+	}
+	dropped(t, e, "iptables-save", []knockOnce{
+		{"a network of the list", 6010, send("198.51.100.8"), "docker0", "DOCKER-USER"},
+		{"an address and port", 6011, send("198.51.100.7"), "docker0", "DOCKER-USER"},
+	})
+	for to, want := range map[string]string{"198.51.100.8:9/udp": "dropped", "198.51.100.7:6011/udp": "dropped", "198.51.100.7": "reached"} {
+		line, _, _ := probe(t, e, "ubuntu", to)
+		if line.Result != want || line.Expected == nil || line.Expected.Result != want || line.Expected.Unsure != "" {
+			t.Errorf("%s: %s (%s), expected %+v; want %s", to, line.Result, line.Reason, line.Expected, want)
+		}
+	}
+}
+
 func dropped(t *testing.T, e *engine.Engine, save string, knocks []knockOnce) {
 	t.Helper()
 	w := startWatch(t, e, "--json", "udp")

@@ -2,6 +2,8 @@ package netfilter
 
 import (
 	"encoding/binary"
+	"maps"
+	"slices"
 	"strings"
 )
 
@@ -48,4 +50,54 @@ func ipsetText(e *expression) (string, bool) {
 		sides = append(sides, side)
 	}
 	return "-m set" + bang(m.flags&ipsetInvert != 0) + " --match-set " + e.set + " " + strings.Join(sides, ","), true
+}
+
+// ipsetsWritten are the sets to which -j SET adds what it sees, or from which it takes it: two
+// of struct xt_set_info (xt_set.h), of which an index of IPSET_INVALID_ID is none.
+func ipsetsWritten(e *expression) (list []uint16) {
+	const none = 0xffff
+	if e.name != "target" || e.extension != "SET" || e.revision < 1 || len(e.data) < 8 {
+		return nil
+	}
+	for _, at := range []int{0, 4} {
+		if index := binary.NativeEndian.Uint16(e.data[at:]); index != none {
+			list = append(list, index)
+		}
+	}
+	return list
+}
+
+// asksIPSets are the names of the sets of ipset that rules ask for.
+func (r *Ruleset) asksIPSets() []string {
+	names := map[string]bool{}
+	for _, table := range r.tables {
+		for _, c := range table.chains {
+			for i := range c.rules {
+				for k := range c.rules[i].expressions {
+					if e := &c.rules[i].expressions[k]; e.name == "match" && e.extension == "set" && e.set != "" {
+						names[e.set] = true
+					}
+				}
+			}
+		}
+	}
+	return slices.Sorted(maps.Keys(names))
+}
+
+// rememberIPSets notes of sets that have the members they had since when they have had
+// them, and reports whether all have. It is for who has made r and not shown it yet.
+func (r *Ruleset) rememberIPSets(old *Ruleset) bool {
+	same := old != nil && len(r.ipsets) == len(old.ipsets)
+	for name, s := range r.ipsets {
+		var was *ipset
+		if old != nil {
+			was = old.ipsets[name]
+		}
+		if s.sameMembers(was, r.Time) {
+			s.since = was.since
+		} else {
+			same = false
+		}
+	}
+	return same
 }

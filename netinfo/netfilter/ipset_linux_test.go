@@ -46,8 +46,28 @@ func TestRulesThatAskForASetOfIPSet(t *testing.T) {
 				t.Errorf("rules (-save +natlens):\n%s", diff)
 			}
 			walkCase{"whether it is in the set decides", ThroughHost, packetOf(tuple(packet.TCP, "203.0.113.7", "172.17.0.2", 4000, 80), "eth0", "docker0"),
-				"unsure: what is in the set docker-ext-bridges-v4 is not known"}.check(t, r)
+				"drop DOCKER 1"}.check(t, r)
 			walkCase{"it decides nothing", ThroughHost, packetOf(tuple(packet.TCP, "172.17.0.2", "203.0.113.7", 4000, 80), "docker0", "eth0"), "accept"}.check(t, r)
 		})
 	}
+}
+
+// Members that come are seen by who watches the rules, though nobody announces them.
+func TestMembersOfIPSetsThatChange(t *testing.T) {
+	needs(t, "nsenter", "ip", "ipset", "iptables-nft")
+	h := newNamespace(t)
+	if b, err := command(h, "ipset", "create", "banned", "hash:ip").CombinedOutput(); err != nil {
+		t.Skipf("needs a kernel with ipset: %s", b)
+	}
+	script(t, h, "*filter\n-A FORWARD -m set --match-set banned src -j DROP\nCOMMIT\n", "iptables-nft-restore")
+	next := followRules(t, h)
+	p := packetOf(tuple(packet.TCP, "203.0.113.7", "172.17.0.2", 4000, 80), "eth0", "docker0")
+	first := next()
+	checkJSON(t, first)
+	walkCase{"not banned", ThroughHost, p, "accept"}.check(t, first)
+	run(t, h, "ipset add banned 203.0.113.7")
+	second := next()
+	walkCase{"banned", ThroughHost, p, "drop FORWARD 1"}.check(t, second)
+	p.Time = first.Time + 1
+	walkCase{"banned meanwhile", ThroughHost, p, "unsure: what was in the set banned then is not known"}.check(t, second)
 }

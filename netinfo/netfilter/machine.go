@@ -35,6 +35,7 @@ type machine struct {
 	transport      fields
 	sets           map[string]*set
 	links          map[int32]string
+	ipsets         map[string]*ipset
 	registers      [16][4]byte
 	registersKnown [16]knowledge
 	registersBits  [16][4]byte // of those that are partly known
@@ -86,8 +87,8 @@ func (f *fields) put(offset int, b ...byte) {
 	}
 }
 
-func newMachine(p *Packet, links map[int32]string) *machine {
-	m := &machine{packet: *p, links: links, tracked: true}
+func newMachine(p *Packet, r *Ruleset) *machine {
+	m := &machine{packet: *p, links: r.links, ipsets: r.ipsets, tracked: true}
 	m.effects = effects{mark: p.Mark, markBits: p.MarkBits, marker: p.marker, state: p.State, connMarkKnown: p.State == StateNew}
 	if p.MarkKnown {
 		m.markBits = allBits

@@ -70,7 +70,7 @@ func (r *Ruleset) explore(p *Packet, walk func(*pass)) (all []outcome, complete 
 	budget := maxRules
 	var script []int
 	for {
-		x := &pass{machine: newMachine(p, r.links), rules: r, script: script, budget: &budget}
+		x := &pass{machine: newMachine(p, r), rules: r, script: script, budget: &budget}
 		walk(x)
 		x.left = x.after()
 		all = append(all, x.outcome)

@@ -145,6 +145,11 @@ type Packet struct {
 	// of NAT is asked, even while it is new because nobody has answered.
 	Bound bool
 
+	// Time is when it came, in nanoseconds since the Unix epoch; 0: as of the time of
+	// the rules. Sets of ipset change without notice: what one held before it is known
+	// to have its members is not known.
+	Time int64
+
 	TCPFlags      uint8
 	TCPFlagsKnown bool
 	Length        uint32 // of the IP packet; 0: not known
@@ -199,6 +204,9 @@ type Ruleset struct {
 	marks  bool             // a rule outside of the NAT chains sets packet marks
 	legacy []LegacyTable    // of iptables-legacy
 	links  map[int32]string // names by index; for rules that ask for an index
+	// ipsets are the sets of ipset that rules ask for; one that is not here is not
+	// known.
+	ipsets map[string]*ipset
 	// bridged: whether rules of IPv4 and of IPv6 see bridged frames.
 	bridged [2]Fact
 	// natOnly: only rules of NAT are here.

@@ -24,6 +24,7 @@ type rulesetJSON struct {
 	Legacy  []LegacyTable    `json:",omitempty"`
 	Links   map[int32]string `json:",omitempty"`
 	Bridged [2]Fact          `json:",omitzero"`
+	IPSets  []ipsetJSON      `json:",omitempty"`
 	// Base chains by priority: table and chain, as indexes into Tables.
 	Base [][2]int `json:",omitempty"`
 }
@@ -129,6 +130,7 @@ func (r *Ruleset) MarshalJSON() ([]byte, error) {
 		}
 		out.Tables = append(out.Tables, table)
 	}
+	out.IPSets = r.jsonIPSets()
 	for _, c := range r.base {
 		if at, ok := place[c]; ok {
 			out.Base = append(out.Base, at)
@@ -218,6 +220,7 @@ func (r *Ruleset) UnmarshalJSON(b []byte) error {
 		}
 		r.tables[key] = table
 	}
+	r.learnIPSets(in.IPSets)
 	for _, at := range in.Base {
 		if at[0] < 0 || at[0] >= len(in.Tables) || at[1] < 0 || at[1] >= len(in.Tables[at[0]].Chains) {
 			return errors.New("a base chain that is not among the chains")

@@ -25,7 +25,8 @@ func checkJSON(t *testing.T, r *Ruleset) {
 		t.Fatal(err)
 	}
 	same := cmp.Options{
-		cmp.AllowUnexported(Ruleset{}, table{}, chain{}, rule{}, expression{}, register{}, verdict{}, set{}, element{}, tableKey{}, limit{}),
+		cmp.AllowUnexported(Ruleset{}, table{}, chain{}, rule{}, expression{}, register{}, verdict{}, set{}, element{}, tableKey{}, limit{}, ipset{}, ipsetMember{}, ipsetKey{}),
+		cmp.Comparer(func(a, b netip.Prefix) bool { return a == b }),
 		cmp.Comparer(func(a, b error) bool { return (a == nil) == (b == nil) && (a == nil || a.Error() == b.Error()) }),
 		cmpopts.EquateEmpty(),
 	}

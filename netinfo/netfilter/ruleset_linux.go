@@ -28,8 +28,8 @@ const (
 var errChanged = errors.New("the ruleset keeps changing")
 
 // ReadRuleset reads the rules of a namespace: a handful of system calls, one
-// more for each set that rules look into, and three for each table of
-// iptables-legacy. It needs CAP_NET_ADMIN there, and for iptables-legacy
+// more for each set that rules look into, two for each of ipset, and three for each
+// table of iptables-legacy. It needs CAP_NET_ADMIN there, and for iptables-legacy
 // CAP_NET_RAW. A kernel without nf_tables or iptables-legacy has no rules of it.
 // Rules of nf_tables are read as of one moment; when they keep changing
 // meanwhile, that is the error. A table of iptables-legacy that can't be read is
@@ -64,7 +64,11 @@ func (s *socket) readRuleset(ns *netns.Handle, in *receiver) (*Ruleset, error) {
 		if err := r.readLegacy(ns); err != nil {
 			return nil, err
 		}
-		if err := s.nameIPSets(in, r); err != nil {
+		written, err := s.nameIPSets(in, r)
+		if err != nil {
+			return nil, err
+		}
+		if err := s.readIPSets(in, r, written); err != nil {
 			return nil, err
 		}
 		if err := r.readLinks(ns); err != nil {

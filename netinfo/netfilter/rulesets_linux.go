@@ -27,9 +27,9 @@ const groupNFTables = 1 << 6
 
 // Rulesets keeps the rulesets of many namespaces up to date: it reads each when
 // it is attached and again after the kernel has announced a change there, and
-// does little in between. What iptables-legacy does is announced nowhere: it is
-// looked for every second, by the list of its tables, and where there are any by
-// reading them.
+// does little in between. What iptables-legacy and ipset do is announced nowhere: it is
+// looked for every second, by the list of legacy's tables, and where there are any by
+// reading them; and by reading the sets that rules ask for.
 //
 // Attach and Detach may be called at any time, from any goroutine.
 type Rulesets struct {
@@ -53,6 +53,7 @@ type watchedRules struct {
 	quiet   bool      // nothing new came since the last look
 	retry   time.Time // not to be read before
 	looked  time.Time // for iptables-legacy
+	setsDue time.Time // members of sets of ipset are not to be read before
 	last    *Ruleset  // as it was read last
 	counts  counting
 }
@@ -201,8 +202,10 @@ func (r *Rulesets) turn(count bool) ([]*Ruleset, []Counts, error) {
 				counted = append(counted, one)
 			}
 		}
-		if one := w.lookForLegacy(); one != nil {
-			rulesets = append(rulesets, one)
+		for _, one := range []*Ruleset{w.lookForLegacy(), w.lookForIPSets()} {
+			if one != nil {
+				rulesets = append(rulesets, one)
+			}
 		}
 		if w.changed.IsZero() || time.Now().Before(w.retry) {
 			continue
@@ -216,6 +219,7 @@ func (r *Rulesets) turn(count bool) ([]*Ruleset, []Counts, error) {
 			one = &Ruleset{Namespace: id, Time: now(), Unreadable: err}
 			w.retry = time.Now().Add(rulesetRetry)
 		} else {
+			one.rememberIPSets(w.last)
 			w.changed, w.last = time.Time{}, one
 		}
 		rulesets = append(rulesets, one)
@@ -242,6 +246,7 @@ func (w *watchedRules) lookForLegacy() *Ruleset {
 	if len(came)+len(went) == 0 && one.samePolicies(w.last) {
 		return nil
 	}
+	one.rememberIPSets(w.last)
 	w.last = one
 	return one
 }

@@ -79,10 +79,10 @@ func TestRulesetsFollowChanges(t *testing.T) {
 	}
 }
 
-// iptables-legacy announces nothing.
-func TestRulesetsFollowLegacy(t *testing.T) {
-	needs(t, "nsenter", "ip", "iptables-legacy")
-	h := newNamespace(t)
+// followRules watches the rules of a namespace until the test ends. What it returns
+// waits for the next ruleset.
+func followRules(t *testing.T, h *netns.Handle) (next func() *Ruleset) {
+	t.Helper()
 	r, err := NewRulesets()
 	if err != nil {
 		t.Fatal(err)
@@ -98,14 +98,31 @@ func TestRulesetsFollowLegacy(t *testing.T) {
 			t.Error(err)
 		}
 	})
-	defer func() {
+	t.Cleanup(func() {
 		cancel()
 		group.Wait()
 		if err := r.Close(); err != nil {
 			t.Error(err)
 		}
-	}()
-	<-out
+	})
+	return func() *Ruleset {
+		t.Helper()
+		select {
+		case one := <-out:
+			return one
+		case <-time.After(20 * time.Second):
+			t.Fatal("no ruleset came")
+			return nil
+		}
+	}
+}
+
+// iptables-legacy announces nothing.
+func TestRulesetsFollowLegacy(t *testing.T) {
+	needs(t, "nsenter", "ip", "iptables-legacy")
+	h := newNamespace(t)
+	next := followRules(t, h)
+	next()
 	for _, c := range []struct {
 		line  string
 		rules int
@@ -113,13 +130,8 @@ func TestRulesetsFollowLegacy(t *testing.T) {
 		if b, err := command(h, append([]string{"iptables-legacy"}, strings.Fields(c.line)...)...).CombinedOutput(); err != nil {
 			t.Skipf("needs a kernel with iptables-legacy: %s", b)
 		}
-		select {
-		case one := <-out:
-			if n := len(one.Rules()); n != c.rules {
-				t.Errorf("%s: %d rules, want %d", c.line, n, c.rules)
-			}
-		case <-time.After(20 * time.Second):
-			t.Fatalf("%s was not noticed", c.line)
+		if n := len(next().Rules()); n != c.rules {
+			t.Errorf("%s: %d rules, want %d", c.line, n, c.rules)
 		}
 	}
 }

@@ -213,8 +213,7 @@ func (m *machine) match(e *expression) truth {
 	case e.extension == "icmp" && e.extensionFamily == familyIPv4, e.extension == "icmp6" && e.extensionFamily == familyIPv6:
 		return m.icmp(e)
 	case e.extension == "set" && e.set != "":
-		m.why = "what is in the set " + e.set
-		return maybe
+		return m.inIPSet(e)
 	}
 	m.why = ""
 	return maybe
