@@ -24,6 +24,19 @@ type piece struct {
 	fingerprint uint64
 }
 
+const (
+	// maxSameID is how many journeys of one identification are asked whose a piece
+	// is. Senders choose it, so that there could be any number.
+	maxSameID = 32
+	// maxWhole is among how many journeys of IPv6 fragments, the newest, that of a
+	// packet is looked for which has no identification, or another one.
+	maxWhole = 128
+	// maxPieceHops is how many hops a journey in pieces can have: the largest
+	// datagram, in pieces for links of 576 bytes, has about 120 at each point.
+	// What a hop costs grows with the number of those before it.
+	maxPieceHops = 1024
+)
+
 // findDatagram returns the journey of a fragment, or of a packet that may have
 // been reassembled from fragments. A piece whose sibling was seen at the same
 // point belongs with it; it has no ports, so it takes its sibling's tuple and
@@ -33,10 +46,18 @@ func (c *Correlator) findDatagram(s *sighting, o *capture.Observation) (best int
 		return 0, nil
 	}
 	var top claim
+	var full []handle
 	guesses := 0
 	try := func(h handle) {
 		e := c.live(h)
-		if e == nil || !e.mayBeWhole(s, o) {
+		if e == nil || c.another(e, s) {
+			return
+		}
+		if len(e.hops) >= maxPieceHops {
+			full = append(full, h)
+			return
+		}
+		if !e.mayBeWhole(s, o) {
 			return
 		}
 		cl := c.claimOf(e, s, o.Fingerprint)
@@ -65,15 +86,19 @@ func (c *Correlator) findDatagram(s *sighting, o *capture.Observation) (best int
 	default:
 		// A whole IPv6 packet has no identification: its length must be that
 		// of the pieces together.
-		for key, handles := range c.parts.datagrams {
-			for _, h := range handles {
-				if e := c.live(h); e != nil && key.protocol == s.h.Tuple.Protocol && e.reassembled() == wholeLength(s.h) {
-					try(h)
-				}
+		for _, h := range c.parts.whole.recent {
+			if e := c.live(h); e != nil && e.hops[0].h.Tuple.Protocol == s.h.Tuple.Protocol && e.reassembled() == wholeLength(s.h) {
+				try(h)
 			}
 		}
 	}
-	if found == nil || top.fit.guessed() && guesses > 1 {
+	if found == nil {
+		for _, h := range full {
+			c.giveUp(h)
+		}
+		return 0, nil
+	}
+	if top.fit.guessed() && guesses > 1 {
 		return 0, nil
 	}
 	if top.sibling != nil && isLaterPiece(s.h) {
@@ -198,25 +223,41 @@ func (e *entry) beginsLike(o *capture.Observation) bool {
 // only the flow and the datagram's beginning are left to go by. Where two such
 // datagrams are under way, which it is can't be told.
 func (c *Correlator) findRefragmented(s *sighting, o *capture.Observation) (best int32, found *entry) {
-	for key, handles := range c.parts.datagrams {
-		if key.protocol != s.h.Tuple.Protocol {
+	for _, h := range c.parts.whole.recent {
+		e := c.live(h)
+		if e == nil || e == found || e.hops[0].h.Tuple.Protocol != s.h.Tuple.Protocol || c.another(e, s) || !e.beginsLike(o) {
 			continue
 		}
-		for _, h := range handles {
-			e := c.live(h)
-			if e == nil || e == found || !e.beginsLike(o) {
-				continue
-			}
-			if f, used := c.fits(e, s); used || f <= fitGuess {
-				continue
-			}
-			if found != nil {
-				return 0, nil
-			}
-			best, found = h.index, e
+		if f, used := c.fits(e, s); used || f <= fitGuess {
+			continue
 		}
+		if found != nil {
+			return 0, nil
+		}
+		best, found = h.index, e
 	}
 	return best, found
+}
+
+// another reports whether the journey is sure to be another packet's: at the
+// sighting's point it had other addresses.
+func (c *Correlator) another(e *entry, s *sighting) bool {
+	first := &e.hops[0]
+	if first.point != s.point || c.foreign && s.point.Ifindex == 0 {
+		return false
+	}
+	a, b := &first.h.Tuple, &s.h.Tuple
+	return a.Destination16() != b.Destination16() || a.Source() != b.Source()
+}
+
+// giveUp shows a journey that is in too many pieces as it stands, and forgets it.
+func (c *Correlator) giveUp(h handle) {
+	e := c.live(h)
+	if e.state != stateShown {
+		c.counters.Evicted++
+		c.settle(h.index, e, "it is in too many pieces to wait for the next")
+	}
+	c.drop(h.index, e)
 }
 
 // reassembled returns how many bytes the pieces at one point make together,
@@ -263,10 +304,22 @@ func (c *Correlator) sibling(e *entry, s *sighting) (found *sighting) {
 	return found
 }
 
-func (c *Correlator) rememberDatagram(key pieceKey, h handle) {
-	if !slices.Contains(c.parts.datagrams[key], h) {
-		c.parts.datagrams[key] = append(c.parts.datagrams[key], h)
+// rememberDatagram makes a journey findable by an identification, and reports
+// whether it was not before. Of too many with one the oldest is let go.
+func (c *Correlator) rememberDatagram(key pieceKey, h handle) (added bool) {
+	all := c.parts.datagrams[key]
+	if slices.Contains(all, h) {
+		return false
 	}
+	if len(all) >= maxSameID {
+		all = slices.DeleteFunc(all, func(h handle) bool { return c.live(h) == nil })
+	}
+	if len(all) >= maxSameID {
+		c.letGo(all[0].index, c.live(all[0]))
+		all = slices.Delete(all, 0, 1)
+	}
+	c.parts.datagrams[key] = append(all, h)
+	return true
 }
 
 // mayBeFragmented reports whether a router with a smaller link ahead would cut

@@ -95,6 +95,7 @@ const keepStream = 5e9
 // parts finds the journeys of datagrams that are not whole everywhere.
 type parts struct {
 	datagrams map[pieceKey][]handle
+	whole     newest             // of IPv6 datagrams in fragments
 	streams   map[uint64]*stream // by the hash of their keys
 	trains    map[packet.Tuple]*train
 	seed      uint64
@@ -110,6 +111,21 @@ func (p *parts) stream(key *packet.Tuple) *stream {
 		return st
 	}
 	return nil
+}
+
+// newest are the journeys that were added last.
+type newest struct {
+	recent []handle
+	next   int
+}
+
+func (n *newest) add(h handle) {
+	if len(n.recent) < maxWhole {
+		n.recent = append(n.recent, h)
+		return
+	}
+	n.recent[n.next%maxWhole] = h
+	n.next++
 }
 
 // live returns the entry of a handle, or nil when it has been let go.
@@ -177,7 +193,9 @@ func streamKey(s *sighting) packet.Tuple {
 func (c *Correlator) remember(h handle, s *sighting, t *trail) {
 	switch {
 	case s.extent.kind == extentFragment:
-		c.rememberDatagram(pieceKey{s.h.Tuple.Protocol, s.h.FragmentID}, h)
+		if c.rememberDatagram(pieceKey{s.h.Tuple.Protocol, s.h.FragmentID}, h) && s.h.Layers.Has(packet.LayerIPv6) {
+			c.parts.whole.add(h)
+		}
 		return
 	case mayBeFragmented(s.h):
 		c.rememberDatagram(pieceKey{s.h.Tuple.Protocol, uint32(s.h.IPID)}, h)

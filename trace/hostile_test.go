@@ -1,0 +1,93 @@
+package trace
+
+import (
+	"encoding/binary"
+	"net/netip"
+	"testing"
+	"time"
+
+	"natlens/capture/packet"
+)
+
+// spoofed is the address of the ith of many senders.
+func spoofed(i int) netip.Addr {
+	return netip.AddrFrom4([4]byte{100, byte(i >> 16), byte(i >> 8), byte(i)})
+}
+
+// pieceOf is a fragment of a UDP datagram with so many bytes at that place.
+func pieceOf(source, destination netip.Addr, id uint16, at, size int, more bool) []byte {
+	b := make([]byte, 34+size)
+	ip := b[14:]
+	binary.BigEndian.PutUint16(b[12:], 0x0800)
+	ip[0], ip[8], ip[9] = 0x45, 64, byte(packet.UDP)
+	binary.BigEndian.PutUint16(ip[2:], uint16(20+size))
+	binary.BigEndian.PutUint16(ip[4:], id)
+	place := uint16(at / 8)
+	if more {
+		place |= 0x2000
+	}
+	binary.BigEndian.PutUint16(ip[6:], place)
+	copy(ip[12:], source.AsSlice())
+	copy(ip[16:], destination.AsSlice())
+	binary.BigEndian.PutUint32(ip[20:], uint32(at)) // pieces differ
+	return b
+}
+
+// What fragments of one identification cost must not grow with their number: who
+// sends them chooses it, and the sender's address.
+func TestFragmentsOfOneIdentification(t *testing.T) {
+	s := newStage(t)
+	const n = 500
+	for i := range n {
+		s.see(uplinkIn, pieceOf(spoofed(i), hostIP, 7, 1480, 64, true))
+		s.see(uplinkIn, udp(t, netip.AddrPortFrom(spoofed(i), 1), port(hostIP, 9), 7, string(make([]byte, 600))))
+		s.pass(0)
+	}
+	if got := len(s.c.parts.datagrams[pieceKey{packet.UDP, 7}]); got > maxSameID {
+		t.Errorf("%d journeys are asked about each fragment, want at most %d", got, maxSameID)
+	}
+	s.pass(4 * time.Second)
+	if len(s.journeys) != 2*n {
+		t.Errorf("%d journeys of %d packets", len(s.journeys), 2*n)
+	}
+}
+
+// A datagram in very many pieces is several journeys, and none of them takes what
+// the others have for lost.
+func TestVeryManyPieces(t *testing.T) {
+	s := newStage(t)
+	const n = 1000
+	for i := range n {
+		f := pieceOf(backIP, baseIP, 7, 8*i, 8, i < n-1)
+		for _, where := range []at{backOut, vethIn, baseVOut, baseIn} {
+			s.see(where, f)
+		}
+	}
+	s.pass(0)
+	s.pass(4 * time.Second)
+	hops := 0
+	for _, j := range s.journeys {
+		hops += len(j.Hops)
+		if len(j.Hops) > maxPieceHops || j.Verdict.Result != Delivered && j.Verdict.Result != Unfinished {
+			t.Errorf("#%d with %d hops: %+v", j.ID, len(j.Hops), j.Verdict)
+		}
+	}
+	if hops != 4*n {
+		t.Errorf("%d hops, want %d", hops, 4*n)
+	}
+}
+
+// An IPv6 packet has no identification, so that all fragments could be its own.
+func TestWholePacketsAmongFragments(t *testing.T) {
+	s := newStage(t)
+	for i := range 4 * maxWhole {
+		source := netip.AddrFrom16([16]byte{0xfd, 14: byte(i >> 8), 15: byte(i)})
+		for _, f := range cut6(udp6(t, netip.AddrPortFrom(source, 1), netip.AddrPortFrom(hostIP6, 9), string(make([]byte, 2000))), uint32(i), 1480) {
+			s.see(uplinkIn, f)
+		}
+		s.pass(0)
+	}
+	if got := len(s.c.parts.whole.recent); got != maxWhole {
+		t.Errorf("%d journeys are asked about each IPv6 packet, want %d", got, maxWhole)
+	}
+}
