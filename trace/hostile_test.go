@@ -6,6 +6,9 @@ import (
 	"testing"
 	"time"
 
+	"github.com/google/gopacket"
+	"github.com/google/gopacket/layers"
+
 	"natlens/capture/packet"
 )
 
@@ -89,5 +92,37 @@ func TestWholePacketsAmongFragments(t *testing.T) {
 	}
 	if got := len(s.c.parts.whole.recent); got != maxWhole {
 		t.Errorf("%d journeys are asked about each IPv6 packet, want %d", got, maxWhole)
+	}
+}
+
+// Senders that make up their addresses begin streams without end. One that is in use
+// is not forgotten for them.
+func TestSpoofedStreams(t *testing.T) {
+	s := newStage(t)
+	s.c.sink.Journey = nil
+	large := string(make([]byte, 1473)) // larger than a link takes
+	data := func(source, destination netip.AddrPort, i int) []byte {
+		return frame(t, source.Addr(), destination.Addr(), uint16(i), 64, &layers.TCP{
+			SrcPort: layers.TCPPort(source.Port()), DstPort: layers.TCPPort(destination.Port()), Seq: uint32(i), ACK: true,
+		}, gopacket.Payload("x"))
+	}
+	used := packet.NewTuple(packet.TCP, backIP, internetIP, 4711, 80)
+	for i := range maxStreams + maxStreams/4 {
+		from := spoofed(i)
+		s.see(uplinkIn, data(netip.AddrPortFrom(from, 1), port(hostIP, 80), i))
+		s.see(uplinkIn, udp(t, netip.AddrPortFrom(from, 1), port(hostIP, 80), uint16(i), large))
+		if i%256 == 0 {
+			s.see(backOut, data(port(backIP, 4711), port(internetIP, 80), i))
+		}
+		if i%1024 == 0 {
+			s.pass(0)
+		}
+	}
+	s.pass(0)
+	if streams, trains := len(s.c.parts.streams), len(s.c.parts.trains); streams > maxStreams || trains > maxStreams {
+		t.Errorf("%d streams and %d trains, want at most %d", streams, trains, maxStreams)
+	}
+	if s.c.parts.stream(&used) == nil {
+		t.Error("a stream in use was forgotten")
 	}
 }

@@ -1,6 +1,7 @@
 package trace
 
 import (
+	"math"
 	"math/rand/v2"
 	"slices"
 
@@ -89,8 +90,32 @@ type carrier struct {
 	extent extent
 }
 
-// keepStream is how long a stream is remembered after its last data.
-const keepStream = 5e9
+const (
+	// keepStream is how long a stream is remembered after its last data.
+	keepStream = 5e9
+	// maxStreams is how many are remembered at once, of each kind: senders that
+	// make up their addresses make any number of them.
+	maxStreams = 1 << 14
+)
+
+// stalest returns one that has not been used for long: of a few, for to look at all
+// would take long, too.
+func stalest[K comparable, V interface{ lastUsed() int64 }](all map[K]V) (key K) {
+	const few = 8
+	n, least := 0, int64(math.MaxInt64)
+	for k, v := range all {
+		if used := v.lastUsed(); used < least {
+			key, least = k, used
+		}
+		if n++; n == few {
+			break
+		}
+	}
+	return key
+}
+
+func (st *stream) lastUsed() int64 { return st.used }
+func (t *train) lastUsed() int64   { return t.used }
 
 // parts finds the journeys of datagrams that are not whole everywhere.
 type parts struct {
@@ -223,6 +248,11 @@ func (c *Correlator) streamOf(s *sighting, t *trail) *stream {
 	key := streamKey(s)
 	st := c.parts.stream(&key)
 	if st == nil {
+		if len(c.parts.streams) >= maxStreams {
+			oldest := stalest(c.parts.streams)
+			c.parts.streams[oldest].forgotten = true
+			delete(c.parts.streams, oldest)
+		}
 		st = &stream{key: key, end: s.extent.end}
 		hash := key.Hash(c.parts.seed)
 		if other := c.parts.streams[hash]; other != nil {

@@ -2,6 +2,7 @@ package trace
 
 import (
 	"bytes"
+	"cmp"
 	"iter"
 	"slices"
 
@@ -93,6 +94,9 @@ func (c *Correlator) rememberTrain(h handle, s *sighting) {
 	key := streamKey(s)
 	t := c.parts.trains[key]
 	if t == nil {
+		if len(c.parts.trains) >= maxStreams {
+			delete(c.parts.trains, stalest(c.parts.trains))
+		}
 		t = &train{}
 		c.parts.trains[key] = t
 	}
@@ -242,7 +246,7 @@ func (c *Correlator) findMerged(s *sighting, payload []byte) []handle {
 			parts = append(parts, part{h, e})
 		}
 	}
-	slices.SortFunc(parts, func(a, b part) int { return int(a.e.hops[0].time - b.e.hops[0].time) })
+	slices.SortFunc(parts, func(a, b part) int { return cmp.Compare(a.e.hops[0].time, b.e.hops[0].time) })
 	for begin := range parts {
 		first := parts[begin].e.hops[0].h
 		if first.Layers.Has(packet.LayerIPv4) && first.IPID != s.h.IPID {
