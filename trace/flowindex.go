@@ -235,9 +235,14 @@ func family(t packet.Tuple) int {
 	return 1
 }
 
-// keepDead is how long the flow of a packet can still be asked for after the
-// flow died: longer than a packet can be on its way.
-const keepDead = 5e9
+const (
+	// keepDead is how long the flow of a packet can still be asked for after the
+	// flow died: longer than a packet can be on its way.
+	keepDead = 5e9
+	// maxDead is how many of them are kept: a full table ends a flow for each that
+	// begins.
+	maxDead = 1 << 15
+)
 
 // apply takes in one event. It returns the flow that the event says began; nil for
 // other events.
@@ -361,6 +366,9 @@ func (x *flowIndex) bury(t *trackedFlow, at int64) {
 			delete(x.asked, key)
 		}
 	}
+	if len(x.dead) == maxDead {
+		x.remove(maxDead / 8)
+	}
 	x.dead = append(x.dead, t)
 }
 
@@ -378,14 +386,22 @@ func (x *flowIndex) synced(since, at int64) {
 func (x *flowIndex) sweep(now int64) {
 	n := 0
 	for n < len(x.dead) && x.dead[n].died < now-keepDead {
-		for i := range x.dead[n].nodes {
-			x.byTuple.remove(&x.dead[n].nodes[i])
-		}
 		n++
 	}
-	if n > 0 {
-		x.dead = append(x.dead[:0], x.dead[n:]...)
+	x.remove(n)
+}
+
+// remove forgets the n that have been dead for longest.
+func (x *flowIndex) remove(n int) {
+	if n == 0 {
+		return
 	}
+	for _, t := range x.dead[:n] {
+		for i := range t.nodes {
+			x.byTuple.remove(&t.nodes[i])
+		}
+	}
+	x.dead = slices.Delete(x.dead, 0, n)
 }
 
 // forgetTimes makes every flow older than the capture, and what died swept

@@ -22,6 +22,8 @@ const (
 	// keepInferred is how long an inferred flow is remembered after its last
 	// packet.
 	keepInferred = 300e9
+	// maxInferred is how many of them are remembered at once.
+	maxInferred = 1 << 16
 	// reuse is after which silence a port may have been given to another: no entry
 	// of connection tracking is kept for a shorter time (tcp_timeouts[CLOSE],
 	// net/netfilter/nf_conntrack_proto_tcp.c).
@@ -163,6 +165,9 @@ func (c *Correlator) inferFlow(e *entry, s *sighting) {
 	if part != nil {
 		x.correct(part, f)
 	} else {
+		if len(x.byID) >= maxInferred {
+			x.bury(x.byID[stalest(x.byID)], before.time)
+		}
 		made = x.add(f, 0, 0)
 	}
 	made.inferred, made.named = true, s.time
@@ -208,6 +213,8 @@ func foreignEnd(s *sighting, at int) Verdict {
 	return Verdict{Result: Unfinished, Hop: at, Evidence: ByTap,
 		Reason: "last seen here; packets alone don't tell what came next"}
 }
+
+func (t *trackedFlow) lastUsed() int64 { return t.named }
 
 // sweepInferred forgets inferred flows that have no packets any more.
 func (c *Correlator) sweepInferred() {

@@ -1,7 +1,9 @@
 package trace
 
+
 import (
 	"encoding/binary"
+	"fmt"
 	"net/netip"
 	"testing"
 	"time"
@@ -9,7 +11,9 @@ import (
 	"github.com/google/gopacket"
 	"github.com/google/gopacket/layers"
 
+	"natlens/capture"
 	"natlens/capture/packet"
+	"natlens/netinfo/netfilter"
 )
 
 // spoofed is the address of the ith of many senders.
@@ -124,5 +128,50 @@ func TestSpoofedStreams(t *testing.T) {
 	}
 	if s.c.parts.stream(&used) == nil {
 		t.Error("a stream in use was forgotten")
+	}
+}
+
+// A table that is full ends a flow for each that begins.
+func TestFlowsThatEndAtOnce(t *testing.T) {
+	s := newStage(t)
+	var last packet.Tuple
+	for i := range maxDead + 100 {
+		last = packet.NewTuple(packet.UDP, spoofed(i), hostIP, 1, 53)
+		f := netfilter.Flow{ID: uint32(i + 1), Original: last, Reply: last.Inverse()}
+		s.flow(netfilter.New, f)
+		s.flow(netfilter.Destroy, f)
+	}
+	x := s.c.flows[hostNS]
+	if n := len(x.dead); n > maxDead {
+		t.Errorf("%d dead flows are kept, want at most %d", n, maxDead)
+	}
+	if r := x.find(&last, s.now); r.flow == nil {
+		t.Error("the flow that died last is forgotten")
+	}
+	s.pass(6 * time.Second)
+	if x.byTuple.nodes != 0 || len(x.dead) != 0 {
+		t.Errorf("%d dead flows, %d forms are left", len(x.dead), x.byTuple.nodes)
+	}
+}
+
+// A file of a router under attack has a translated flow for each packet.
+func TestInferredFlowsWithoutEnd(t *testing.T) {
+	s := &stage{t: t, now: 1_000_000_000_000}
+	s.c = New(1024, Sink{})
+	s.c.ReadForeign()
+	const in, out = 1, 2
+	for i := range maxInferred + 1000 {
+		before := udp(t, port(spoofed(i), 1), port(hostIP, 80), uint16(i), fmt.Sprint(i))
+		after := udp(t, port(spoofed(i), 1), port(backIP, 80), uint16(i), fmt.Sprint(i))
+		s.see(at{hostNS, in, capture.Host}, before)
+		s.see(at{hostNS, out, capture.Outgoing}, after)
+		if i%512 == 0 {
+			s.c.Observe(&capture.Batch{Observations: s.batch, Through: s.now})
+			s.batch = nil
+		}
+	}
+	s.c.Observe(&capture.Batch{Observations: s.batch, Through: s.now})
+	if x := s.c.flows[0]; x == nil || len(x.byID) > maxInferred || len(x.byID) < maxInferred-1 {
+		t.Errorf("%d flows are remembered, want %d", len(x.byID), maxInferred)
 	}
 }
