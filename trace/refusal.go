@@ -24,7 +24,7 @@ func (c *Correlator) refuse(e *entry, s *sighting) {
 				continue
 			}
 			e.errorAbout = about.id
-			if st == statePending {
+			if st == statePending && ends(s.h) {
 				kept := *s.h
 				about.refusal, about.refusedBy = &kept, e.id
 				c.strange(&about.hops[len(about.hops)-1])
@@ -34,6 +34,12 @@ func (c *Correlator) refuse(e *entry, s *sighting) {
 			return
 		}
 	}
+}
+
+// ends reports the errors whose sender has let go of the packet that they quote. With
+// a redirect it was passed on; a source quench (4) may only be a warning (RFC 792).
+func ends(h *packet.Headers) bool {
+	return h.Layers.Has(packet.LayerIPv6) || h.ICMPType != 4 && h.ICMPType != 5
 }
 
 // quotedBy reports whether the error's quotation is of this packet, as one of

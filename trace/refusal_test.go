@@ -93,3 +93,32 @@ func TestErrorAboutTheOlderOfTwo(t *testing.T) {
 		}
 	}
 }
+
+// A router that sends a redirect has passed the packet on (RFC 792): whatever became
+// of it, that is not why.
+func TestRedirectEndsNothing(t *testing.T) {
+	s := newStage(t)
+	d := udp(t, port(backIP, 5), port(internetIP, 9), 7, "x")
+	s.see(backOut, d)
+	s.see(vethIn, d)
+	s.see(bridgeIn, d)
+	redirect := icmpError(t, 5, 1, d)
+	s.see(bridgeOut, redirect)
+	s.see(vethOut, redirect)
+	s.see(backIn, redirect)
+	s.pass(4 * time.Second)
+	s.pass(50 * time.Millisecond)
+	if len(s.journeys) != 2 {
+		t.Fatalf("%d journeys, want the packet and the redirect", len(s.journeys))
+	}
+	told, about := s.journeys[0], s.journeys[1]
+	if about.ID != 1 {
+		told, about = about, told
+	}
+	if v := about.Verdict; v.Evidence == ByReply {
+		t.Errorf("the packet: %+v", v)
+	}
+	if len(told.Related) != 1 || told.Related[0].ID != about.ID {
+		t.Errorf("the redirect is related to %v, want #%d", told.Related, about.ID)
+	}
+}
