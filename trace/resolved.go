@@ -71,7 +71,9 @@ func (c *Correlator) resolved(j *Journey, e *entry, hops []sighting, main flowRe
 	if h.Tuple.Protocol == packet.UDP && !main.about {
 		switch {
 		case h.Tuple.SourcePort == packet.DNSPort:
-			c.learnNames(j, e, hops)
+			if main.flow == nil || main.reply { // else nobody had asked
+				c.learnNames(j, e, hops)
+			}
 			return
 		case h.Tuple.DestinationPort == packet.DNSPort,
 			main.flow != nil && !main.reply && main.flow.Original.DestinationPort == packet.DNSPort:

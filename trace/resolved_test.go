@@ -206,3 +206,28 @@ func TestNamesAreBounded(t *testing.T) {
 		t.Errorf("%d namespaces are remembered for nothing", len(s.c.names))
 	}
 }
+
+// Anybody can send what looks like a name server's answer. Connection tracking tells
+// that nobody had asked.
+func TestAnswerThatNobodyAskedFor(t *testing.T) {
+	s := newStage(t)
+	server, client := port(internetIP, 53), port(hostIP, 40000)
+	answer := udp(t, server, client, 7, message(t, 9, "bank", 60, backIP))
+	s.see(uplinkIn, answer)
+	o := packet.NewTuple(packet.UDP, internetIP, hostIP, 53, 40000)
+	s.flow(netfilter.New, netfilter.Flow{ID: 3, Original: o, Reply: o.Inverse()})
+	s.pass(50 * time.Millisecond)
+	s.pass(50 * time.Millisecond)
+	syn := frame(t, hostIP, backIP, 8, 64, &layers.TCP{SrcPort: 40001, DstPort: 80, Seq: 1, SYN: true})
+	for _, where := range []at{bridgeOut, vethOut, backIn} {
+		s.see(where, syn)
+	}
+	s.pass(50 * time.Millisecond)
+	s.pass(50 * time.Millisecond)
+	if len(s.journeys) != 2 || s.journeys[0].Verdict.Result != Delivered {
+		t.Fatalf("%d journeys, the first %+v", len(s.journeys), s.journeys[0].Verdict)
+	}
+	if j := s.journeys[1]; len(j.Related) != 0 || len(j.Notes) != 0 {
+		t.Errorf("related to %v, notes %q", j.Related, j.Notes)
+	}
+}
