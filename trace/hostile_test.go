@@ -1,6 +1,5 @@
 package trace
 
-
 import (
 	"encoding/binary"
 	"fmt"
@@ -173,5 +172,19 @@ func TestInferredFlowsWithoutEnd(t *testing.T) {
 	s.c.Observe(&capture.Batch{Observations: s.batch, Through: s.now})
 	if x := s.c.flows[0]; x == nil || len(x.byID) > maxInferred || len(x.byID) < maxInferred-1 {
 		t.Errorf("%d flows are remembered, want %d", len(x.byID), maxInferred)
+	}
+}
+
+// A file can say of each packet that another link saw it.
+func TestLinksWithoutEnd(t *testing.T) {
+	s := newStage(t)
+	s.c.ReadForeign()
+	p := udp(t, port(backIP, 1), port(hostIP, 80), 7, "x")
+	for i := range maxPlaces + 10 {
+		s.see(at{baseNS + 1, int32(i), capture.Host}, p)
+	}
+	s.pass(0)
+	if n := len(s.c.hosts.places); n > maxPlaces {
+		t.Errorf("%d places are remembered, want at most %d", n, maxPlaces)
 	}
 }

@@ -13,9 +13,14 @@ type keptPacket struct {
 	packet *capture.Observation // nil when a Journey had it
 }
 
-// maxKept is how many bytes of packets are kept. A flood that nobody answers
-// would fill the memory otherwise: each packet waits for its next hop.
-const maxKept = 256 << 20
+const (
+	// maxKept is how many bytes of packets are kept. A flood that nobody answers
+	// would fill the memory otherwise: each packet waits for its next hop.
+	maxKept = 256 << 20
+	// keptBeside is about how many bytes are kept with the captured ones of each:
+	// of most packets it is more.
+	keptBeside = 256
+)
 
 // KeepPackets makes Journeys carry the packets themselves (Hop.Packet). It costs
 // memory for every packet whose journey is open. Call it before the first
@@ -27,7 +32,7 @@ func (c *Correlator) KeepPackets() { c.keep = true }
 func (c *Correlator) keepPacket(o *capture.Observation) *keptPacket {
 	packet := *o
 	packet.Data = bytes.Clone(o.Data)
-	c.kept += len(packet.Data)
+	c.kept += len(packet.Data) + keptBeside
 	for c.kept > maxKept && c.evictOpen() {
 	}
 	return &keptPacket{packet: &packet}
@@ -37,7 +42,7 @@ func (c *Correlator) keepPacket(o *capture.Observation) *keptPacket {
 func (c *Correlator) told(e *entry) {
 	for i := range e.hops {
 		if k := e.hops[i].kept; k != nil && k.packet != nil {
-			c.kept -= len(k.packet.Data)
+			c.kept -= len(k.packet.Data) + keptBeside
 			k.packet = nil
 		}
 	}

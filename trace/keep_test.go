@@ -63,15 +63,15 @@ func TestKeptBytesAreBounded(t *testing.T) {
 	s := newStage(t)
 	s.c.KeepPackets()
 	d := udp(t, port(backIP, 1), port(internetIP, 53), 9, "x")
-	const size = 1 << 20
-	for n := range maxKept/size + 10 {
+	const size, most = 1 << 20, maxKept / (1<<20 + keptBeside)
+	for n := range most + 10 {
 		s.see(backOut, d)
 		s.batch[n].Data = make([]byte, size)
 		s.batch[n].Fingerprint = uint64(n)
 	}
 	s.pass(time.Millisecond)
-	if n := s.c.Counters().Evicted; s.c.kept != maxKept || n != 10 || len(s.journeys) != 10 {
-		t.Errorf("%d bytes are kept, %d evicted, %d journeys; want %d, 10 and 10", s.c.kept, n, len(s.journeys), maxKept)
+	if n := s.c.Counters().Evicted; s.c.kept != most*(size+keptBeside) || n != 10 || len(s.journeys) != 10 {
+		t.Errorf("%d bytes are kept, %d evicted, %d journeys; want %d, 10 and 10", s.c.kept, n, len(s.journeys), most*(size+keptBeside))
 	}
 }
 

@@ -78,6 +78,9 @@ func newHosts() hosts {
 		places: map[capture.Point]place{}}
 }
 
+// maxPlaces is how many points are remembered: a file can name any number of links.
+const maxPlaces = 1 << 14
+
 // keepGone is how long a link is remembered after it went: longer than any
 // journey over it can stay open.
 const keepGone = 30e9
@@ -206,6 +209,9 @@ func (h *hosts) at(p capture.Point) place {
 	}
 	found, known := h.places[p]
 	if !known {
+		if len(h.places) >= maxPlaces {
+			clear(h.places)
+		}
 		found = place{h.link(p), h.space(p.Namespace)}
 		h.places[p] = found
 	}
