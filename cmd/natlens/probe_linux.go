@@ -46,7 +46,8 @@ func newProbeCommand(a *app) *cobra.Command {
 			"  ubuntu -> back:8000 dropped\n\n" +
 			"The result is reached, refused, dropped, unreachable, lost or unresolved.\n\n" +
 			"Exit status: 0 reached (with --file: all as the lines say), 1 not, 2 wrong\n" +
-			"usage, 3 not permitted, 4 the probe itself failed.",
+			"usage, 3 not permitted, 4 the probe itself failed\n" +
+			"or was interrupted.",
 		Example: "  sudo natlens probe back database:5432\n" +
 			"  sudo natlens probe ubuntu 198.51.100.7\n" +
 			"  sudo natlens probe --dry-run host back:8000\n" +
@@ -82,7 +83,7 @@ func (a *app) probe(cmd *cobra.Command, f *probeFlags, args []string) error {
 	}
 	topology, err := netinfo.Scan(cmd.Context(), a.host)
 	if err != nil {
-		return &probeFailed{beforeWatching(cmd.Context(), err)}
+		return &probeFailed{err}
 	}
 	for _, r := range requests {
 		if err := a.checkSource(topology, r.From); err != nil {
@@ -94,7 +95,7 @@ func (a *app) probe(cmd *cobra.Command, f *probeFlags, args []string) error {
 		return a.notPermitted(cmd, err)
 	}
 	if err != nil {
-		return &probeFailed{beforeWatching(cmd.Context(), err)}
+		return &probeFailed{err}
 	}
 	tell := a.tellProbe(f)
 	if policy != nil {
@@ -138,6 +139,9 @@ func (a *app) questions(f *probeFlags, args []string) ([]probe.Rule, []probe.Req
 		r, err := probe.Parse(args[0], args[1], f.udp)
 		if err != nil {
 			return nil, nil, usagef("probe: %w", err)
+		}
+		if f.dryRun {
+			return nil, []probe.Request{r}, nil // the same each time
 		}
 		return nil, slices.Repeat([]probe.Request{r}, f.count), nil
 	}
@@ -189,9 +193,6 @@ func (a *app) runProbes(ctx context.Context, f *probeFlags, prober *probe.Prober
 		run = prober.Predict
 	}
 	if err := run(ctx, requests, tell.outcome); err != nil {
-		if ctx.Err() != nil && errors.Is(err, context.Canceled) {
-			return nil
-		}
 		return &probeFailed{err}
 	}
 	if f.json && !f.dryRun {

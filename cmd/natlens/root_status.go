@@ -64,6 +64,12 @@ func (a *app) report(cmd *cobra.Command, err error) int {
 	switch {
 	case err == nil, errors.Is(a.stdout.err, errOutputClosed) && onlyStopped(err):
 		return statusDone
+	case errors.Is(err, context.Canceled):
+		fmt.Fprintln(a.stderr, "natlens: interrupted")
+		if errors.As(err, &probe) {
+			return statusProbeFailed
+		}
+		return statusFailed
 	case errors.As(err, &status):
 		return int(status)
 	case errors.As(err, &wrong), !a.running:

@@ -28,6 +28,8 @@ func TestReport(t *testing.T) {
 			"natlens: scan host: this needs Linux: unsupported operation\n"},
 		{"the kernel says no", fmt.Errorf("open ring: %w", os.ErrPermission), nil, statusNotPermitted, "natlens: open ring: permission denied\n"},
 		{"all said", exitStatus(statusNotPermitted), nil, statusNotPermitted, ""},
+		{"interrupted", fmt.Errorf("scan host: %w", context.Canceled), nil, statusFailed, "natlens: interrupted\n"},
+		{"a probe interrupted", &probeFailed{context.Canceled}, nil, statusProbeFailed, "natlens: interrupted\n"},
 		{"closed", errOutputClosed, errOutputClosed, statusDone, ""},
 		{"closed, then stopped", fmt.Errorf("watch: %w", context.Canceled), errOutputClosed, statusDone, ""},
 		{"closed, and failed", errors.New("undo failed"), errOutputClosed, statusFailed, "natlens: undo failed\n"},

@@ -173,6 +173,9 @@ func (p *Prober) probe(ctx context.Context, r Request, seq uint16) *Outcome {
 	}
 	defer in.Close()
 	p.send(ctx, o, in, seq)
+	if err := ctx.Err(); err != nil { // it was not waited for as long as is said
+		o.Failed = err
+	}
 	return o
 }
 
@@ -246,13 +249,13 @@ func (p *Prober) send(ctx context.Context, o *Outcome, in *netns.Handle, seq uin
 	o.Answer = a.wait(waiting)
 	cancel()
 	p.awaitJourneys(ctx, o, watched)
-	if o.Answer.Result == Silent && len(watched.journeys.There) == 0 {
-		o.unresolvedNeighbour = o.asksForNeighbour(in)
-	}
 	p.mu.Lock()
 	delete(p.underWay, watched)
 	o.Journeys = watched.journeys
 	p.mu.Unlock()
+	if o.Answer.Result == Silent && len(o.Journeys.There) == 0 {
+		o.unresolvedNeighbour = o.asksForNeighbour(in)
+	}
 	o.conclude()
 }
 
