@@ -306,10 +306,11 @@ func answerOf(err error, after time.Duration) Answer {
 }
 
 // notSent says what the kernel's refusal to send means: EPERM is what the output
-// hook's drop looks like to a sender (net/netfilter/core.c, nf_hook_slow), EACCES
-// a route that prohibits.
+// hook's drop looks like to a sender (net/netfilter/core.c, nf_hook_slow). EACCES
+// is the routes' word: one that prohibits, or one to a broadcast address
+// (ip_route_output_key, ip(7)).
 func notSent(err error) Answer {
-	if errors.Is(err, unix.EPERM) || errors.Is(err, unix.EACCES) {
+	if errors.Is(err, unix.EPERM) {
 		return Answer{Result: Forbidden, Err: err}
 	}
 	return Answer{Result: NotSent, Err: err}

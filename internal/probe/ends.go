@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net/netip"
 	"slices"
+	"strings"
 
 	"natlens/internal/explain"
 	"natlens/netinfo"
@@ -15,8 +16,10 @@ import (
 type Source struct {
 	Name      string // as asked
 	Namespace *netinfo.Namespace
-	Container *netinfo.Container // nil when FROM is none
-	Link      *netinfo.Link      // the only link to send by; nil leaves that to the routes
+	// Container is the one whose networks and names FROM has: of containers that
+	// share a namespace the one that it was made for. nil when there is none.
+	Container *netinfo.Container
+	Link      *netinfo.Link // the only link to send by; nil leaves that to the routes
 }
 
 // FindSource finds what FROM names. A word that names nothing is an
@@ -29,7 +32,7 @@ func FindSource(t *netinfo.Topology, word string) (Source, error) {
 	s := Source{Name: word}
 	switch target := found[0]; {
 	case target.Container != nil:
-		s.Container = target.Container
+		s.Container = networked(t, target.Container)
 		s.Namespace = t.Namespace(target.Container.Namespace)
 		if s.Namespace == nil {
 			return Source{}, fmt.Errorf("%s: its network namespace was not found on this host", word)
@@ -37,18 +40,39 @@ func FindSource(t *netinfo.Topology, word string) (Source, error) {
 	case target.Link != nil:
 		s.Link = target.Link
 		s.Namespace = t.Namespace(target.Link.Key.Namespace)
-		if c := s.Namespace.Containers; len(c) > 0 {
-			s.Container = c[0]
-		}
+		s.Container = containerIn(t, s.Namespace)
 	case target.Namespace != nil:
 		s.Namespace = target.Namespace
-		if c := s.Namespace.Containers; len(c) > 0 && s.Namespace.ID != t.Self {
-			s.Container = c[0]
-		}
+		s.Container = containerIn(t, s.Namespace)
 	default:
 		return Source{}, fmt.Errorf("%s: FROM is a container, a link or host", word)
 	}
 	return s, nil
+}
+
+// containerIn returns the container that a namespace was made for, or nil.
+func containerIn(t *netinfo.Topology, n *netinfo.Namespace) *netinfo.Container {
+	if len(n.Containers) == 0 || n.ID == t.Self {
+		return nil
+	}
+	return networked(t, n.Containers[0])
+}
+
+// joins begins the mode of a container that shares another one's namespace, and with
+// it that one's hosts file and resolv.conf.
+const joins = "container:"
+
+// networked returns the container on whose networks c is: itself, or the one whose
+// namespace it shares.
+func networked(t *netinfo.Topology, c *netinfo.Container) *netinfo.Container {
+	if id, shared := strings.CutPrefix(c.Mode, joins); shared {
+		for _, other := range t.Containers {
+			if other.ID == id || other.Name == id {
+				return other
+			}
+		}
+	}
+	return c
 }
 
 // Destination is where a probe is to go.
@@ -230,7 +254,7 @@ func lookUp(t *netinfo.Topology, from Source, to *netinfo.Container) Lookup {
 		l.How = "on the host's own network nobody asks the engine's DNS"
 	case from.Container.Mode == "none":
 		l.How = "it is on no network"
-	case to.Mode == "host" || to.Mode == "none":
+	case to.Mode == "host" || to.Mode == "none" || strings.HasPrefix(to.Mode, joins):
 		l.How = "the engine's DNS names only containers on its networks"
 	case slices.ContainsFunc(to.Endpoints, func(e docker.Endpoint) bool { return shares(from.Container, e) }):
 		l.How = "the default network has no DNS of its own"

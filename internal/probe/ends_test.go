@@ -90,6 +90,34 @@ func TestFindDestination(t *testing.T) {
 	}
 }
 
+// share adds a container in the namespace of another one, as the first there.
+func share(t *netinfo.Topology, owner, name string) {
+	of := t.FindContainer(owner)[0]
+	of.ID = "id of " + owner
+	sidecar := &netinfo.Container{Namespace: of.Namespace}
+	sidecar.Name, sidecar.Mode = name, "container:"+of.ID
+	t.Containers = append(t.Containers, sidecar)
+	n := t.Namespace(of.Namespace)
+	n.Containers = append([]*netinfo.Container{sidecar}, n.Containers...)
+}
+
+// A container in the namespace of another one resolves what that one does, and is
+// connected by connecting that one.
+func TestFindSourceThatShares(t *testing.T) {
+	host := fixture()
+	share(host, "back", "sidecar")
+	s, err := FindSource(host, "sidecar")
+	if err != nil || s.Name != "sidecar" || s.Container == nil || s.Container.Name != "back" {
+		t.Fatalf("%+v, %v; want the networks of back", s, err)
+	}
+	if d, _, err := FindDestination(host, s, "database"); err != nil || !d.Lookup.Resolves {
+		t.Errorf("to its neighbour: %+v, %v", d.Lookup, err)
+	}
+	if s, err := FindSource(host, "back:eth0"); err == nil && s.Container.Name != "back" {
+		t.Errorf("by its link: %s", s.Container.Name)
+	}
+}
+
 // Why a name is not resolved depends on where it is asked.
 func TestWhoCanNotResolve(t *testing.T) {
 	for _, c := range []struct {
@@ -100,7 +128,8 @@ func TestWhoCanNotResolve(t *testing.T) {
 		{"ubuntu", "back", "none", "it is on no network"},
 		{"host", "back", "bridge", "outside of containers"},
 		{"hostish", "back", "host", "on the host's own network"},
-		{"docker0", "back", "host", "on the host's own network"},
+		{"docker0", "back", "host", "outside of containers"},
+		{"ubuntu", "sidecar", "bridge", "names only containers on its networks"},
 		{"ubuntu", "hostish", "bridge", "names only containers on its networks"},
 	} {
 		topology := fixture()
@@ -108,6 +137,7 @@ func TestWhoCanNotResolve(t *testing.T) {
 		hostish.Name, hostish.Mode = "hostish", "host"
 		topology.Containers = append(topology.Containers, hostish)
 		topology.Namespace(hostNS).Containers = []*netinfo.Container{hostish}
+		share(topology, "back", "sidecar")
 		topology.FindContainer("ubuntu")[0].Mode = c.mode
 		s, err := FindSource(topology, c.from)
 		if err != nil {

@@ -22,7 +22,11 @@ func (o *Outcome) asksForNeighbour(in *netns.Handle) netip.Addr {
 	}
 	defer h.Close()
 	next := o.Destination.Address
-	found, err := h.RouteGet(next.AsSlice())
+	options := &netlink.RouteGetOptions{}
+	if o.Source.Link != nil {
+		options.OifIndex = int(o.Source.Link.Key.Index)
+	}
+	found, err := h.RouteGetWithOptions(next.AsSlice(), options)
 	if err != nil || len(found) == 0 {
 		return netip.Addr{}
 	}

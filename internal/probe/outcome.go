@@ -1,9 +1,11 @@
 package probe
 
 import (
+	"errors"
 	"fmt"
 	"net/netip"
 	"slices"
+	"syscall"
 	"time"
 
 	"natlens/capture"
@@ -99,7 +101,7 @@ func (o *Outcome) conclude() {
 	case o.Answer.Result == NotSent && alone(o.Source.Namespace):
 		o.Result, o.Cause.Reason = NoWay, o.Source.Name+" has no link but its loopback"
 	case o.Answer.Result == NotSent:
-		o.Result, o.Cause.Reason = NoWay, "no route there"
+		o.Result, o.Cause.Reason = NoWay, o.refusal()
 	case stopped != nil && (o.Answer.Result != Refused || stopped.Verdict.By != ""):
 		// A REJECT rule speaks with the words of a closed port.
 		o.Result, o.Cause.Journey = Dropped, stopped
@@ -121,6 +123,18 @@ func (o *Outcome) conclude() {
 	default:
 		o.Result, o.Cause.Journey = Lost, there
 	}
+}
+
+// refusal is why the routes let nothing be sent there.
+func (o *Outcome) refusal() string {
+	to := o.Destination.Address
+	switch {
+	case errors.Is(o.Answer.Err, syscall.EACCES):
+		return "its routes prohibit that, or it is a broadcast address, which is not one host's"
+	case to.Is6() && to.IsLinkLocalUnicast() && o.Source.Link == nil:
+		return "an address that begins with fe80: is one on each link, so that FROM has to be a link"
+	}
+	return "no route there"
 }
 
 func last(all []*trace.Journey) *trace.Journey {

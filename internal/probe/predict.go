@@ -22,7 +22,10 @@ type host struct {
 	// bridgeFilter reports whether bridges there show packets of that family to
 	// the rules of IP (net.bridge.bridge-nf-call-iptables).
 	bridgeFilter func(n *netinfo.Namespace, is4 bool) bool
-	listeners    func(*netinfo.Namespace) ([]netinfo.Listener, error)
+	// answersForOthers reports whether who asks by the link for the MAC address of
+	// somebody else gets that of the link (proxy_arp, proxy_ndp).
+	answersForOthers func(n *netinfo.Namespace, l *netinfo.Link, is4 bool) bool
+	listeners        func(*netinfo.Namespace) ([]netinfo.Listener, error)
 }
 
 // routeQuery asks for a route.
@@ -34,10 +37,11 @@ type routeQuery struct {
 
 // route is an answer.
 type route struct {
-	local   bool // to an address of the namespace itself
-	out     *netinfo.Link
-	gateway netip.Addr // invalid when the destination is on the link
-	source  netip.Addr
+	local     bool // to an address of the namespace itself
+	broadcast bool // to all that are on the link
+	out       *netinfo.Link
+	gateway   netip.Addr // invalid when the destination is on the link
+	source    netip.Addr
 }
 
 // noRoute is the kernel's refusal to give one, in its words.
@@ -161,6 +165,10 @@ func (p *prediction) lookUp(n *netinfo.Namespace, q routeQuery) (route, bool) {
 		p.end(NoWay, "%s has no route to %v: %v", n.Name, q.to, err)
 		return route{}, false
 	}
+	if r.broadcast {
+		p.end(NoWay, "%v is a broadcast address there, not one host's", q.to)
+		return route{}, false
+	}
 	if r.out == nil {
 		p.unsure("the link that %s would send it by is not known", n.Name)
 		return route{}, false
@@ -282,7 +290,21 @@ func (p *prediction) over(n *netinfo.Namespace, out *netinfo.Link, next netip.Ad
 		far = stacked[0]
 		there = p.topology.Namespace(far.Key.Namespace)
 	}
+	if !p.answersFor(far, next) && !p.answersForOthers(there, far, next.Is4()) {
+		p.nobody("nobody behind %s has the address %v", p.linkName(n, out), next)
+		return
+	}
 	p.arrive(there, far, nil)
+}
+
+// nobody ends a packet whose next address has no owner: where it is sent, the kernel
+// tells the sender; where it is forwarded, it is dropped when nobody answers.
+func (p *prediction) nobody(format string, args ...any) {
+	if p.e.Stages[len(p.e.Stages)-1].How == Begins {
+		p.end(NoWay, format, args...)
+		return
+	}
+	p.end(Dropped, "dropped: "+format, args...)
 }
 
 func (p *prediction) linkName(n *netinfo.Namespace, l *netinfo.Link) string {
@@ -302,7 +324,11 @@ func (p *prediction) acrossBridge(n *netinfo.Namespace, bridge, port *netinfo.Li
 	}
 	out := p.portTo(bridge, next, port)
 	if out == nil {
-		p.end(NoWay, "nobody on %s has the address %v", p.linkName(n, bridge), next)
+		if open := p.openPort(bridge, port); open != nil {
+			p.unsure("what is behind %s is not on this host", p.linkName(n, open))
+			return
+		}
+		p.nobody("nobody on %s has the address %v", p.linkName(n, bridge), next)
 		return
 	}
 	if port != nil {
@@ -322,6 +348,17 @@ func (p *prediction) portTo(bridge *netinfo.Link, a netip.Addr, except *netinfo.
 		}
 		far := p.topology.Link(port.Peer.Key)
 		if far != nil && slices.ContainsFunc(far.Addresses, func(x netip.Prefix) bool { return x.Addr() == a }) {
+			return port
+		}
+	}
+	return nil
+}
+
+// openPort returns a port of the bridge whose other end is not on this host, so that
+// anybody may be behind it; nil when there is none.
+func (p *prediction) openPort(bridge, except *netinfo.Link) *netinfo.Link {
+	for _, port := range p.topology.Ports(bridge.Key) {
+		if port != except && port.Up && (port.Peer == nil || p.topology.Link(port.Peer.Key) == nil) {
 			return port
 		}
 	}

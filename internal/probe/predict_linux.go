@@ -36,7 +36,7 @@ func NewPredictor(t *netinfo.Topology) *Predictor {
 func (p *Predictor) Predict(s Source, d Destination, r Request) *Expectation {
 	return host{
 		topology: p.topology, rules: p.rules, route: p.route, forwards: p.forwards,
-		bridgeFilter: p.bridgeFilter, listeners: p.listeners,
+		bridgeFilter: p.bridgeFilter, answersForOthers: p.answersForOthers, listeners: p.listeners,
 	}.predict(s, d, r)
 }
 
@@ -108,7 +108,8 @@ func (p *Predictor) route(n *netinfo.Namespace, q routeQuery) (route, error) {
 		return route{}, &noRoute{"network is unreachable"}
 	}
 	r := route{
-		local: found[0].Type == unix.RTN_LOCAL, gateway: addrOf(found[0].Gw), source: addrOf(found[0].Src),
+		local: found[0].Type == unix.RTN_LOCAL, broadcast: found[0].Type == unix.RTN_BROADCAST,
+		gateway: addrOf(found[0].Gw), source: addrOf(found[0].Src),
 	}
 	for _, l := range n.Links {
 		if int(l.Key.Index) == found[0].LinkIndex {
@@ -130,6 +131,14 @@ func (p *Predictor) bridgeFilter(n *netinfo.Namespace, is4 bool) bool {
 		return p.sysctl(n, "net/bridge/bridge-nf-call-iptables") == "1"
 	}
 	return p.sysctl(n, "net/bridge/bridge-nf-call-ip6tables") == "1"
+}
+
+func (p *Predictor) answersForOthers(n *netinfo.Namespace, l *netinfo.Link, is4 bool) bool {
+	setting := "net/ipv6/conf/%s/proxy_ndp"
+	if is4 {
+		setting = "net/ipv4/conf/%s/proxy_arp"
+	}
+	return p.sysctl(n, fmt.Sprintf(setting, l.Name)) == "1" || p.sysctl(n, fmt.Sprintf(setting, "all")) == "1"
 }
 
 // sysctl reads a setting of the namespace; empty when there is none.

@@ -16,10 +16,11 @@ import (
 // listens on port 8000, and routes are those of the links and a default one.
 func withoutRules(t *netinfo.Topology) host {
 	return host{
-		topology:     t,
-		rules:        func(n *netinfo.Namespace) *netfilter.Ruleset { return &netfilter.Ruleset{Namespace: n.ID} },
-		forwards:     func(*netinfo.Namespace, bool) bool { return true },
-		bridgeFilter: func(*netinfo.Namespace, bool) bool { return true },
+		topology:         t,
+		rules:            func(n *netinfo.Namespace) *netfilter.Ruleset { return &netfilter.Ruleset{Namespace: n.ID} },
+		forwards:         func(*netinfo.Namespace, bool) bool { return true },
+		bridgeFilter:     func(*netinfo.Namespace, bool) bool { return true },
+		answersForOthers: func(*netinfo.Namespace, *netinfo.Link, bool) bool { return false },
 		listeners: func(n *netinfo.Namespace) ([]netinfo.Listener, error) {
 			if n.ID != backNS {
 				return nil, nil
@@ -196,17 +197,82 @@ func TestPredictMacvlan(t *testing.T) {
 	}
 }
 
+// Whether somebody has the next address is known where all that is behind a link is on
+// this host.
+func TestPredictWhoHasTheAddress(t *testing.T) {
+	for _, c := range []struct {
+		name, from, to string
+		change         func(*host, *netinfo.Topology)
+		stages         string
+		result         Result
+		reason, unsure string
+	}{
+		{"its own", "host", "10.9.0.2", nil, "host:>up0 router:eth0>", Reached, "", ""},
+		{"nobody's, sent here", "host", "10.9.0.7", nil, "host:>up0", NoWay, "nobody behind up0 has the address 10.9.0.7", ""},
+		{"nobody's, passed on", "ubuntu", "10.9.0.7", nil, "ubuntu:>eth0 host:veth-ubuntu>up0", Dropped, "dropped: nobody behind up0 has the address 10.9.0.7", ""},
+		{"one that it answers for", "host", "10.9.0.7", func(h *host, _ *netinfo.Topology) {
+			h.answersForOthers = func(n *netinfo.Namespace, l *netinfo.Link, is4 bool) bool {
+				return n.Name == "router" && l.Name == "eth0" && is4
+			}
+		}, "host:>up0 router:eth0>up1", Dropped, "dropped: nobody behind router:up1 has the address 10.9.0.7", ""},
+		{"on a bridge with a port to outside", "back", "172.24.0.77", func(_ *host, t *netinfo.Topology) {
+			n := t.Namespace(hostNS)
+			n.Links = append(n.Links, &netinfo.Link{Key: netinfo.LinkKey{Namespace: hostNS, Index: 77}, Name: "eth7", Kind: "device", Up: true,
+				Master: &n.LinkByName("br-back").Key})
+			t.Seal()
+		}, "back:>eth0", Reached, "", "what is behind eth7 is not on this host"},
+		{"everybody's", "back", "172.24.255.255", func(h *host, _ *netinfo.Topology) {
+			h.route = func(*netinfo.Namespace, routeQuery) (route, error) { return route{broadcast: true}, nil }
+		}, "", NoWay, "172.24.255.255 is a broadcast address there, not one host's", ""},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			topology := fixture()
+			join := func(n *netinfo.Namespace, index int32, name, address string) *netinfo.Link {
+				l := &netinfo.Link{Key: netinfo.LinkKey{Namespace: n.ID, Index: index}, Name: name, Kind: "veth", Up: true, Addresses: []netip.Prefix{prefix(address)}}
+				n.Links = append(n.Links, l)
+				return l
+			}
+			router := &netinfo.Namespace{ID: 77, Name: "router"}
+			topology.Namespaces = append(topology.Namespaces, router)
+			near, far := join(topology.Namespace(hostNS), 90, "up0", "10.9.0.1/24"), join(router, 2, "eth0", "10.9.0.2/24")
+			near.Peer, far.Peer = &netinfo.Peer{Key: far.Key}, &netinfo.Peer{Key: near.Key}
+			h := withoutRules(topology.Seal())
+			routes := h.route
+			h.route = func(n *netinfo.Namespace, q routeQuery) (route, error) {
+				if n == router && q.to == addr("10.9.0.7") {
+					up1 := *near
+					up1.Name = "up1"
+					up1.Peer = &netinfo.Peer{Key: near.Key}
+					return route{out: &up1}, nil
+				}
+				return routes(n, q)
+			}
+			if c.change != nil {
+				c.change(&h, topology)
+			}
+			from, err := FindSource(topology, c.from)
+			if err != nil {
+				t.Fatal(err)
+			}
+			e := h.predict(from, Destination{Address: addr(c.to)}, Request{Protocol: packet.ICMP})
+			if got := stagesOf(e); got != c.stages || e.Result != c.result || e.Reason != c.reason || e.Unsure != c.unsure {
+				t.Errorf("%s by %s: %q, unsure %q; want %s by %s: %q, unsure %q", e.Result, got, e.Reason, e.Unsure, c.result, c.stages, c.reason, c.unsure)
+			}
+		})
+	}
+}
+
 // A prediction ends, whatever the links are like: here each of two namespaces
 // routes everything to the other.
 func TestPredictEnds(t *testing.T) {
 	topology := fixture()
 	h := withoutRules(topology)
 	h.route = func(n *netinfo.Namespace, _ routeQuery) (route, error) {
-		out := n.LinkByName("eth0")
+		out, gateway := n.LinkByName("eth0"), "172.24.0.1"
 		if n.ID == hostNS {
-			out = n.LinkByName("veth-back")
+			out, gateway = n.LinkByName("veth-back"), "172.24.0.2"
 		}
-		return route{out: out, gateway: addr("172.24.0.1"), source: addr("172.24.0.2")}, nil
+		return route{out: out, gateway: addr(gateway), source: addr("172.24.0.2")}, nil
 	}
 	from, err := FindSource(topology, "back")
 	if err != nil {

@@ -68,6 +68,9 @@ func Parse(from, target string, udp bool) (Request, error) {
 		return Request{}, fmt.Errorf("%s: no container, name or address before the port", target)
 	}
 	r.To = host
+	if a, err := netip.ParseAddr(host); err == nil && notOneHosts(a) {
+		return Request{}, fmt.Errorf("%s: a probe asks one host, and %s is not the address of one", target, host)
+	}
 	if !hasPort {
 		if r.Protocol == packet.UDP || strings.HasSuffix(target, "/tcp") {
 			return Request{}, fmt.Errorf("%s: %v needs a port, as in %s:53", target, r.Protocol, host)
@@ -81,6 +84,11 @@ func Parse(from, target string, udp bool) (Request, error) {
 	}
 	r.Port = uint16(n)
 	return r, nil
+}
+
+// notOneHosts reports whether an address is a group's, everybody's or nobody's.
+func notOneHosts(a netip.Addr) bool {
+	return a.IsMulticast() || a.IsUnspecified() || a.Unmap() == netip.AddrFrom4([4]byte{255, 255, 255, 255})
 }
 
 // splitPort cuts the port off; an IPv6 address without brackets has none.

@@ -54,6 +54,10 @@ func TestParseRefuses(t *testing.T) {
 		{"back", "database", true, "needs a port"},
 		{"back", "database/tcp", false, "needs a port"},
 		{"back", "database:53/sctp", false, `not "sctp"`},
+		{"back", "224.0.0.1", false, "224.0.0.1 is not the address of one"},
+		{"back", "[ff02::1]:80", false, "ff02::1 is not the address of one"},
+		{"back", "0.0.0.0:80", false, "0.0.0.0 is not the address of one"},
+		{"back", "255.255.255.255", false, "is not the address of one"},
 	} {
 		if _, err := Parse(c.from, c.target, c.udp); err == nil || !strings.Contains(err.Error(), c.says) {
 			t.Errorf("%q %q: %v, want %q", c.from, c.target, err, c.says)

@@ -27,7 +27,7 @@ type resolver struct {
 	dial func(ctx context.Context, server netip.AddrPort) (net.Conn, error)
 }
 
-// patience is how long one server may take. People wait 5 s for it; a probe
+// dnsPatience is how long one server may take. People wait 5 s for it; a probe
 // says earlier that nothing came.
 const dnsPatience = 2 * time.Second
 

@@ -75,7 +75,7 @@ func (p *prediction) toOwnMacvlan(n *netinfo.Namespace, out *netinfo.Link, next 
 // back: by a switch that does so on purpose, for which mode vepa is made, or to
 // another link of that host.
 func (p *prediction) unheard(reason string, below *netinfo.Namespace, parent, stacked *netinfo.Link) {
-	p.end(NoWay, "%s", reason)
+	p.nobody("%s", reason)
 	if stacked.Mode == "vepa" {
 		p.unsure("a switch that sends back what %s sends (mode vepa) changes that", stacked.Name)
 		return

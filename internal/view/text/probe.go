@@ -81,9 +81,9 @@ func (p *probeStory) meaning() {
 	}
 	switch l := d.Lookup; {
 	case l.Asked && l.Resolves:
-		text += ", as " + p.Escape(p.o.Source.Name) + " learns from " + p.Escape(l.How)
+		text += ", as " + p.asker() + " learns from " + p.Escape(l.How)
 	case l.Asked:
-		text += "; but " + p.Escape(p.o.Source.Name) + " can't resolve that name: " + p.Escape(l.How)
+		text += "; but " + p.asker() + " can't resolve that name: " + p.Escape(l.How)
 	}
 	p.line("name", text)
 }
@@ -93,10 +93,27 @@ func (p *probeStory) sent() {
 	case p.o.Sent.Tuple.Valid():
 		t := p.o.Sent.Tuple
 		p.line("sent", fmt.Sprintf("%s %s %s %s from inside %s", packetWord(t.Protocol), sourceOf(t), p.symbols().arrow, destinationOf(t),
-			p.Escape(p.o.Source.Name)))
+			p.inside()))
 	case p.o.Answer.Err != nil:
 		p.line("sent", "nothing: the kernel says "+p.Escape(p.o.Answer.Err.Error()))
 	}
+}
+
+// inside says from where the packet was sent.
+func (p *probeStory) inside() string {
+	s := &p.o.Source
+	if s.Link == nil {
+		return p.Escape(s.Name)
+	}
+	return p.Escape(s.Namespace.Name) + " by " + p.linkName(s.Link)
+}
+
+// asker is whose names and routes they are.
+func (p *probeStory) asker() string {
+	if s := &p.o.Source; s.Link != nil {
+		return p.Escape(s.Namespace.Name)
+	}
+	return p.Escape(p.o.Source.Name)
 }
 
 // packetWord names what a probe sends.
