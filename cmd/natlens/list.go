@@ -3,6 +3,7 @@ package main
 import (
 	"fmt"
 	"slices"
+	"strings"
 
 	"github.com/spf13/cobra"
 
@@ -29,7 +30,7 @@ func newListCommand(a *app) *cobra.Command {
 		Args: func(cmd *cobra.Command, args []string) error {
 			switch {
 			case len(args) > 1:
-				return fmt.Errorf("lists one kind of thing, got %q", args)
+				return fmt.Errorf("lists one kind of thing, got %s", strings.Join(args, " "))
 			case len(args) == 1 && !slices.Contains(cmd.ValidArgs, args[0]):
 				return fmt.Errorf("lists links, containers or networks, not %q", args[0])
 			case all && len(args) == 1 && args[0] != "links":

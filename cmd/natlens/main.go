@@ -10,6 +10,8 @@ import (
 	"os/signal"
 	"runtime"
 	"syscall"
+
+	"golang.org/x/term"
 )
 
 // The goroutine that runs main keeps the process's first thread, so that no other
@@ -36,6 +38,8 @@ func run(plugin bool, args []string, stdin *os.File, stdout, stderr *os.File) in
 		stdout:   &output{w: stdout, closed: func() { cancel(errOutputClosed) }},
 		stderr:   stderr,
 		terminal: terminalOf(stdout, os.Getenv),
+
+		onTerminal: term.IsTerminal(int(stderr.Fd())),
 	}
 	root := newRootCommand(a)
 	if plugin {

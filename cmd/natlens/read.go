@@ -120,6 +120,10 @@ func (a *app) openFiles(paths []string) (files []record.File, closeAll func(), e
 			return nil, nil, fmt.Errorf("read: %w", err)
 		}
 		opened = append(opened, f)
+		if info, err := f.Stat(); err == nil && info.IsDir() {
+			closeAll()
+			return nil, nil, fmt.Errorf("read %s: it is a directory", path)
+		}
 		files = append(files, record.File{Name: path, In: f})
 	}
 	return files, closeAll, nil

@@ -20,7 +20,9 @@ type app struct {
 	stdout   *output
 	stderr   io.Writer
 	terminal terminal
-	host     netinfo.Options // where to look
+	// onTerminal: stderr is one.
+	onTerminal bool
+	host       netinfo.Options // where to look
 
 	// meanwhile, where it is not nil, is played while a watch runs, and ends it;
 	// around then stands before the watch's screen. Both are a demo's.

@@ -44,7 +44,7 @@ func (f *showFlags) viewFlags(cmd *cobra.Command) {
 // follow makes what picks journeys and says what nothing can match.
 func (a *app) follow(f *showFlags, pick *filter.Filter, topology *netinfo.Topology) *live.Follow {
 	names, remarks := selected(topology, f.containers, f.links)
-	for _, r := range remarks {
+	for _, r := range append(remarks, unheardOf(topology, pick)...) {
 		fmt.Fprintln(a.stderr, a.style().Escape(r))
 	}
 	return &live.Follow{
@@ -57,7 +57,7 @@ func (a *app) follow(f *showFlags, pick *filter.Filter, topology *netinfo.Topolo
 func aboveZero(cmd *cobra.Command, values map[string]int) error {
 	for flag, value := range values {
 		if cmd.Flags().Changed(flag) && value <= 0 {
-			return usagef("--%s takes a number above 0", flag)
+			return usagef("%s: --%s takes a number above 0", cmd.Name(), flag)
 		}
 	}
 	return nil

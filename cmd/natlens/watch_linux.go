@@ -102,9 +102,7 @@ func (a *app) watch(cmd *cobra.Command, f *watchFlags, expression string) error 
 		follow.Own = live.OwnTraffic()
 	}
 	follow.Silent = func(since time.Duration) {
-		n := session.Summary()
-		fmt.Fprintf(a.stderr, "nothing matched for %v: %d packets at points seen, %d journeys made of them, %d matched\n",
-			since, n.Observations, n.Journeys, follow.Shown)
+		fmt.Fprint(a.stderr, a.style().Quiet(since, session.Summary().Counters, follow.Shown))
 	}
 	screen := a.newScreen(f.json, f.detail, !f.noNames)
 	if a.around != nil {
@@ -152,8 +150,8 @@ func beforeWatching(ctx context.Context, err error) error {
 
 // runSession shows what a session finds until ctx or duration ends, or what is
 // played meanwhile has ended; then it prints the summary.
-func (a *app) runSession(ctx context.Context, session *live.Session, follow *live.Follow, screen screen, duration time.Duration) error {
-	ctx, stop := context.WithCancel(ctx)
+func (a *app) runSession(caller context.Context, session *live.Session, follow *live.Follow, screen screen, duration time.Duration) error {
+	ctx, stop := context.WithCancel(caller)
 	defer stop()
 	if duration > 0 {
 		time.AfterFunc(duration, stop)
@@ -172,6 +170,9 @@ func (a *app) runSession(ctx context.Context, session *live.Session, follow *liv
 	err = errors.Join(err, <-ended, <-played)
 	if errors.Is(err, errOutputClosed) {
 		return err
+	}
+	if caller.Err() != nil && a.onTerminal {
+		fmt.Fprintln(a.stderr) // what Ctrl-C left there: ^C
 	}
 	return errors.Join(err, screen.Summary(session.Summary(), follow))
 }

@@ -4,7 +4,9 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strings"
 
+	"natlens/internal/explain"
 	"natlens/netinfo"
 	"natlens/trace"
 	"natlens/trace/filter"
@@ -79,6 +81,41 @@ func selected(t *netinfo.Topology, containers, links []string) (names, remarks [
 		}
 	}
 	return names, remarks
+}
+
+// unheardOf has a sentence for each container and network that a filter names and
+// that is not there yet: a mistyped name matches nothing. t is nil for files that
+// know no names.
+func unheardOf(t *netinfo.Topology, pick *filter.Filter) (remarks []string) {
+	if t == nil {
+		return nil
+	}
+	var containers, networks []string // and what may stand for one
+	for _, c := range t.Containers {
+		containers = append(containers, c.Name)
+	}
+	for _, n := range t.Namespaces {
+		containers = append(containers, n.Name)
+	}
+	for _, n := range t.Networks {
+		networks = append(networks, n.Name)
+	}
+	look := func(what string, names, known []string) {
+		for _, name := range names {
+			if slices.Contains(known, name) {
+				continue
+			}
+			remark := fmt.Sprintf("no %s %q yet; waiting for one", what, name)
+			if near := explain.Nearest(name, known); len(near) > 0 {
+				remark += " (near matches: " + strings.Join(near, ", ") + ")"
+			}
+			remarks = append(remarks, remark)
+		}
+	}
+	named, netted := pick.Names()
+	look("container", named, containers)
+	look("network", netted, networks)
+	return remarks
 }
 
 // hasLink reports whether there is a link of that name, as passes understands it.

@@ -61,6 +61,30 @@ func TestSelected(t *testing.T) {
 	}
 }
 
+// A name in a filter that nobody has is said, with what it may have meant.
+func TestUnheardOf(t *testing.T) {
+	host := pickHost()
+	host.Networks = []*netinfo.Network{{}}
+	host.Networks[0].Name = "back_net"
+	for _, c := range []struct{ expression, said string }{
+		{"back and tcp", ""},
+		{"network back_net or container helper", ""},
+		{"9d74845b", ""},
+		{"host 172.17.0.2", ""},
+		{"bakc", `no container "bakc" yet; waiting for one (near matches: back)`},
+		{"not container later", `no container "later" yet; waiting for one`},
+		{"network backnet", `no network "backnet" yet; waiting for one (near matches: back_net)`},
+	} {
+		pick, err := parseFilter(c.expression, host)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if said := strings.Join(unheardOf(host, pick), "\n"); said != c.said {
+			t.Errorf("%s: said %q, want %q", c.expression, said, c.said)
+		}
+	}
+}
+
 func TestPickJourneys(t *testing.T) {
 	host := pickHost()
 	hop := func(n *netinfo.Namespace, link string) trace.Hop {

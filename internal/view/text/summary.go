@@ -3,6 +3,7 @@ package text
 import (
 	"fmt"
 	"strings"
+	"time"
 
 	"natlens/trace"
 )
@@ -17,6 +18,13 @@ func (st Style) Summary(c trace.Counters, hidden uint64) string {
 // SummaryOf is Summary for a run that showed only some of its journeys.
 func (st Style) SummaryOf(shown uint64, c trace.Counters, hidden uint64) string {
 	return st.summary(fmt.Sprintf("%d of %s shown", shown, counted(c.Journeys, "journey")), c, hidden)
+}
+
+// Quiet says that nothing matched for so long, and what there has been.
+func (st Style) Quiet(since time.Duration, c trace.Counters, shown uint64) string {
+	line := fmt.Sprintf("nothing matched for %v; so far %s, %s, %d of them shown",
+		since, counted(c.Observations, "observation"), counted(c.Journeys, "journey"), shown)
+	return strings.Join(Wrap(line, st.Columns()), "\n") + "\n"
 }
 
 func (st Style) summary(journeys string, c trace.Counters, hidden uint64) string {

@@ -29,6 +29,13 @@ func TestDuration(t *testing.T) {
 	}
 }
 
+func TestQuiet(t *testing.T) {
+	got := Style{}.Quiet(5*time.Second, trace.Counters{Journeys: 1, Observations: 16}, 0)
+	if want := "nothing matched for 5s; so far 16 observations, 1 journey, 0 of them shown\n"; got != want {
+		t.Errorf("%q, want %q", got, want)
+	}
+}
+
 func TestSummary(t *testing.T) {
 	for _, c := range []struct {
 		counters trace.Counters
