@@ -20,7 +20,7 @@ type Topology struct {
 	Namespaces []*Namespace // Self first, then by name
 	Containers []*Container // by name
 	Networks   []*Network   // by name
-	Engine     *Engine      // nil: no engine was found
+	Engine     *Engine      // nil: no engine was found, or none could be asked (see Notes)
 	Proxies    []Proxy      // by process
 	Notes      []Note       // what could not be seen, and what to do about it
 	// index: see lookup.go

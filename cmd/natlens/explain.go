@@ -110,7 +110,7 @@ func (a *app) suggestion(t *netinfo.Topology, unknown *explain.UnknownTarget) st
 	case len(near) > 0:
 		return "; near matches:\n  " + strings.Join(near, "\n  ")
 	case t.Engine == nil && len(t.Notes) > 0:
-		return "; natlens list shows what is, but see its notes: no engine was found"
+		return "; natlens list shows what is, but see its notes: no engine could be asked"
 	}
 	return "; natlens list shows what is"
 }

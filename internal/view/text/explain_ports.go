@@ -81,7 +81,7 @@ func (e *explanation) ports(c *netinfo.Container) {
 		e.say("Which ports are published is not known: only the engine can tell, and it was not asked.")
 		e.check(e.cli()+" port %s", quote(e.Escape(c.Name)))
 	default:
-		e.say("No port is published: from outside the host nobody can begin a connection to %s.", e.Escape(c.Name))
+		e.say("No port is published: no address of the host leads to %s. Who is outside and has a route to its own address meets the rules of FORWARD there.", e.Escape(c.Name))
 		e.check(e.cli()+" port %s", quote(e.Escape(c.Name)))
 	}
 	e.unpublished(c, groups)

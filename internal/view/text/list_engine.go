@@ -63,7 +63,7 @@ func (st Style) Containers(t *netinfo.Topology) string {
 // nothingOf says that a list is empty, or that nobody could be asked.
 func (st Style) nothingOf(t *netinfo.Topology, empty string) string {
 	if t.Engine == nil {
-		return "no container engine was found\n"
+		return "no container engine could be asked\n"
 	}
 	return empty
 }

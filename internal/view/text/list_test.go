@@ -126,8 +126,8 @@ func TestListsOfLittle(t *testing.T) {
 	st := Style{}
 	for _, c := range []struct{ got, want string }{
 		{st.Links(none, false), "no links but the loopback\n"},
-		{st.Containers(none), "no container engine was found\n"},
-		{st.Networks(none), "no container engine was found\n"},
+		{st.Containers(none), "no container engine could be asked\n"},
+		{st.Networks(none), "no container engine could be asked\n"},
 		{st.Notes(none), ""},
 	} {
 		if c.got != c.want {
