@@ -38,7 +38,8 @@ var beforeProtocol = []packet.Protocol{0, 43, 44, 50, 51, 60, 135, 139, 140}
 // Every doubt passes: frames that end before their protocol, tags that stand in
 // the bytes (the kernel moves only the outermost one into the frame's metadata)
 // and links with unknown headers. Neighbour discovery passes as ARP does: it
-// tells why a packet got no further.
+// tells why a packet got no further. So does IGMP, as what does its work for IPv6
+// has extension headers.
 //
 // Loads are absolute, from where the frame begins. The kernel could also count
 // from the network header, but such loads see only the linear part of a buffer
@@ -76,7 +77,7 @@ func networkProgram(loadEtherType bpf.Instruction, header uint32, protocols []pa
 		accept,
 		bpf.LoadAbsolute{Off: header + 9, Size: 1},
 	}
-	v4 = append(v4, oneOf(protocols, accept)...)
+	v4 = append(v4, oneOf(slices.Concat(protocols, []packet.Protocol{packet.IGMP}), accept)...)
 	v6 := []bpf.Instruction{
 		bpf.LoadExtension{Num: bpf.ExtLen},
 		bpf.JumpIf{Cond: bpf.JumpGreaterOrEqual, Val: header + 41, SkipTrue: 1},

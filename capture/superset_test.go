@@ -190,8 +190,8 @@ func randomFilter(r *rand.Rand, depth int) string {
 		}
 	}
 	return pick(
-		"tcp", "udp", "icmp", "icmp6", "sctp", "igmp", "esp", "ah", "pim", "ip", "ip6",
-		fmt.Sprintf("proto %d", r.IntN(256)), "ip proto 6", "ip6 proto 17", "ip6 proto 58",
+		"tcp", "udp", "icmp", "icmp6", "sctp", "vrrp", "esp", "ah", "pim", "ip", "ip6",
+		fmt.Sprintf("proto %d", 3+r.IntN(253)), "ip proto 6", "ip6 proto 17", "ip6 proto 58",
 		"host 10.0.0.1", "src host fd00::2", "net 10.0.0.0/8", "port 22", "tcp dst port 80", "udp portrange 80-2222", "port 80 or 443",
 		"len > 90", "tcp[tcpflags] & tcp-syn != 0", "udp[0:2] = 22", "icmp[icmptype] = icmp-echo", "icmp6[0] = 128", "ip[9] = 6", "ip6[7] = 64",
 		"len = 0 or tcp[13] = 7", "multicast", "nat", "nat snat", "verdict delivered", "flow 7", "inbound", "container back",

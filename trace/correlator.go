@@ -16,8 +16,8 @@ type Sink struct {
 	// Journey may be nil: then journeys are counted, and no record is built.
 	Journey func(*Journey)
 	ARP     func(ARP) // may be nil
-	// Other takes each packet that belongs to no journey, address resolution
-	// among them; may be nil. It shares memory with its Batch.
+	// Other takes each packet that belongs to no journey, address resolution and
+	// group membership among them; may be nil. It shares memory with its Batch.
 	Other func(*capture.Observation)
 	// Socket asks for the holder of a socket; may be nil. The answer goes to
 	// AddSocket, soon or never.
@@ -349,7 +349,7 @@ func (c *Correlator) process(o *capture.Observation) {
 	if h.Layers.Has(packet.Malformed) || h.Layers.Has(packet.Truncated) {
 		c.counters.Malformed++
 	}
-	if h.Layers.Has(packet.LayerARP) || isNeighbourDiscovery(h) {
+	if h.Layers.Has(packet.LayerARP) || isOfLink(h) {
 		c.seeARP(o)
 		c.passOn(o)
 		return
@@ -476,10 +476,17 @@ func (c *Correlator) joined(h handle, e *entry, s *sighting, ends bool) {
 	c.schedule(h.index, e, s, ends)
 }
 
-// isNeighbourDiscovery reports the ICMPv6 messages of RFC 4861 that do for IPv6
-// what ARP does for IPv4.
-func isNeighbourDiscovery(h *packet.Headers) bool {
-	return h.Tuple.Protocol == packet.ICMPv6 && h.Layers.Has(packet.LayerICMP) && h.ICMPType >= 133 && h.ICMPType <= 137
+// isOfLink reports messages of IP that never leave their link: those of ICMPv6 that do
+// for IPv6 what ARP does for IPv4 (RFC 4861), and those by which hosts say which groups
+// they listen to (IGMP, MLD).
+func isOfLink(h *packet.Headers) bool {
+	switch h.Tuple.Protocol {
+	case packet.IGMP:
+		return true
+	case packet.ICMPv6:
+		return h.Layers.Has(packet.LayerICMP) && (h.ICMPType >= 130 && h.ICMPType <= 137 || h.ICMPType == 143)
+	}
+	return false
 }
 
 // open begins a journey.

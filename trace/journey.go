@@ -196,7 +196,9 @@ type Relation struct {
 	Why string // reply_to, error_about, retransmission_of, duplicate_of, proxied_as, resolved_by
 }
 
-// ARP is a sighting of address resolution: ARP or neighbour discovery.
+// ARP is a sighting of what hosts say on a link to keep it working, and which is never
+// sent on: address resolution (ARP, neighbour discovery) and group membership (IGMP,
+// MLD).
 type ARP struct {
 	Time      int64
 	Point     capture.Point
@@ -205,8 +207,12 @@ type ARP struct {
 	// Target is the address that a message of neighbour discovery is about (RFC
 	// 4861, section 4.3); invalid when it has none, and for ARP, where it is
 	// the destination.
-	Target  netip.Addr
-	Headers packet.Headers
+	Target netip.Addr
+	// Membership is what it is to group membership, and Groups what it says of
+	// groups, as far as that was captured.
+	Membership packet.MembershipKind
+	Groups     []packet.Membership
+	Headers    packet.Headers
 }
 
 // Counters is what a correlator has done so far.

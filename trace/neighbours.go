@@ -135,7 +135,10 @@ func (c *Correlator) seeARP(o *capture.Observation) {
 	if c.sink.ARP == nil {
 		return
 	}
-	c.sink.ARP(ARP{Time: o.Time, Point: p, Namespace: at.space.name, Interface: s.linkName(), Target: targetOf(o), Headers: o.Headers})
+	c.sink.ARP(ARP{
+		Time: o.Time, Point: p, Namespace: at.space.name, Interface: s.linkName(), Target: targetOf(o),
+		Membership: o.Headers.Membership(o.Data), Groups: o.Headers.Memberships(o.Data), Headers: o.Headers,
+	})
 }
 
 // targetOf reads the target of a neighbour solicitation, an advertisement or a
@@ -144,7 +147,7 @@ func (c *Correlator) seeARP(o *capture.Observation) {
 func targetOf(o *capture.Observation) netip.Addr {
 	h := &o.Headers
 	begin := int(h.TransportOffset) + 8
-	if h.Layers.Has(packet.LayerARP) || h.ICMPType < 135 || begin+16 > len(o.Data) {
+	if h.Layers.Has(packet.LayerARP) || h.ICMPType < 135 || h.ICMPType > 137 || begin+16 > len(o.Data) {
 		return netip.Addr{}
 	}
 	return netip.AddrFrom16([16]byte(o.Data[begin:]))

@@ -265,7 +265,7 @@ func (c *Correlator) hurry() {
 // journey would be shown by now, or it ended before the first tap.
 func (c *Correlator) unseen(w *walk, early bool) bool {
 	h := &w.packet.Headers
-	if !c.hosts.space(w.namespace).watched(w.after) || h.Layers.Has(packet.Truncated) || isNeighbourDiscovery(h) {
+	if !c.hosts.space(w.namespace).watched(w.after) || h.Layers.Has(packet.Truncated) || isOfLink(h) {
 		// No tap was there; or the packet can't be told from others, because
 		// the trace copies no extension headers; or it is no journey's.
 		return false

@@ -26,6 +26,9 @@ func FuzzParse(f *testing.F) {
 		_ = h.Payload(data)
 		_ = h.Info(data)
 		_, _ = h.DNS(data)
+		if list := h.Memberships(data); len(list) > 0 && h.Membership(data) == NoMembership {
+			t.Errorf("groups %v of no message", list)
+		}
 		if sum := Fingerprint(&h, data); (sum != 0) != h.IsIP() {
 			t.Errorf("fingerprint %x, IP %t", sum, h.IsIP())
 		}

@@ -52,7 +52,7 @@ func newReadCommand(a *app) *cobra.Command {
 	f.viewFlags(cmd)
 	flags.IntVarP(&f.count, "count", "c", 0, "end after so many packets (`N`)")
 	flags.BoolVarP(&f.json, "json", "j", false, "JSON Lines on standard output")
-	flags.BoolVar(&f.events, "events", false, "also what came and went, and who asked for MAC addresses")
+	flags.BoolVar(&f.events, "events", false, "also what came and went, who asked for MAC addresses, who listened to groups")
 	return cmd
 }
 

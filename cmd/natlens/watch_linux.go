@@ -58,7 +58,7 @@ func newWatchCommand(a *app) *cobra.Command {
 	flags.BoolVarP(&f.json, "json", "j", false, "JSON Lines on standard output")
 	flags.DurationVar(&f.duration, "duration", 0, "end after this `TIME` (10s, 5m)")
 	flags.BoolVar(&f.allNamespaces, "all-namespaces", false, "watch every network namespace of this host")
-	flags.BoolVar(&f.events, "events", false, "also what comes and goes, and who asks for MAC addresses")
+	flags.BoolVar(&f.events, "events", false, "also what comes and goes, who asks for MAC addresses, who listens to groups")
 	flags.BoolVar(&f.own, "own", false, "also your own SSH session and engine connection")
 	flags.BoolVar(&f.trace, "trace", false, "also which rules each packet meets, by the kernel's own trace; writes a table\nof its own in each namespace watched, gone when natlens ends")
 	f.write.add(flags)

@@ -19,13 +19,13 @@ type frame struct {
 	identity                  string // what no router or NAT changes
 }
 
-// framesOf lists the IP packets of files by time.
+// framesOf lists the IP packets of files by time, but those that make no journeys.
 func framesOf(t *testing.T, paths ...string) (frames []frame) {
 	t.Helper()
 	for _, path := range paths {
 		fields := []string{"frame.time_epoch", "ip.src", "ip.dst", "ip.proto", "ip.id", "icmp.type", "icmp.seq", "udp.length",
 			"tcp.seq_raw", "tcp.ack_raw", "tcp.flags", "tcp.len", "udp.srcport"}
-		args := []string{"-r", path, "-n", "-Y", "ip", "-T", "fields", "-E", "occurrence=f"}
+		args := []string{"-r", path, "-n", "-Y", "ip and not igmp", "-T", "fields", "-E", "occurrence=f"}
 		for _, f := range fields {
 			args = append(args, "-e", f)
 		}

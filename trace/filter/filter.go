@@ -3,7 +3,7 @@
 // It is the part of pcap-filter(7) that is about IP, with the same meaning, and
 // words for what only a journey has. docs/filters.md explains it.
 //
-//	icmp  icmp6  tcp  udp  sctp  igmp  igrp  pim  ah  esp  vrrp  carp  ip  ip6
+//	icmp  icmp6  tcp  udp  sctp  igrp  pim  ah  esp  vrrp  carp  ip  ip6
 //	[ip|ip6] proto NUMBER|NAME
 //	[ip|ip6] [src|dst] host ADDRESS
 //	[ip|ip6] [src|dst] net ADDRESS[/LENGTH]   also net 10.1, net A mask M

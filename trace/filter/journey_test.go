@@ -284,7 +284,7 @@ func TestMatchDoesNotAllocate(t *testing.T) {
 	for _, expr := range []string{
 		"udp and host 172.24.0.9 or port 9 or container x", "not port 22 and not (host 10.0.0.1 or back)", "network none or src network none",
 		"link x:y or link eth9", "nat netmap or flow 9 or verdict looped", "tcp[tcpflags] & (tcp-syn|tcp-fin) = 7 or len * 2 < 9 or ip[8] = 9",
-		"ether host 02:42:ac:11:00:02 or broadcast or vlan 9 or ip6 multicast or igmp",
+		"ether host 02:42:ac:11:00:02 or broadcast or vlan 9 or ip6 multicast or vrrp",
 	} {
 		f := mustParse(t, expr)
 		if n := testing.AllocsPerRun(100, func() {

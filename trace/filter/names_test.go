@@ -12,8 +12,8 @@ func TestNamesInAFilter(t *testing.T) {
 		"back and not port 80":   "[back] []",
 		"back or (tcp and back)": "[back] []",
 		"src container back and not (network back_net or dst container web)": "[back web] [back_net]",
-		"ip network a and network b": "[] [a b]",
-		"1234abcd":                   "[long] []", // as known by the beginning of its id
+		"ip network a and network b":                                         "[] [a b]",
+		"1234abcd":                                                           "[long] []", // as known by the beginning of its id
 	} {
 		f, err := Parse(expression, func(word string) string { return map[string]string{"1234abcd": "long"}[word] })
 		if err != nil {

@@ -35,7 +35,7 @@ var (
 )
 
 // over are the protocols of the corpus; those from IGMP on have a payload only.
-var over = []packet.Protocol{packet.TCP, packet.TCP, packet.UDP, packet.SCTP, packet.ICMP, packet.ICMPv6, 47, igmp, esp, pim, vrrp}
+var over = []packet.Protocol{packet.TCP, packet.TCP, packet.UDP, packet.SCTP, packet.ICMP, packet.ICMPv6, 47, packet.IGMP, esp, pim, vrrp}
 
 // newCorpus makes packets of every protocol between all pairs of hosts, with
 // everything else random, and fragments of some; with a tag, each has one of the
@@ -63,7 +63,7 @@ func newCorpus(t *testing.T, tagged bool) corpus {
 		for _, s := range hosts {
 			for _, d := range hosts {
 				for _, p := range over {
-					if six := s[0] == 'f'; six && (p == packet.ICMP || p == igmp) || !six && p == packet.ICMPv6 {
+					if six := s[0] == 'f'; six && (p == packet.ICMP || p == packet.IGMP) || !six && p == packet.ICMPv6 {
 						continue
 					}
 					data := randomFrame(t, r, s, d, p, tagged)
@@ -223,7 +223,7 @@ func TestAgreesWithTcpdump(t *testing.T) {
 	program := needTcpdump(t)
 	c := newCorpus(t, false)
 	exprs := same(
-		"", "tcp", "udp", "sctp", "icmp", "icmp6", "ip", "ip6", "not ip", "not tcp", "igmp", "esp", "pim", "vrrp", "ah", "igrp",
+		"", "tcp", "udp", "sctp", "icmp", "icmp6", "ip", "ip6", "not ip", "not tcp", "esp", "pim", "vrrp", "ah", "igrp",
 		"host 10.0.0.1", "src host 10.0.0.1", "dst host 10.0.0.1", "src and dst host 10.0.0.1", "src or dst host 10.0.0.1",
 		"src 10.0.0.1", "host fd00::1", "dst host fd00::2", "ip6 host fe80::7", "ip host 10.1.0.1",
 		"net 10.0.0.0/8", "net 10", "net 10.1", "net 10.0.0", "net 192.168/16", "src net 10.1.0.0/16", "net fd00::/16",

@@ -305,7 +305,7 @@ func TestSyntaxErrors(t *testing.T) {
 			"        ^^",
 			`10 is not an ip6 address`,
 		}, {
-			"igmp or carp",
+			"vrrp or carp",
 			"        ^^^^",
 			`"carp" is not in this language: it has vrrp's number, say vrrp; for a container of that name say container carp`,
 		}, {
@@ -469,9 +469,9 @@ func TestSyntaxErrors(t *testing.T) {
 			"       ^",
 			`network needs a name`,
 		}, {
-			"igmp port 80",
+			"vrrp port 80",
 			"          ^^",
-			`igmp has no ports`,
+			`vrrp has no ports`,
 		}, {
 			"dst ü and",
 			"         ^",

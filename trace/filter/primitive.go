@@ -110,6 +110,9 @@ func (p *parser) proto(t token, q qualifiers) (node, error) {
 	if !ok {
 		return nil, p.needIdentifier(t, q)
 	}
+	if n == packet.IGMP {
+		return nil, p.fail(t, "proto %s is igmp: %s", t.text, refused["igmp"])
+	}
 	over, _ := q.protocol.(family)
 	if what, behind := inIPv6[n]; behind && over == ip6 {
 		return nil, p.fail(t, "natlens looks behind %s: say ip6 proto and what follows them", what)

@@ -63,7 +63,6 @@ func (p protocol) String() string {
 // Numbers of protocols that package packet has no names for (IANA "Assigned
 // Internet Protocol Numbers").
 const (
-	igmp packet.Protocol = 2
 	igrp packet.Protocol = 9
 	esp  packet.Protocol = 50
 	ah   packet.Protocol = 51
@@ -79,7 +78,7 @@ var protocolWords = map[string]node{
 	"icmp": protocol{packet.ICMP, ip4}, "icmp6": protocol{packet.ICMPv6, ip6},
 	"tcp": protocol{packet.TCP, anyFamily}, "udp": protocol{packet.UDP, anyFamily},
 	"sctp": protocol{packet.SCTP, anyFamily},
-	"igmp": protocol{igmp, ip4}, "igrp": protocol{igrp, ip4}, "pim": protocol{pim, anyFamily},
+	"igrp": protocol{igrp, ip4}, "pim": protocol{pim, anyFamily},
 	"ah": protocol{ah, ip4}, "esp": protocol{esp, anyFamily}, "vrrp": protocol{vrrp, ip4},
 }
 

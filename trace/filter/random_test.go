@@ -38,7 +38,7 @@ func randomPrimitive(r *rand.Rand, pick func(...string) string) string {
 	number := func() string { return strconv.Itoa(int(portsN[r.IntN(len(portsN))])) }
 	switch r.IntN(9) {
 	case 0:
-		return pick("tcp", "udp", "icmp", "icmp6", "ip", "ip6", "sctp", "igmp", "pim", "proto 47", "ip proto 6", "ip6 proto 17")
+		return pick("tcp", "udp", "icmp", "icmp6", "ip", "ip6", "sctp", "vrrp", "pim", "proto 47", "ip proto 6", "ip6 proto 17")
 	case 1:
 		if r.IntN(4) == 0 {
 			return "ip6 " + dir + "host " + pick(hosts6...)

@@ -12,6 +12,7 @@ var alone = map[string]bool{
 var refused = map[string]string{
 	"arp":     "it makes no journeys, see it with --events",
 	"rarp":    "it makes no journeys",
+	"igmp":    "it makes no journeys, see it with --events",
 	"gateway": `say "ether host MAC and not host ADDRESS"`,
 
 	"protochain": "natlens looks behind extension headers anyhow, say proto",

@@ -20,16 +20,18 @@ type event struct {
 	Detail         string `json:"detail,omitempty"`
 }
 
-// resolution is a sighting of address resolution, an event too.
+// resolution is a sighting of address resolution or group membership, an event too.
 type resolution struct {
 	event
-	Interface   string `json:"interface,omitempty"`
-	Ifindex     int32  `json:"ifindex"`
-	Direction   string `json:"direction"`
-	Source      *end   `json:"source,omitempty"`
-	Destination *end   `json:"destination,omitempty"`
-	Target      string `json:"target,omitempty"`
-	MAC         *macs  `json:"mac,omitempty"`
+	Interface   string   `json:"interface,omitempty"`
+	Ifindex     int32    `json:"ifindex"`
+	Direction   string   `json:"direction"`
+	Source      *end     `json:"source,omitempty"`
+	Destination *end     `json:"destination,omitempty"`
+	Target      string   `json:"target,omitempty"`
+	Groups      []string `json:"groups,omitempty"`
+	Left        []string `json:"left,omitempty"`
+	MAC         *macs    `json:"mac,omitempty"`
 }
 
 // Change writes what came, went or changed on the host, kind "event".
@@ -40,7 +42,7 @@ func Change(c *netinfo.Change, at time.Time) ([]byte, error) {
 	})
 }
 
-// ARP writes one sighting of ARP or neighbour discovery, kind "event".
+// ARP writes one sighting of address resolution or group membership, kind "event".
 func ARP(a *trace.ARP) ([]byte, error) {
 	h := &a.Headers
 	x := resolution{
@@ -61,6 +63,10 @@ func ARP(a *trace.ARP) ([]byte, error) {
 		}
 		return line(x)
 	}
+	if a.Membership != packet.NoMembership {
+		x.membership(a)
+		return line(x)
+	}
 	x.Object = "neighbour"
 	if a.Target.IsValid() {
 		x.Target = a.Target.String()
@@ -78,4 +84,27 @@ func ARP(a *trace.ARP) ([]byte, error) {
 		x.Action = "redirect"
 	}
 	return line(x)
+}
+
+// membership says who listens to what.
+func (x *resolution) membership(a *trace.ARP) {
+	x.Object = "igmp"
+	if a.Headers.Layers.Has(packet.LayerIPv6) {
+		x.Object = "mld"
+	}
+	switch a.Membership {
+	case packet.MembershipQuery:
+		x.Action = "query"
+	case packet.MembershipReport:
+		x.Action = "report"
+	case packet.MembershipLeave:
+		x.Action = "leave"
+	}
+	for _, m := range a.Groups {
+		if m.Left {
+			x.Left = append(x.Left, m.Group.String())
+		} else {
+			x.Groups = append(x.Groups, m.Group.String())
+		}
+	}
 }

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"math/rand/v2"
 	"net/netip"
+	"reflect"
 	"strings"
 	"testing"
 	"time"
@@ -258,9 +259,22 @@ func TestEvents(t *testing.T) {
 		{packet.Headers{Layers: packet.LayerIPv6 | packet.LayerICMP, ICMPType: 135, Tuple: packet.NewTuple(packet.ICMPv6, v6, v6, 0, 135<<8)}, "neighbour", "solicitation"},
 		{packet.Headers{Layers: packet.LayerIPv6 | packet.LayerICMP, ICMPType: 136, Tuple: packet.NewTuple(packet.ICMPv6, v6, v6, 0, 136<<8)}, "neighbour", "advertisement"},
 		{packet.Headers{Layers: packet.LayerIPv6 | packet.LayerICMP, ICMPType: 140}, "neighbour", "other"},
+		{packet.Headers{Layers: packet.LayerIPv4, Tuple: packet.NewTuple(packet.IGMP, v4, v4, 0, 0)}, "igmp", "report"},
+		{packet.Headers{Layers: packet.LayerIPv6 | packet.LayerICMP, ICMPType: 132, Tuple: packet.NewTuple(packet.ICMPv6, v6, v6, 0, 132<<8)}, "mld", "leave"},
 	} {
 		a := &trace.ARP{Time: 1, Namespace: "host", Interface: "docker0", Point: capture.Point{Namespace: 4, Ifindex: 3}, Headers: c.headers}
+		group := netip.MustParseAddr("ff02::fb")
+		switch c.object {
+		case "igmp":
+			group = netip.MustParseAddr("224.0.0.251")
+			a.Membership, a.Groups = packet.MembershipReport, []packet.Membership{{Group: group}}
+		case "mld":
+			a.Membership, a.Groups = packet.MembershipLeave, []packet.Membership{{Group: group, Left: true}}
+		}
 		m := decoded(t, encode(t, func() ([]byte, error) { return ARP(a) }))
+		if list, key := []any{group.String()}, map[string]string{"igmp": "groups", "mld": "left"}[c.object]; key != "" && !reflect.DeepEqual(m[key], list) {
+			t.Errorf("%s: %v, want %v", key, m[key], list)
+		}
 		if m["object"] != c.object || m["action"] != c.action || m["interface"] != "docker0" {
 			t.Errorf("ARP = %v, want %s %s", m, c.object, c.action)
 		}

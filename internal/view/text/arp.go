@@ -17,12 +17,14 @@ const (
 	redirect               = 137
 )
 
-// ARP shows a sighting of address resolution on one line.
+// ARP shows a sighting of address resolution or group membership on one line.
 func (st Style) ARP(d Detail, a *trace.ARP) string {
 	h := &a.Headers
 	t := h.Tuple
 	var words string
 	switch {
+	case a.Membership != packet.NoMembership:
+		words = st.membership(a)
 	case h.Layers.Has(packet.LayerARP) && h.ARPOperation == 1:
 		words = fmt.Sprintf("ARP who has %v? tell %v", t.Destination(), t.Source())
 	case h.Layers.Has(packet.LayerARP) && h.ARPOperation == 2:
@@ -37,6 +39,37 @@ func (st Style) ARP(d Detail, a *trace.ARP) string {
 		where = st.Clock(a.Time) + " " + where
 	}
 	return strings.Join(st.lay(where, hang, []piece{{gap: 2, text: words, words: true, tone: Dim}}), "\n") + "\n"
+}
+
+// membership says who listens to what, or asks for it.
+func (st Style) membership(a *trace.ARP) string {
+	name, who := "IGMP", a.Headers.Tuple.Source()
+	if a.Headers.Layers.Has(packet.LayerIPv6) {
+		name = "MLD"
+	}
+	var listens, left []string
+	for _, m := range a.Groups {
+		if m.Left {
+			left = append(left, m.Group.String())
+		} else {
+			listens = append(listens, m.Group.String())
+		}
+	}
+	switch {
+	case a.Membership == packet.MembershipQuery && len(listens) > 0:
+		return fmt.Sprintf("%s: who listens to %s? asks %v", name, listens[0], who)
+	case a.Membership == packet.MembershipQuery:
+		return fmt.Sprintf("%s: who listens to any group? asks %v", name, who)
+	case len(listens) > 0 && len(left) > 0:
+		return fmt.Sprintf("%s: %v listens to %s, no longer to %s", name, who, strings.Join(listens, ", "), strings.Join(left, ", "))
+	case len(listens) > 0:
+		return fmt.Sprintf("%s: %v listens to %s", name, who, strings.Join(listens, ", "))
+	case len(left) > 0:
+		return fmt.Sprintf("%s: %v listens no longer to %s", name, who, strings.Join(left, ", "))
+	case a.Membership == packet.MembershipReport:
+		return fmt.Sprintf("%s: %v tells which groups it listens to", name, who)
+	}
+	return fmt.Sprintf("%s message from %v to %v", name, who, a.Headers.Tuple.Destination())
 }
 
 // neighbourDiscovery says what ARP would, or who looks for a router.

@@ -2,6 +2,7 @@ package text
 
 import (
 	"net/netip"
+	"strings"
 	"testing"
 	"time"
 
@@ -91,6 +92,30 @@ func TestARP(t *testing.T) {
 	a.Target = netip.MustParseAddr("fe80::2")
 	if got, want := st.ARP(Detail{NoTime: true}, a), "host docker0 in  neighbour discovery: who has fe80::2? tell fe80::1\n"; got != want {
 		t.Errorf("solicitation: %q, want %q", got, want)
+	}
+}
+
+func TestMembership(t *testing.T) {
+	joined, left := netip.MustParseAddr("224.0.0.251"), netip.MustParseAddr("239.1.2.3")
+	st := Style{Zone: time.UTC}
+	for _, c := range []struct {
+		kind   packet.MembershipKind
+		groups []packet.Membership
+		want   string
+	}{
+		{packet.MembershipReport, []packet.Membership{{Group: joined}, {Group: left, Left: true}}, "IGMP: 172.17.0.2 listens to 224.0.0.251, no longer to 239.1.2.3"},
+		{packet.MembershipReport, []packet.Membership{{Group: joined}, {Group: left}}, "IGMP: 172.17.0.2 listens to 224.0.0.251, 239.1.2.3"},
+		{packet.MembershipReport, nil, "IGMP: 172.17.0.2 tells which groups it listens to"},
+		{packet.MembershipLeave, []packet.Membership{{Group: left, Left: true}}, "IGMP: 172.17.0.2 listens no longer to 239.1.2.3"},
+		{packet.MembershipQuery, []packet.Membership{{Group: joined}}, "IGMP: who listens to 224.0.0.251? asks 172.17.0.2"},
+		{packet.MembershipQuery, nil, "IGMP: who listens to any group? asks 172.17.0.2"},
+		{packet.MembershipOther, nil, "IGMP message from 172.17.0.2 to 224.0.0.22"},
+	} {
+		a := &trace.ARP{Namespace: "back", Interface: "eth0", Membership: c.kind, Groups: c.groups, Headers: packet.Headers{
+			Layers: packet.LayerIPv4, Tuple: packet.NewTuple(packet.IGMP, netip.MustParseAddr("172.17.0.2"), netip.MustParseAddr("224.0.0.22"), 0, 0)}}
+		if got, want := st.ARP(Detail{NoTime: true}, a), "back eth0 in  "+c.want+"\n"; strings.Join(strings.Fields(got), " ") != strings.Join(strings.Fields(want), " ") {
+			t.Errorf("%q, want %q", got, want)
+		}
 	}
 }
 
