@@ -162,6 +162,9 @@ func TestAssembleDockerHost(t *testing.T) {
 	if len(watch) != 3 || watch[0].ID != hostNS || len(left) != 1 || left[0].Name != "inet" || left[0].Wanted {
 		t.Errorf("watched %v, left out %v", watch, left)
 	}
+	if also, _ := WatchSet(top, false, left[len(left)-1].Namespace.ID); len(also) != len(watch)+1 {
+		t.Errorf("with one more: %d namespaces, want %d", len(also), len(watch)+1)
+	}
 	if watch, left = WatchSet(top, true); len(watch) != 4 || len(left) != 0 {
 		t.Errorf("all: watched %v, left out %v", watch, left)
 	}

@@ -1,6 +1,11 @@
 package netinfo
 
-import "errors"
+import (
+	"errors"
+	"slices"
+
+	"natlens/netinfo/netns"
+)
 
 // LeftOut is a namespace that is not watched.
 type LeftOut struct {
@@ -15,12 +20,12 @@ type LeftOut struct {
 // WatchSet picks the namespaces to attach to: natlens's own and those of the
 // engine's containers; without an engine, or with one that runs elsewhere,
 // natlens's own and those with a veth whose peer is a port of a bridge there;
-// with all, every one. A namespace that can't be entered is never in the set.
-// Both results are in the Topology's order.
-func WatchSet(t *Topology, all bool) (watch []*Namespace, left []LeftOut) {
+// with all, every one; and those in also. A namespace that can't be entered is never
+// in the set. Both results are in the Topology's order.
+func WatchSet(t *Topology, all bool, also ...netns.ID) (watch []*Namespace, left []LeftOut) {
 	engine := t.Engine != nil && t.Engine.Elsewhere == ""
 	for _, n := range t.Namespaces {
-		wanted := all || n.ID == t.Self || (engine && len(n.Containers) > 0) || (!engine && hangsOnBridge(t, n))
+		wanted := all || n.ID == t.Self || slices.Contains(also, n.ID) || (engine && len(n.Containers) > 0) || (!engine && hangsOnBridge(t, n))
 		switch {
 		case wanted && n.Unreadable == nil:
 			watch = append(watch, n)

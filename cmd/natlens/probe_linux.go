@@ -90,7 +90,9 @@ func (a *app) probe(cmd *cobra.Command, f *probeFlags, args []string) error {
 			return err
 		}
 	}
-	prober, err := probe.Open(cmd.Context(), live.Config{Host: a.host, AllNamespaces: !watchedByDefault(topology, requests)}, probe.Config{Timeout: f.timeout, Interval: interval, Predict: probe.NewPredictor(topology).Predict})
+	predict := probe.NewPredictor(topology).Predict
+	prober, err := probe.Open(cmd.Context(), live.Config{Host: a.host, Also: probe.Namespaces(topology, predict, requests)},
+		probe.Config{Timeout: f.timeout, Interval: interval, Predict: predict})
 	if errors.Is(err, os.ErrPermission) {
 		return a.notPermitted(cmd, err)
 	}
@@ -102,29 +104,6 @@ func (a *app) probe(cmd *cobra.Command, f *probeFlags, args []string) error {
 		tell = a.tellPolicy(f, policy)
 	}
 	return a.runProbes(cmd.Context(), f, prober, requests, tell)
-}
-
-// watchedByDefault reports whether the ends of all requests are in namespaces that
-// a watch attaches to anyway.
-func watchedByDefault(t *netinfo.Topology, requests []probe.Request) bool {
-	set, _ := netinfo.WatchSet(t, false)
-	for _, r := range requests {
-		from, err := probe.FindSource(t, r.From)
-		if err != nil {
-			continue
-		}
-		if !slices.Contains(set, from.Namespace) {
-			return false
-		}
-		to, known, err := probe.FindDestination(t, from, r.To)
-		if err != nil || !known {
-			continue
-		}
-		if _, n := t.OwnerOf(to.Address, from.Namespace.ID); n != nil && !slices.Contains(set, n) {
-			return false
-		}
-	}
-	return true
 }
 
 // interval is the time between the beginnings of two probes.

@@ -70,7 +70,7 @@ func newPlacement(s *Session) placement {
 // correlator has to be told of it. That natlens's own namespace can't be attached
 // to is an error; any other is remembered as left out.
 func (p *placement) follow(t *netinfo.Topology) (notices []notice, err error) {
-	watch, left := netinfo.WatchSet(t, p.session.config.AllNamespaces)
+	watch, left := netinfo.WatchSet(t, p.session.config.AllNamespaces, p.session.config.Also...)
 	w := Watching{}
 	for _, l := range left {
 		if l.Wanted {

@@ -14,6 +14,7 @@ import (
 	"natlens/internal/record"
 	"natlens/netinfo"
 	"natlens/netinfo/netfilter"
+	"natlens/netinfo/netns"
 	"natlens/trace"
 )
 
@@ -22,6 +23,7 @@ import (
 type Config struct {
 	Host          netinfo.Options
 	AllNamespaces bool
+	Also          []netns.ID        // namespaces to watch beside those
 	Protocols     []packet.Protocol // nil means all
 	Snaplen       int               // 0 means capture.DefaultSnaplen
 	// RingBudget bounds the bytes of all rings together; 0 means

@@ -67,6 +67,8 @@ func (o *Outcome) Agreement() Agreement {
 	switch {
 	case o.Expected == nil || o.Expected.Unsure != "" || o.Failed != nil || o.Sent == (Sent{}) && o.Answer.Result != NotSent && o.Answer.Result != Forbidden:
 		return NotCompared
+	case o.Result == Lost && o.Cause.Journey != nil && o.Cause.Journey.Verdict.Result == trace.Unfinished:
+		return NotCompared // too little was seen of it
 	case o.Expected.Result == o.Result:
 		return AsExpected
 	case o.Expected.Result == Dropped && o.Result == Lost && !o.cameOn():

@@ -93,6 +93,16 @@ func TestAgreement(t *testing.T) {
 	}
 }
 
+// Of a packet whose end is not known nothing can be as expected.
+func TestUnfinishedIsNotCompared(t *testing.T) {
+	o := outcome(packet.TCP, Silent, journey(1, trace.Unfinished, syn, ubuntuNS))
+	for _, r := range []Result{Dropped, Lost} {
+		if o.Expected = (&Expectation{Result: r}); o.Result != Lost || o.Agreement() != NotCompared {
+			t.Errorf("%s, where %s was expected: %v", o.Result, r, o.Agreement())
+		}
+	}
+}
+
 // What was expected to be dropped without a rule's doing may be lost, unless it
 // was seen to come further than that.
 func TestLostAsExpected(t *testing.T) {

@@ -297,6 +297,12 @@ func (p *probeStory) why() string {
 	}
 	words, _ := p.verdict(cause)
 	switch {
+	case cause.Verdict.Result == trace.Unfinished:
+		what := "it"
+		if o.Cause.Answer {
+			what = "the answer"
+		}
+		return "how " + what + " ended is " + p.Escape(cause.Verdict.Reason)
 	case o.Cause.Answer:
 		return "the answer was on its way and " + words
 	case cause.Verdict.Result == trace.Delivered:

@@ -65,6 +65,15 @@ func probed() []*probe.Outcome {
 	lost.Journeys.There = []*trace.Journey{out}
 	lost.Result, lost.Cause.Journey = probe.Lost, out
 
+	halfSeen := *lost
+	cut := *out
+	cut.Verdict = trace.Verdict{Result: trace.Unfinished, Hop: 1, Reason: "unknown: ring lost 12", Evidence: trace.ByTap}
+	halfSeen.Source = probe.Source{Name: "eth0", Namespace: self, Link: self.Links[0]}
+	halfSeen.Destination.Lookup = probe.Lookup{Asked: true, How: "outside of containers nobody asks the engine's DNS"}
+	halfSeen.Destination.Word = "server.example"
+	halfSeen.Expected = &probe.Expectation{Result: probe.Dropped, Reason: "dropped at forward by the policy of FORWARD"}
+	halfSeen.Journeys.There, halfSeen.Cause.Journey = []*trace.Journey{&cut}, &cut
+
 	unresolved := &probe.Outcome{Request: probe.Request{From: "back", To: "server.example", Protocol: packet.ICMP}, Source: source,
 		Result: probe.Unresolved, Cause: probe.Cause{Reason: "127.0.0.11 says that there is no such name (NXDOMAIN)"}}
 	unresolved.Destination.Word = "server.example"
@@ -75,7 +84,7 @@ func probed() []*probe.Outcome {
 	forbidden.Result, forbidden.Cause.Reason = probe.Dropped, "the kernel did not let it out: a rule of back's own output stopped it"
 
 	failed := &probe.Outcome{Failed: errors.New("enter back\x1b[2J: no such process")}
-	return []*probe.Outcome{reached, dropped, forItself, &surprised, &unsure, lost, unresolved, forbidden, failed}
+	return []*probe.Outcome{reached, dropped, forItself, &surprised, &unsure, lost, &halfSeen, unresolved, forbidden, failed}
 }
 
 func TestProbeGolden(t *testing.T) {
