@@ -4,6 +4,7 @@ import (
 	"math"
 	"reflect"
 	"testing"
+	"time"
 
 	"natlens/capture"
 	"natlens/netinfo/netfilter"
@@ -98,6 +99,65 @@ func TestTrailsChangeNothing(t *testing.T) {
 			if !reflect.DeepEqual(with[i], without[i]) {
 				t.Fatalf("%d places: journey %d\nwith trails    %+v\nwithout trails %+v", places, i, with[i], without[i])
 			}
+		}
+	}
+}
+
+// A trail's last step can be the last no more when a topology tells of the other end.
+func TestTrailEndsWithANewTopology(t *testing.T) {
+	s := newStage(t)
+	w := world()
+	for _, l := range w.Namespace(hostNS).Links {
+		l.Peer = nil
+	}
+	s.c.SetTopology(w.Seal())
+	p := func(id uint16) []byte { return udp(t, port(gatewayIP, 5), port(backIP, 9), id, "x") }
+	for id := range uint16(3) {
+		s.see(bridgeOut, p(id+1))
+		s.see(vethOut, p(id+1))
+		s.pass(50 * time.Millisecond)
+	}
+	s.pass(time.Second)
+	s.c.SetTopology(world())
+	s.journeys = nil
+	s.see(bridgeOut, p(9))
+	s.see(vethOut, p(9))
+	s.pass(time.Second) // in a queue
+	s.see(backIn, p(9))
+	s.pass(time.Second)
+	s.pass(50 * time.Millisecond)
+	s.expect(want{path: "host/docker0:out host/vethback:out back/eth0:in", from: "host", to: "back", direction: NoDirection, verdict: "delivered by tap"})
+}
+
+// Of two packets that look the same one is lost: which it was is not known, though the
+// first of them went where all did before.
+func TestTrailOfTwoThatLookTheSame(t *testing.T) {
+	s := newStage(t)
+	p := func(payload string) []byte { return udp(t, port(backIP, 5), port(baseIP, 9), 0, payload) }
+	all := []at{backOut, vethIn, baseVOut, baseIn}
+	for _, payload := range []string{"a", "b", "c"} {
+		for _, where := range all {
+			s.see(where, p(payload))
+		}
+		s.pass(50 * time.Millisecond)
+	}
+	s.pass(time.Second)
+	s.journeys = nil
+	for i, where := range all {
+		s.see(where, p("same"))
+		if i < 2 {
+			s.see(where, p("same"))
+		}
+	}
+	s.pass(50 * time.Millisecond)
+	s.pass(4 * time.Second)
+	s.pass(50 * time.Millisecond)
+	if len(s.journeys) < 2 {
+		t.Fatalf("%d journeys, want two", len(s.journeys))
+	}
+	for _, j := range s.journeys {
+		if j.Verdict.Evidence != Ambiguous {
+			t.Errorf("#%d, %s: %s by %s", j.ID, path(j), j.Verdict.Result, j.Verdict.Evidence)
 		}
 	}
 }
