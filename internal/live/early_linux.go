@@ -99,11 +99,9 @@ func (p *placement) attachEarly(b netinfo.Sandbox) bool {
 	s := p.session
 	// As in attach: without it translations are inferred.
 	_ = s.tracking.Attach(h)
-	if s.rings.Attach(h) != nil {
-		return false
-	}
-	p.early.add(b.ID)
-	return true
+	// What no topology wants is let go of, be it only connection tracking.
+	defer p.early.add(b.ID)
+	return s.rings.Attach(h) == nil
 }
 
 // dropUnclaimed lets go of what no topology has wanted for long.

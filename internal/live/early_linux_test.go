@@ -1,6 +1,8 @@
 package live
 
 import (
+	"os"
+	"strings"
 	"testing"
 	"time"
 
@@ -55,4 +57,50 @@ func TestEarlyNamespaceIsLetGo(t *testing.T) {
 	if s.rings.Since(1) != 0 {
 		t.Error("a namespace was attached to by another one's path")
 	}
+}
+
+// Where there is no room for a ring, nothing else keeps a namespace that is gone.
+func TestEarlyNamespaceWithoutRoom(t *testing.T) {
+	leak.Check(t)
+	dockerHost(t)
+	s, err := Open(t.Context(), Config{Host: netinfo.Options{NoEngine: true}, RingBudget: threeRings})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer s.Close()
+	h, err := netns.New()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer h.Close()
+	before := sockets(t)
+	if s.placed.attachEarly(netinfo.Sandbox{ID: h.ID(), Path: h.Path()}) {
+		t.Fatal("there was room for a ring")
+	}
+	if sockets(t) == before {
+		t.Fatal("nothing was attached")
+	}
+	for _, id := range s.placed.early.overdue(time.Now().Add(time.Second)) {
+		if err := s.placed.release(id); err != nil {
+			t.Error(err)
+		}
+	}
+	if n := sockets(t) - before; n != 0 {
+		t.Errorf("%d sockets are left", n)
+	}
+}
+
+// sockets is how many this process has open.
+func sockets(t *testing.T) (n int) {
+	t.Helper()
+	files, err := os.ReadDir("/proc/self/fd")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, f := range files {
+		if to, err := os.Readlink("/proc/self/fd/" + f.Name()); err == nil && strings.HasPrefix(to, "socket:") {
+			n++
+		}
+	}
+	return n
 }

@@ -8,13 +8,15 @@ import (
 	"natlens/netinfo"
 )
 
+// threeRings is memory for three of the smallest rings.
+const threeRings = 3 * 2 * (64 << 10)
+
 // TestRingsWithoutRoom watches more namespaces than there is memory for. Who is
 // left out is said, and gets the room that another one leaves.
 func TestRingsWithoutRoom(t *testing.T) {
 	leak.Check(t)
 	h := dockerHost(t)
 	b := mustBox(t, "box", 10)
-	const threeRings = 3 * 2 * (64 << 10) // the smallest there are
 	w := startWatch(t, Config{Host: netinfo.Options{NoEngine: true}, RingBudget: threeRings})
 	left := w.session.Watching().LeftOut
 	if len(left) != 1 || left[0].Name != "database" || !strings.Contains(left[0].Reason, "the memory for rings is used up") {
