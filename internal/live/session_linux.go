@@ -182,6 +182,8 @@ func (s *Session) Run(ctx context.Context, out chan<- Record) error {
 	// finish ends the rest.
 	finish, end := context.WithCancel(context.WithoutCancel(ctx))
 	defer end()
+	ctx, stop := context.WithCancel(ctx)
+	defer stop()
 	group, failed := errgroup.WithContext(ctx)
 	group.Go(func() error {
 		defer end()
@@ -203,7 +205,14 @@ func (s *Session) Run(ctx context.Context, out chan<- Record) error {
 	notices := make(chan notice)
 	s.questions, s.sockets = make(chan trace.SocketQuery, holderQueue), make(chan trace.Socket, holderQueue)
 	group.Go(func() error { return findHolders(finish, s.questions, s.sockets) })
-	group.Go(func() error { return s.correlate(finish, batches, flows, rulesets, counts, known, notices) })
+	group.Go(func() error {
+		err := s.correlate(finish, batches, flows, rulesets, counts, known, notices)
+		stop()
+		if err != nil {
+			discard(finish, batches)
+		}
+		return err
+	})
 	newest := make(chan *netinfo.Topology, 1)
 	group.Go(func() error { return s.hear(finish, topologies, known, newest) })
 	group.Go(func() error { return s.place(finish, newest, notices) })
@@ -211,6 +220,18 @@ func (s *Session) Run(ctx context.Context, out chan<- Record) error {
 		group.Go(func() error { return s.attachEarly(finish, notices) })
 	}
 	return errors.Join(group.Wait(), s.Close())
+}
+
+// discard takes what the rings deliver, until they have ended: they wait for somebody
+// who does.
+func discard(ctx context.Context, batches <-chan capture.Batch) {
+	for {
+		select {
+		case <-batches:
+		case <-ctx.Done():
+			return
+		}
+	}
 }
 
 // hear hands each topology on, to the correlator and, the newest, to place.
@@ -285,7 +306,7 @@ func tell(ctx context.Context, told []notice, notices chan<- notice) bool {
 	return true
 }
 
-// correlate owns the correlator.
+// correlate owns the correlator. It ends with ctx, or when the tape can't be written.
 func (s *Session) correlate(ctx context.Context, batches <-chan capture.Batch, flows <-chan netfilter.Batch,
 	rulesets <-chan *netfilter.Ruleset, counts <-chan netfilter.Counts, known <-chan *netinfo.Topology, notices <-chan notice) error {
 	sink := trace.Sink{
@@ -331,7 +352,7 @@ func (s *Session) correlate(ctx context.Context, batches <-chan capture.Batch, f
 	}
 	warn := warnings{say: func(text string) { s.put(Record{Warning: text, At: time.Now()}) }}
 	clock := newWallClock()
-	for s.tape == nil || s.tape.Err() == nil {
+	for ended := false; !ended; ended = ended || s.tape != nil && s.tape.Err() != nil {
 		select {
 		case b := <-batches:
 			if by := clock.stepped(); by != 0 {
@@ -384,26 +405,26 @@ func (s *Session) correlate(ctx context.Context, batches <-chan capture.Batch, f
 			warn.topology(last, t)
 			last = t
 		case <-ctx.Done():
-			s.last = time.After(patience)
-			for len(batches) > 0 || len(flows) > 0 || len(s.hits) > 0 {
-				select {
-				case b := <-batches:
-					c.Observe(&b)
-				case b := <-flows:
-					c.AddFlows(&b)
-				case b := <-s.hits:
-					c.AddHits(&b)
-				}
-			}
-			c.Flush()
-			note()
-			if s.tape != nil {
-				return s.tape.Err()
-			}
-			return nil
+			ended = true
 		}
 	}
-	return s.tape.Err()
+	s.last = time.After(patience)
+	for ctx.Err() != nil && len(batches)+len(flows)+len(s.hits) > 0 { // else more comes
+		select {
+		case b := <-batches:
+			c.Observe(&b)
+		case b := <-flows:
+			c.AddFlows(&b)
+		case b := <-s.hits:
+			c.AddHits(&b)
+		}
+	}
+	c.Flush()
+	note()
+	if s.tape != nil {
+		return s.tape.Err()
+	}
+	return nil
 }
 
 // put hands a record to the reader. While packets are captured it waits for

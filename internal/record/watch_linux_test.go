@@ -19,6 +19,7 @@ import (
 	"natlens/capture"
 	"natlens/internal/lab"
 	"natlens/internal/lab/labtest"
+	"natlens/internal/leak"
 	"natlens/internal/live"
 	"natlens/internal/record"
 	"natlens/netinfo"
@@ -270,4 +271,49 @@ func TestHarderTrafficReadsTheSame(t *testing.T) {
 		t.Fatalf("%d journeys", len(r.journeys))
 	}
 	r.same(t, play(t, r.paths...))
+}
+
+// full is a file on a disk without room for more than what a file begins with.
+type full struct {
+	writes int
+	closed bool
+}
+
+var errFull = errors.New("no space left")
+
+func (f *full) Write(b []byte) (int, error) {
+	if f.writes++; f.writes > 1 {
+		return 0, errFull
+	}
+	return len(b), nil
+}
+
+func (f *full) Close() error {
+	f.closed = true
+	return nil
+}
+
+// What can't be written ends the watch, which leaves nothing behind.
+func TestAFullDiskEndsTheWatch(t *testing.T) {
+	leak.Check(t)
+	h := labtest.NewHost(t)
+	must(t, lab.Scenarios()[0].Build(h))
+	var file full
+	tape, err := record.NewTape(record.Config{Open: func(int) (io.WriteCloser, error) { return &file, nil }})
+	must(t, err)
+	session, err := live.Open(t.Context(), live.Config{Host: netinfo.Options{NoEngine: true}})
+	must(t, err)
+	session.Record(tape)
+	records := make(chan live.Record, 1<<14)
+	ended := make(chan error, 1)
+	go func() { ended <- session.Run(t.Context(), records) }()
+	scenario(t)(t.Context(), h)
+	for range records { // until Run closes it
+	}
+	if err := <-ended; !errors.Is(err, errFull) {
+		t.Errorf("the watch ended with %v", err)
+	}
+	if !file.closed {
+		t.Error("the file was left open")
+	}
 }
