@@ -31,6 +31,9 @@ const (
 	// disorder is how far packets of a file can be out of order: each processor
 	// hands on its own.
 	disorder = int64(time.Second)
+	// maxEarly is how many packets may wait for others that can be older: a file
+	// may have any number of them in a second, or no times at all.
+	maxEarly = 1 << 17
 	// foreignBatch is how many packets are told at once.
 	foreignBatch = 256
 	// firstMadeUp is the index of a link that has none in the file, above those
@@ -52,6 +55,7 @@ func (p *player) foreign(ctx context.Context, files []*opened) error {
 		p.announce(l.namespace, nil)
 	}
 	var through int64
+	var told uint64
 	for ctx.Err() == nil {
 		l := earliest(lanes)
 		if l == nil {
@@ -61,9 +65,10 @@ func (p *player) foreign(ctx context.Context, files []*opened) error {
 		if len(p.packets) < foreignBatch {
 			continue
 		}
+		told += uint64(len(p.packets))
 		if l = earliest(lanes); l != nil {
 			// Where times go back by more, packets come late; that is theirs.
-			through = max(through, l.last-disorder)
+			through = max(through, l.last-tolerance(told-p.c.Counters().Observations))
 		}
 		p.c.Observe(&capture.Batch{Observations: p.packets, Through: through})
 		p.packets = nil
@@ -79,6 +84,17 @@ func (p *player) foreign(ctx context.Context, files []*opened) error {
 		}
 	}
 	return errors.Join(append(errs, ctx.Err())...)
+}
+
+// tolerance is how far packets can be out of order while so many wait.
+func tolerance(waiting uint64) int64 {
+	switch {
+	case waiting > 2*maxEarly:
+		return -1 // not at all: those of the last time, too, need not wait
+	case waiting > maxEarly:
+		return disorder / 64
+	}
+	return disorder
 }
 
 // earliest returns the lane that is the furthest behind; nil when all have ended.

@@ -125,7 +125,7 @@ type opened struct {
 	// topology is that of the host when the file began; nil when the file does
 	// not tell.
 	topology *netinfo.Topology
-	ahead    []pcapng.Block    // what was read so far
+	ahead    []pcapng.Block    // what was read so far of what is played
 	places   map[int]place     // by interface
 	links    []pcapng.LinkType // by interface
 }
@@ -147,11 +147,14 @@ func openFile(f File) (*opened, error) {
 		if b == nil {
 			return o, nil // why, the reader says again
 		}
-		o.ahead = append(o.ahead, b)
 		switch b := b.(type) {
+		case *pcapng.Interface: // of which there are so many at most
+			o.ahead = append(o.ahead, b)
 		case *pcapng.Packet:
+			o.ahead = append(o.ahead, b)
 			return o, nil
 		case *pcapng.Local:
+			o.ahead = append(o.ahead, b)
 			if o.header != nil {
 				return o, o.readAhead(b)
 			}

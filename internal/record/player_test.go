@@ -9,6 +9,7 @@ import (
 	"maps"
 	"os"
 	"path/filepath"
+	"runtime"
 	"slices"
 	"strings"
 	"testing"
@@ -170,4 +171,36 @@ func FuzzPlay(f *testing.F) {
 		_, _ = playBytes(t.Context(), file, file)
 		_, _ = playBytes(t.Context(), file, foreign)
 	})
+}
+
+// Names and counters before the first packet are nobody's: a file can have any number
+// of them.
+func TestWhatStandsBeforePacketsIsNotKept(t *testing.T) {
+	var file bytes.Buffer
+	w, err := pcapng.NewWriter(&file, pcapng.Section{})
+	must(t, err)
+	id, err := w.Interface(pcapng.Interface{LinkType: pcapng.LinkEthernet})
+	must(t, err)
+	const blocks = 100_000
+	for range blocks {
+		must(t, w.Statistics(&pcapng.Statistics{Interface: id, Comments: []string{"nothing"}}))
+	}
+	must(t, w.Packet(&pcapng.Packet{Interface: id, Data: make([]byte, 60)}))
+	must(t, w.Flush())
+	held := func() int64 {
+		runtime.GC()
+		var m runtime.MemStats
+		runtime.ReadMemStats(&m)
+		return int64(m.HeapAlloc)
+	}
+	before := held()
+	recording, err := record.Open([]record.File{{Name: "many", In: &file}})
+	must(t, err)
+	if grown := held() - before; grown > 1<<20 {
+		t.Errorf("%d bytes are kept of %d blocks", grown, blocks)
+	}
+	account, err := recording.Play(t.Context(), 1024, record.Listener{Journey: func(*trace.Journey) {}, ARP: func(trace.ARP) {}})
+	if err != nil || account.Observations != 1 {
+		t.Errorf("%d packets, %v", account.Observations, err)
+	}
 }
