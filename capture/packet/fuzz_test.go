@@ -3,6 +3,8 @@ package packet
 import (
 	"testing"
 	"unicode/utf8"
+
+	"github.com/google/gopacket/layers"
 )
 
 func addSeeds(f *testing.F) {
@@ -10,6 +12,9 @@ func addSeeds(f *testing.F) {
 		f.Add(uint8(Ethernet), p.data, uint32(len(p.data)))
 		f.Add(uint8(Ethernet), p.data[:len(p.data)/2], uint32(len(p.data)))
 		f.Add(uint8(RawIP), p.data[ethernetHeader:], uint32(0))
+	}
+	for _, m := range dnsMessages(f) {
+		f.Add(uint8(Ethernet), m.data, uint32(0))
 	}
 	f.Add(uint8(SLL), []byte{}, uint32(0))
 	f.Add(uint8(Loopback), []byte{2, 0, 0, 0, 0x45}, uint32(99))
@@ -72,9 +77,6 @@ func check(t *testing.T, h *Headers, data []byte) {
 
 func FuzzInfo(f *testing.F) {
 	addSeeds(f)
-	for _, m := range dnsMessages(f) {
-		f.Add(uint8(Ethernet), m.data, uint32(0))
-	}
 	f.Fuzz(func(t *testing.T, link uint8, data []byte, _ uint32) {
 		s := Info(LinkType(link), data)
 		if s == "" || !utf8.ValidString(s) {
@@ -87,6 +89,42 @@ func FuzzInfo(f *testing.F) {
 		}
 		if s[0] == ' ' || s[len(s)-1] == ' ' {
 			t.Errorf("Info = %q has spaces at an end", s)
+		}
+	})
+}
+
+// FuzzDNS gives the decoder of names messages without the headers before them.
+func FuzzDNS(f *testing.F) {
+	const headers = ethernetHeader + ipv4Header + udpHeader
+	for _, m := range dnsMessages(f) {
+		f.Add(m.data[headers:])
+		f.Add(m.data[headers : (headers+len(m.data))/2])
+	}
+	loop := append(make([]byte, 12), 1, 'a', 0xc0, 12, 0, 1, 0, 1) // a name that points to itself
+	loop[5] = 1
+	f.Add(loop)
+	f.Fuzz(func(t *testing.T, message []byte) {
+		message = message[:min(len(message), 1<<12)]
+		s := spec{source: addr("10.0.0.1"), destination: addr("10.0.0.2"), ttl: 64, protocol: layers.IPProtocolUDP, sport: 53, dport: 4711, payload: message}
+		data := s.build(t)
+		var h Headers
+		h.Parse(Ethernet, data, uint32(len(data)))
+		m, ok := h.DNS(data)
+		info := h.dnsInfo(data)
+		if !ok {
+			if m.Name != "" || m.Addresses != nil {
+				t.Errorf("no message, but %+v", m)
+			}
+			return
+		}
+		if len(m.Name) == 0 || len(m.Name) > 4*maxDNSName+3 || len(m.Addresses) > maxDNSMessage/4 || m.Lifetime < 0 ||
+			!m.Response && m.Addresses != nil || info == "" || len(info) > 6*4*maxDNSName {
+			t.Errorf("%+v, %q", m, info)
+		}
+		for _, c := range []byte(m.Name + info) {
+			if c < ' ' || c > '~' {
+				t.Fatalf("%q, %q hold %#x", m.Name, info, c)
+			}
 		}
 	})
 }
