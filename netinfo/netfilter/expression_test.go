@@ -124,6 +124,7 @@ func FuzzRuleExpressions(f *testing.F) {
 	f.Add(instruction("target", nested(1, []byte("DNAT\x00")), nested(2, word(2)), nested(3, make([]byte, 44))))
 	f.Add(instruction("bitwise", nested(1, word(1)), nested(2, word(1)), nested(3, word(4)), nested(4, nested(1, word(7))), nested(5, nested(1, word(0)))))
 	f.Add(instruction("immediate", nested(1, word(0)), nested(2, nested(2, nested(1, word(0xfffffffd)), nested(2, []byte("c\x00"))))))
+	f.Add([]byte(ipsetAnswer("hash:net", nil, addressAttribute("192.0.2.1"))))
 	p := Packet{Tuple: packet.NewTuple(packet.TCP, netip.MustParseAddr("172.17.0.2"), netip.MustParseAddr("192.0.2.1"), 1, 2), OutLink: "eth0"}
 	f.Fuzz(func(t *testing.T, b []byte) {
 		for _, family := range []uint8{familyIPv4, familyIPv6} {
@@ -136,6 +137,11 @@ func FuzzRuleExpressions(f *testing.F) {
 		}
 		_, _ = decodeElements(attributes(b))
 		_, _, _ = decodeSet(attributes(b))
-		_, _ = decodeChain(attributes(b), "ip")
+		_, _, _ = decodePolicyCount(attributes(b), "ip") // of a chain
+		_, _ = decodeRule(attributes(b), "ip", familyIPv4)
+		_, _, _ = decodeCount(attributes(b), "ip")
+		(&statistics{}).add(attributes(b))
+		var members ipset
+		members.add(attributes(b), 0)
 	})
 }
