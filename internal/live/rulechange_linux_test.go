@@ -59,11 +59,11 @@ func TestRuleChange(t *testing.T) {
 		{"nft 'table inet natlens_trace_0 { chain c { type filter hook prerouting priority -350; meta nftrace set 1; }; }'", ""},
 		{"nft delete table inet natlens_trace_0", ""},
 		{"nft 'table bridge b { chain c { type filter hook forward priority 0; ether saddr 02:00:00:00:00:01 drop; }; }'",
-			"a rule came: bridge b c [not decoded: payload] drop"},
+			"a rule came: bridge b c ether saddr 02:00:00:00:00:01 drop"},
 		{"nft 'table arp a { chain c { type filter hook input priority 0; arp operation request drop; }; }'",
-			"a rule came: arp a c [not decoded: payload] drop"},
+			"a rule came: arp a c arp operation request drop"},
 		{"nft 'table netdev n { chain c { type filter hook ingress device lo priority 0; ip saddr 10.0.0.9 drop; }; }'",
-			"a rule came: netdev n c [not decoded: meta key 1] ip saddr 10.0.0.9 drop"},
+			"a rule came: netdev n c ip saddr 10.0.0.9 drop"},
 		{"nft delete table ip x", "6 rules went: ip x y counter, ip x y ip saddr 10.0.0.1 drop, ip x y ip saddr 10.0.0.2 drop and 3 more"},
 	} {
 		change(c.line)
