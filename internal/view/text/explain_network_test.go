@@ -98,6 +98,47 @@ func TestExplainNetwork(t *testing.T) {
 	}
 }
 
+// TestExplainInternalIsTrueToTheRoutes: whether containers of an internal network have a
+// default route depends on the engine's version.
+func TestExplainInternalIsTrueToTheRoutes(t *testing.T) {
+	join := func(f *explain.Facts, gateway bool) {
+		for _, n := range f.Topology.Networks {
+			if n.Name != "vault" {
+				continue
+			}
+			back := f.Topology.FindContainer("back")[0]
+			link := netinfo.LinkKey{Namespace: back.Namespace, Index: 40}
+			n.Members = append(n.Members, netinfo.Member{Container: back, Addresses: addresses("172.25.0.2/16"), Link: &link})
+			inside := f.Topology.Namespace(back.Namespace)
+			// That by its other network is none of this one.
+			inside.Routes = []netinfo.Route{{Destination: netip.MustParsePrefix("0.0.0.0/0"), Link: 6, Metric: 1}}
+			if gateway {
+				inside.Routes = append(inside.Routes, netinfo.Route{Destination: netip.MustParsePrefix("0.0.0.0/0"), Link: link.Index})
+			}
+		}
+	}
+	for _, c := range []struct {
+		change func(*explain.Facts)
+		want   string
+	}{
+		{func(*explain.Facts) {}, "the network is internal. What its containers send to the outside is dropped by this rule:"},
+		{func(f *explain.Facts) { join(f, false) }, "Its containers have no default route by it, and what they would send to the outside all the same is dropped by this rule:"},
+		{func(f *explain.Facts) { join(f, true) }, "Its containers have a default route to the host, but what they send outside by it is dropped by this rule:"},
+	} {
+		f := manyNetworks()
+		c.change(f)
+		var target explain.Target
+		for _, n := range f.Topology.Networks {
+			if n.Name == "vault" {
+				target.Network = n
+			}
+		}
+		if got := strings.Join(strings.Fields(Style{}.Explain(f, target)), " "); !strings.Contains(got, c.want) {
+			t.Errorf("%s\nlacks %q", got, c.want)
+		}
+	}
+}
+
 // TestExplainNetworkIsTrueToTheRules: whatever the engine's options say, the rules
 // decide.
 func TestExplainNetworkIsTrueToTheRules(t *testing.T) {

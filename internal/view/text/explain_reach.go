@@ -153,9 +153,9 @@ func (e *explanation) networkOut(n *netinfo.Network) {
 		e.byOptions(n)
 		return
 	case n.Internal && p.Dropped():
-		e.say("Nothing gets out: the network is internal. Its containers have no default route, and what they would send by the gateway is %s", e.droppedBy(p))
+		e.say("Nothing gets out: the network is internal. %s %s", e.sentByInternal(n), e.droppedBy(p))
 	case n.Internal:
-		e.say("The network is internal: its containers have no default route, and the engine's rules should drop what would leave it.")
+		e.say("The network is internal: the engine's rules should drop what would leave it.")
 	case p.Dropped():
 		e.warn("Nothing gets out: what its containers send to the outside is %s", e.droppedBy(p))
 	case p.Verdict == "":
@@ -170,6 +170,30 @@ func (e *explanation) networkOut(n *netinfo.Network) {
 	if c := someone(n); c != nil && p.To.IsValid() {
 		e.checkAsRoot("natlens probe --dry-run %s %s", quote(e.Escape(c.Name)), p.To)
 	}
+}
+
+// sentByInternal begins the sentence about what the containers of an internal network
+// send to the outside: some versions of the engine give them a default route.
+func (e *explanation) sentByInternal(n *netinfo.Network) string {
+	known, routed := false, false
+	for _, m := range n.Members {
+		if m.Link == nil {
+			continue
+		}
+		inside := e.Topology.Namespace(m.Link.Namespace)
+		if inside == nil || inside.Unreadable != nil {
+			continue
+		}
+		known = true
+		routed = routed || slices.ContainsFunc(inside.Routes, func(r netinfo.Route) bool { return r.Default() && r.Link == m.Link.Index })
+	}
+	switch {
+	case routed:
+		return "Its containers have a default route to the host, but what they send outside by it is"
+	case known:
+		return "Its containers have no default route by it, and what they would send to the outside all the same is"
+	}
+	return "What its containers send to the outside is"
 }
 
 // networkNAT names the rule that masquerades a network.
