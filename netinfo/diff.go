@@ -1,6 +1,7 @@
 package netinfo
 
 import (
+	"cmp"
 	"fmt"
 	"net/netip"
 	"reflect"
@@ -108,6 +109,7 @@ func diffLinks(old, new *Topology) []Change {
 				differs("peer", peerName(old, was), peerName(new, is)),
 				differs("mac", was.MAC, is.MAC),
 				differs("mtu", fmt.Sprint(was.MTU), fmt.Sprint(is.MTU)),
+				differs("hairpin mode", cmp.Or(was.Hairpin, is.Hairpin), cmp.Or(is.Hairpin, was.Hairpin)),
 				differs("promiscuous", fmt.Sprint(was.Promisc), fmt.Sprint(is.Promisc)),
 			}, func(s string) bool { return s == "" }), ", ")
 			return change, change.Detail != ""

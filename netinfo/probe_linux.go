@@ -25,6 +25,7 @@ type probe struct {
 	handle *netns.Handle
 	rtnl   *netlink.Handle
 	events *subscription // nil when nobody asked for it
+	inside bool          // the calling process is in that namespace
 
 	links    []linkFacts
 	routes   []Route
@@ -47,7 +48,7 @@ func openProbe(id netns.ID, paths []string, inside, listen bool) (*probe, error)
 	if err != nil {
 		return nil, err
 	}
-	p := &probe{handle: h, dirty: true, peers: map[int32]netns.ID{}}
+	p := &probe{handle: h, inside: inside, dirty: true, peers: map[int32]netns.ID{}}
 	dial := func() error {
 		var err error
 		if listen {
@@ -137,6 +138,7 @@ func (p *probe) read() error {
 		})
 		p.links = append(p.links, f)
 	}
+	p.setHairpin()
 	p.routes, p.defaults = nil, map[int32]bool{}
 	for _, r := range routes {
 		p.addRoute(r)

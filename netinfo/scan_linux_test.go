@@ -37,6 +37,9 @@ type ipLink struct {
 		Data struct {
 			Mode string `json:"mode"` // of a macvlan
 		} `json:"info_data"`
+		Port struct {
+			Hairpin *bool `json:"hairpin"`
+		} `json:"info_slave_data"`
 	} `json:"linkinfo"`
 	Addresses []struct {
 		Local  string `json:"local"`
@@ -96,9 +99,13 @@ func checkAgainstIP(t *testing.T, top *Topology, name string) {
 		if got.Master != nil {
 			master = top.Link(*got.Master).Name
 		}
-		is := fmt.Sprint(got.Name, got.Kind, got.MAC, have, got.MTU, got.State, got.Up, got.Promisc, master, got.Mode)
+		hairpin := ""
+		if want.Info.Port.Hairpin != nil {
+			hairpin = map[bool]string{true: HairpinOn, false: HairpinOff}[*want.Info.Port.Hairpin]
+		}
+		is := fmt.Sprint(got.Name, got.Kind, got.MAC, have, got.MTU, got.State, got.Up, got.Promisc, master, got.Mode, got.Hairpin)
 		should := fmt.Sprint(want.Name, kind, mac, addresses, want.MTU, strings.ToLower(want.State),
-			slices.Contains(want.Flags, "UP"), want.Promisc > 0, want.Master, want.Info.Data.Mode)
+			slices.Contains(want.Flags, "UP"), want.Promisc > 0, want.Master, want.Info.Data.Mode, hairpin)
 		if is != should {
 			t.Errorf("%s: link is\n  %s, ip says\n  %s", name, is, should)
 		}
@@ -203,6 +210,15 @@ func TestScanResolvesManyEqualPeerIndexes(t *testing.T) {
 	connect(t, children[0], "side", children[1], "side")
 	nested := newNetns(t)
 	connect(t, nested, "eth0", children[2], "below")
+	for _, child := range []string{host, children[5]} {
+		ip(t, "-n", child, "link", "add", "br7", "type", "bridge")
+		for i, mode := range []string{"on", "off"} {
+			port := "port" + strconv.Itoa(i)
+			ip(t, "-n", child, "link", "add", port, "type", "veth", "peer", "name", port+"far")
+			ip(t, "-n", child, "link", "set", port, "master", "br7")
+			ip(t, "-n", child, "link", "set", port, "type", "bridge_slave", "hairpin", mode)
+		}
+	}
 	ip(t, "-n", host, "link", "add", "mv0", "link", "in0", "netns", children[3], "type", "macvlan", "mode", "bridge")
 	ip(t, "-n", host, "link", "add", "mv1", "link", "in0", "netns", children[4], "type", "macvlan", "mode", "vepa")
 

@@ -83,6 +83,7 @@ type Link struct {
 	Up        bool   // administratively up
 	Promisc   bool
 	Master    *LinkKey // the bridge this is a port of
+	Hairpin   string   // of a bridge's port: HairpinOn, HairpinOff; empty when not known
 	Parent    *LinkKey // macvlan, ipvlan, vlan: the link underneath, which may be in another namespace
 	Mode      string   // macvlan only, as ip -d link shows it: bridge, private, vepa, passthru, source
 	Peer      *Peer    // veth only
@@ -92,6 +93,13 @@ type Link struct {
 	PeerIndex int32
 	PeerNSID  int32
 }
+
+// Whether the port of a bridge sends a frame back that came in by it
+// (bridge(8), hairpin).
+const (
+	HairpinOn  = "on"
+	HairpinOff = "off"
+)
 
 // Peer is the other end of a veth.
 type Peer struct {

@@ -1,8 +1,14 @@
 package trace
 
 import (
+	"fmt"
+	"net/netip"
+	"slices"
+
 	"natlens/capture"
 	"natlens/capture/packet"
+	"natlens/netinfo"
+	"natlens/netinfo/netfilter"
 )
 
 // A packet that goes back to where it came from has both addresses translated at
@@ -51,4 +57,44 @@ func returns(a, b *sighting) fit {
 		return fitSameWay
 	}
 	return fitBack
+}
+
+// notSentBack says that a bridge does not send a packet on, which came in by a port of
+// it, because the way goes by that port again and its hairpin mode is off; empty where
+// that is not known to be so. to is where the packet goes, behind the translation. The
+// bridge forwards what it shows to NAT, which it does with bridge netfilter only; the
+// hook forward is behind that (should_deliver and __br_forward,
+// net/bridge/br_forward.c).
+func (c *Correlator) notSentBack(in *sighting, to netip.Addr) string {
+	if in.link == nil || in.link.master == (netinfo.LinkKey{}) || in.point.Direction != capture.In || !c.forBridge(in) {
+		return ""
+	}
+	bridge, port := c.hosts.links[in.link.master], c.hosts.topology.Link(in.link.key)
+	if bridge == nil || port == nil || port.Hairpin != netinfo.HairpinOff || c.rulesets[in.point.Namespace].SeesBridged(to.Is4()) != netfilter.True {
+		return ""
+	}
+	w := c.route(in.space, to)
+	far := c.hosts.topology.Link(in.link.peer)
+	if w.link != bridge.name || far == nil || !slices.ContainsFunc(far.Addresses, func(p netip.Prefix) bool { return p.Addr() == w.next }) {
+		return ""
+	}
+	return fmt.Sprintf("%v is behind %s, by which it came, and %s sends nothing back there: hairpin mode of that port is off",
+		w.next, in.link.name, bridge.name)
+}
+
+// turnedBack reports whether a packet was last seen on its way back to the port by
+// which it came, where it can't be sent, and puts that into v. A bridge that does not
+// know its MAC address yet shows it as going out.
+func (c *Correlator) turnedBack(hops []sighting, r *ruling, v *Verdict) bool {
+	s := &hops[len(hops)-1]
+	why := r.back
+	if s.point.Direction == capture.Out && s.link != nil && s.link.bridge && len(hops) > 1 && hops[len(hops)-2].link != nil &&
+		hops[len(hops)-2].link.master == s.link.key {
+		why = c.notSentBack(&hops[len(hops)-2], s.tuple.Destination())
+	}
+	if why == "" {
+		return false
+	}
+	v.Result, v.Evidence, v.Reason = Dropped, ByRules, why
+	return true
 }

@@ -1,12 +1,18 @@
 package trace
 
 import (
+	"encoding/base64"
+	"encoding/json"
+	"fmt"
 	"net/netip"
 	"strings"
 	"testing"
 	"time"
 
 	"github.com/google/gopacket/layers"
+
+	"natlens/netinfo"
+	"natlens/netinfo/netfilter"
 )
 
 type way [2]netip.AddrPort
@@ -150,5 +156,61 @@ func TestHairpinsThatAreAlikeStayApart(t *testing.T) {
 		if len(j.Hops) != 2 || j.Hops[0].Point.Ifindex != j.Hops[1].Point.Ifindex {
 			t.Errorf("#%d: %+v", j.ID, j.Hops)
 		}
+	}
+}
+
+// A port that is not in hairpin mode sends nothing back that came in by it. That is
+// told where bridge netfilter translates on the bridge, and nowhere else.
+func TestNotSentBack(t *testing.T) {
+	const why = "172.17.0.2 is behind vethback, by which it came, and docker0 sends nothing back there: hairpin mode of that port is off"
+	own, half := port(backIP, 8000), port(backIP, 40000)
+	for name, c := range map[string]struct {
+		mode    string
+		bridged netfilter.Fact
+		to      netip.Addr // that the rule makes of the destination
+		shown   bool       // the bridge asks for the MAC address first
+		want    string
+	}{
+		"off":                      {netinfo.HairpinOff, netfilter.True, backIP, false, why},
+		"off, shown half way":      {netinfo.HairpinOff, netfilter.True, backIP, true, why},
+		"on":                       {netinfo.HairpinOn, netfilter.True, backIP, false, ""},
+		"not known":                {"", netfilter.True, backIP, true, ""},
+		"routed, not bridged":      {netinfo.HairpinOff, netfilter.False, backIP, false, ""},
+		"to another, by its port":  {netinfo.HairpinOff, netfilter.True, baseIP, false, ""},
+		"to another, and half way": {netinfo.HairpinOff, netfilter.True, baseIP, true, ""},
+	} {
+		t.Run(name, func(t *testing.T) {
+			s := newDropStage(t)
+			topology := world()
+			host := topology.Namespaces[0]
+			host.Routes = []netinfo.Route{{Destination: netip.MustParsePrefix("172.17.0.0/16"), Link: bridge}}
+			host.LinkByName("vethback").Hairpin = c.mode
+			s.c.SetTopology(topology.Seal())
+			four := c.to.As4()
+			rules := &netfilter.Ruleset{}
+			if err := json.Unmarshal(fmt.Appendf(nil, `{"Namespace": 1, "Whole": true, "Bridged": [%d, 0], "Base": [[0, 0]], "Tables": [{"Family": "ip", "Name": "nat", "Chains": [
+				{"Name": "PREROUTING", "Base": true, "NAT": true, "Hook": "prerouting", "Priority": -100, "Policy": 1,
+				 "Rules": [{"Ref": {"Text": "dnat", "Chain": "PREROUTING"}, "Expressions": [
+					{"n": "immediate", "r": [0, 1], "h": [false, true], "d": %q}, {"n": "nat", "k": 1, "fa": 2, "a": 1}]}]}]}]}`,
+				c.bridged, base64.StdEncoding.EncodeToString(four[:])), rules); err != nil {
+				t.Fatal(err)
+			}
+			s.c.SetRuleset(rules)
+			before := synOf(t, way{half, port(hostIP, 8000)}, 1, false)
+			s.see(backOut, before)
+			s.see(vethIn, before)
+			if c.shown {
+				s.see(bridgeOut, synOf(t, way{half, netip.AddrPortFrom(c.to, own.Port())}, 1, false))
+			}
+			s.pass(4 * time.Second)
+			s.pass(4 * time.Second)
+			if len(s.journeys) != 1 {
+				t.Fatalf("%d journeys: %s", len(s.journeys), s.verdicts())
+			}
+			v := s.journeys[0].Verdict
+			if said := v.Reason == why; said != (c.want != "") || said && (v.Result != Dropped || v.Evidence != ByRules || v.Hop != len(s.journeys[0].Hops)-1) {
+				t.Errorf("%+v", v)
+			}
+		})
 	}
 }

@@ -19,6 +19,9 @@ type ruling struct {
 	stop string
 	to   netip.Addr // where it was going, behind the translation
 	link string     // by which it was to leave; empty when that is not known
+	// back is why a bridge does not send it back where it came from; then Walk is of
+	// the hooks before that.
+	back string
 }
 
 // rule evaluates the rules of the namespace in which the last of hops was seen:
@@ -56,6 +59,9 @@ func (c *Correlator) rule(hops []sighting) (r ruling, ok bool) {
 		r.stop = fmt.Sprintf("no route to %v in the main table of %s", r.to, s.space.name)
 		return r, true
 	default:
+		if r.back = c.notSentBack(s, r.to); r.back != "" {
+			return r, true
+		}
 		r.link, path = where.link, netfilter.Path{netfilter.Forward, netfilter.Postrouting}
 	}
 	next := r.Packet

@@ -129,6 +129,7 @@ func (c *Correlator) missing(hops []sighting, early string) Verdict {
 		v.Result, v.Reason = Unfinished, fmt.Sprintf("unknown: ring lost %d", lost)
 	case early != "":
 		v.Result, v.Reason = Unfinished, early
+	case s.point.Direction == capture.Out && c.turnedBack(hops, &rules, &v):
 	case s.point.Direction == capture.Out:
 		v.Reason = c.neverArrived(s)
 	case s.typ == capture.OtherHost && s.link != nil && s.link.master == (netinfo.LinkKey{}):
@@ -140,6 +141,7 @@ func (c *Correlator) missing(hops []sighting, early string) Verdict {
 		// vlan_do_receive makes it another host's (net/8021q/vlan_core.c).
 		v.Reason = fmt.Sprintf("it is tagged for VLAN %d, for which %s has no link on %s: not accepted here", tagOf(s), s.space.name, s.linkName())
 	case c.ruledOut(hops, &rules, &v):
+	case c.turnedBack(hops, &rules, &v):
 	case c.unanswered(s, &v):
 	case !c.tracks(s):
 		v.Reason = "not seen again, and nothing here tracks connections: " + c.notSentOn(s, &rules)

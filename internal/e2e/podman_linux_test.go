@@ -1,6 +1,7 @@
 package e2e
 
 import (
+	"context"
 	"net/netip"
 	"slices"
 	"strconv"
@@ -314,5 +315,48 @@ func TestPodmanWhileWatching(t *testing.T) {
 	}
 	if events == 0 {
 		t.Error("no event tells of late")
+	}
+}
+
+// TestPodmanHairpin: with bridge netfilter a container reaches its own published port
+// only if the bridge's port is in hairpin mode.
+func TestPodmanHairpin(t *testing.T) {
+	e := engine.StartPodman(t)
+	e.Network("back_net")
+	e.Run("--name", "web", "--network", "back_net", "-p", "8080:80", "box", "httpd", "-f", "-p", "80", "-h", "/www")
+	veth := vethOf(t, e, "web", "eth0")
+	published := netip.AddrPortFrom(hostAddress, 8080)
+	const why = "10.89.0.2 is behind %v, by which it came, and podman1 sends nothing back there: hairpin mode of that port is off"
+	for _, mode := range []string{"off", "on"} {
+		t.Run(mode, func(t *testing.T) {
+			tune(t, e, "net.bridge.bridge-nf-call-iptables", "1")
+			must(t, e.Command("bridge", "link", "set", "dev", veth, "hairpin", mode))
+			w := startWatch(t, e, "--json", "tcp dst port 8080")
+			ctx, stop := context.WithTimeout(t.Context(), 500*time.Millisecond)
+			defer stop()
+			c, err := lab.DialTCP(ctx, e.Namespace("web"), netip.AddrPort{}, published)
+			if err == nil {
+				_ = c.Close()
+			}
+			same(t, "that it is reached", err == nil, mode == "on")
+			await(t, 20*time.Second, "a journey", func() bool { return strings.Contains(w.stdout.String(), `"kind":"journey"`) })
+			all, _ := w.journeys()
+			syn := &all[slices.IndexFunc(all, func(j journey) bool { return len(j.Hops) > 0 && j.Hops[0].Namespace == "web" })]
+			line, _, _ := probe(t, e, "web", published.String())
+			if line.Expected == nil || line.AsExpected == nil {
+				t.Fatalf("%+v", line)
+			}
+			same(t, "as expected", *line.AsExpected, true)
+			if mode == "on" {
+				same(t, "SYN", syn.End(), "delivered at web:eth0 in")
+				same(t, "probe", line.Result+", "+line.Expected.Result, "reached, reached")
+				return
+			}
+			reason := strings.ReplaceAll(why, "%v", veth)
+			v := syn.Verdict
+			same(t, "verdict", v.Result+" by "+v.Evidence+": "+v.Reason, "dropped by evaluated: "+reason)
+			same(t, "probe", line.Result+", "+line.Expected.Result, "dropped, dropped")
+			same(t, "why", line.Expected.Reason, reason)
+		})
 	}
 }

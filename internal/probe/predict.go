@@ -429,6 +429,9 @@ func (p *prediction) passOn(s *Stage, n *netinfo.Namespace, in *netinfo.Link) {
 		}
 		return
 	}
+	if p.turnsBack(s, n, way) {
+		return
+	}
 	if !p.forwards(n, t.Is4()) {
 		p.end(Dropped, "%s does not forward packets of others (ip_forward is 0)", n.Name)
 		return
@@ -437,6 +440,29 @@ func (p *prediction) passOn(s *Stage, n *netinfo.Namespace, in *netinfo.Link) {
 	if p.walk(s, netfilter.Path{netfilter.Forward, netfilter.Postrouting}) {
 		p.leave(n, way)
 	}
+}
+
+// turnsBack reports whether the packet goes back to the port of a bridge by which it
+// came, which a port in hairpin mode sends it by, and others do not: then that is the
+// end. It does so within the bridge only where that shows IP packets to NAT (bridge
+// netfilter); else it is routed in and out again (net/bridge/br_netfilter_hooks.c,
+// br_nf_pre_routing_finish).
+func (p *prediction) turnsBack(s *Stage, n *netinfo.Namespace, way route) bool {
+	t := p.packet.Tuple
+	if s.Bridge == nil || s.In == s.Bridge || way.out != s.Bridge || s.In.Hairpin != netinfo.HairpinOff || !p.bridgeFilter(n, t.Is4()) {
+		return false
+	}
+	next := t.Destination()
+	if way.gateway.IsValid() {
+		next = way.gateway
+	}
+	if p.portTo(s.Bridge, next, nil) != s.In {
+		return false
+	}
+	s.How = StopsAt
+	p.end(Dropped, "%v is behind %s, by which it came, and %s sends nothing back there: hairpin mode of that port is off",
+		next, p.linkName(n, s.In), p.linkName(n, s.Bridge))
+	return true
 }
 
 // deliver asks who waits for the packet in the namespace.

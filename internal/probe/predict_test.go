@@ -1,6 +1,7 @@
 package probe
 
 import (
+	"encoding/json"
 	"net/netip"
 	"strconv"
 	"strings"
@@ -257,6 +258,53 @@ func TestPredictWhoHasTheAddress(t *testing.T) {
 			e := h.predict(from, Destination{Address: addr(c.to)}, Request{Protocol: packet.ICMP})
 			if got := stagesOf(e); got != c.stages || e.Result != c.result || e.Reason != c.reason || e.Unsure != c.unsure {
 				t.Errorf("%s by %s: %q, unsure %q; want %s by %s: %q, unsure %q", e.Result, got, e.Reason, e.Unsure, c.result, c.stages, c.reason, c.unsure)
+			}
+		})
+	}
+}
+
+// What comes back to the port of a bridge by which it came is sent by it in hairpin
+// mode only, as far as the bridge shows it to NAT.
+func TestPredictHairpin(t *testing.T) {
+	const why = "172.24.0.2 is behind veth-back, by which it came, and br-back sends nothing back there: hairpin mode of that port is off"
+	for _, c := range []struct {
+		name, mode string
+		filter     bool
+		result     Result
+		reason     string
+	}{
+		{"off", netinfo.HairpinOff, true, Dropped, why},
+		{"on", netinfo.HairpinOn, true, Reached, ""},
+		{"not known", "", true, Reached, ""},
+		{"routed", netinfo.HairpinOff, false, Reached, ""},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			topology := fixture()
+			topology.Proxies = nil
+			topology.Namespace(hostNS).LinkByName("veth-back").Hairpin = c.mode
+			h := withoutRules(topology)
+			h.bridgeFilter = func(*netinfo.Namespace, bool) bool { return c.filter }
+			h.rules = func(n *netinfo.Namespace) *netfilter.Ruleset {
+				r := &netfilter.Ruleset{Namespace: n.ID}
+				if n.ID != hostNS {
+					return r
+				}
+				// dnat to 172.24.0.2
+				if err := json.Unmarshal([]byte(`{"Namespace": 1, "Whole": true, "Base": [[0, 0]], "Tables": [{"Family": "ip", "Name": "nat", "Chains": [
+					{"Name": "PREROUTING", "Base": true, "NAT": true, "Hook": "prerouting", "Priority": -100, "Policy": 1,
+					 "Rules": [{"Ref": {"Text": "dnat", "Chain": "PREROUTING"}, "Expressions": [
+						{"n": "immediate", "r": [0, 1], "h": [false, true], "d": "rBgAAg=="}, {"n": "nat", "k": 1, "fa": 2, "a": 1}]}]}]}]}`), r); err != nil {
+					t.Fatal(err)
+				}
+				return r
+			}
+			from, err := FindSource(topology, "back")
+			if err != nil {
+				t.Fatal(err)
+			}
+			e := h.predict(from, Destination{Address: addr("192.0.2.10")}, Request{Protocol: packet.TCP, Port: 8000})
+			if e.Result != c.result || e.Reason != c.reason || e.Unsure != "" {
+				t.Errorf("%s by %s: %q, unsure %q; want %s: %q", e.Result, stagesOf(e), e.Reason, e.Unsure, c.result, c.reason)
 			}
 		})
 	}
