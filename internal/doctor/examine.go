@@ -56,7 +56,7 @@ func kernel(h Host) []Check {
 		version.Status, version.Means = Limited, "older than 4.11, with which natlens was never tried"
 	}
 	ring := tried(group, "packet rings", h.Ring, "TPACKET_V3 works",
-		"watch loses nothing at full speed", "watch can't run", "CAP_NET_RAW")
+		"watch and probe read packets in blocks, and count what they lose", "watch can't run", "CAP_NET_RAW")
 	ring.Blocks = h.Ring.Tried // else the capability does
 	owner := tried(group, "owner tables", h.Owner, "work",
 		"watch --trace can leave nothing behind, whatever happens", "watch --trace can't run", "CAP_SYS_ADMIN")
@@ -216,10 +216,10 @@ func rules(h Host) []Check {
 	case !h.Rules.LegacyRead:
 		legacy = unread(group, "iptables-legacy", h.Rules.LegacyErr)
 	case len(h.Rules.Legacy) > 0:
-		legacy.Status, legacy.Found = Limited, shortList(h.Rules.Legacy)
-		legacy.Means = "watch says snat for what these rules masquerade: their text is not read"
+		legacy.Found, legacy.Means = shortList(h.Rules.Legacy), "watch and explain quote these rules"
 		if len(h.Rules.NFT)+len(h.Rules.IPTablesNFT) > 0 {
-			legacy.Means += "; packets pass these rules and those of nf_tables, one after the other"
+			legacy.Status = Limited
+			legacy.Means += "; packets pass them and those of nf_tables, one after the other"
 		}
 	}
 	return []Check{nft, compat, legacy}

@@ -75,7 +75,8 @@ func TestAilments(t *testing.T) {
 		{"no user namespaces", func(h *Host) { h.Sysctls[userMax] = "0" }, "user namespaces", Missing, "is 0", false},
 		{"AppArmor", func(h *Host) { h.Sysctls[userAppArmor] = "1" }, "user namespaces", Limited, "apparmor", false},
 		{"Debian of old", func(h *Host) { h.Sysctls[userClone] = "0" }, "user namespaces", Limited, "userns_clone is 0", false},
-		{"legacy rules", func(h *Host) { h.Rules.Legacy = []string{"ip nat"} }, "iptables-legacy", Limited, "ip nat", false},
+		{"legacy rules", func(h *Host) { h.Rules.Legacy = []string{"ip nat"} }, "iptables-legacy", Limited, "ip nat", false}, // beside others
+		{"legacy rules alone", func(h *Host) { h.Rules.Legacy, h.Rules.IPTablesNFT = []string{"ip nat"}, nil }, "iptables-legacy", OK, "ip nat", false},
 		{"legacy not read", func(h *Host) { h.Rules.LegacyRead = false }, "iptables-legacy", Limited, "not read", false},
 		{"no engine", func(h *Host) { h.Topology = &netinfo.Topology{} }, "engine", Limited, "none found", false},
 		{"no scan", func(h *Host) { h.Topology, h.ScanErr = nil, errors.New("list links: no buffer space") }, "engine", Limited, "no buffer space", false},

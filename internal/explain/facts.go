@@ -41,8 +41,8 @@ type Sockets struct {
 type Rules struct {
 	NAT  func(netfilter.Hook, netfilter.Packet) netfilter.Match
 	Walk func(netfilter.Path, netfilter.Packet) netfilter.Walk
-	// Legacy: some of the rules are iptables-legacy's, which can't be read.
-	Legacy bool
+	// Hidden: some of the rules are iptables-legacy's, and could not be read.
+	Hidden bool
 	Err    error
 }
 

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
+	"slices"
 	"strings"
 
 	"natlens/netinfo"
@@ -98,7 +99,12 @@ func readRules(n *netinfo.Namespace, own netns.ID) Rules {
 	if err := errors.Join(err, h.Close()); err != nil {
 		return Rules{Err: err}
 	}
-	return Rules{NAT: r.NAT, Walk: r.Walk, Legacy: len(r.Legacy()) > 0}
+	return Rules{NAT: r.NAT, Walk: r.Walk, Hidden: anyHidden(r.Legacy())}
+}
+
+// anyHidden reports whether one of the tables could not be read.
+func anyHidden(tables []netfilter.LegacyTable) bool {
+	return slices.ContainsFunc(tables, func(t netfilter.LegacyTable) bool { return t.Unreadable != "" })
 }
 
 func open(n *netinfo.Namespace, own netns.ID) (*netns.Handle, error) {

@@ -7,6 +7,7 @@ import (
 	"testing"
 
 	"natlens/netinfo"
+	"natlens/netinfo/netfilter"
 )
 
 // TestGather looks at the host it runs on.
@@ -37,5 +38,13 @@ func TestGather(t *testing.T) {
 	}
 	if f.Forwarding != "0" && f.Forwarding != "1" {
 		t.Errorf("forwarding %q", f.Forwarding)
+	}
+}
+
+// A table of iptables-legacy that was read is no gap in what is known.
+func TestAnyHidden(t *testing.T) {
+	read, hidden := netfilter.LegacyTable{Family: "ip", Name: "nat"}, netfilter.LegacyTable{Family: "ip", Name: "filter", Unreadable: "no such device"}
+	if anyHidden(nil) || anyHidden([]netfilter.LegacyTable{read}) || !anyHidden([]netfilter.LegacyTable{read, hidden}) {
+		t.Error("hidden tables are taken for read ones, or the other way round")
 	}
 }

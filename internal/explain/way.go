@@ -26,7 +26,7 @@ type Step struct {
 	NAT      netfilter.Match
 	RulesErr error
 	RulesOK  bool // NAT was evaluated
-	Legacy   bool // among the rules are some that can't be read
+	Hidden   bool // among the rules are some that could not be read
 }
 
 // maxSteps bounds a way: hosts inside hosts are rarely more than three deep.
@@ -135,7 +135,7 @@ func (f *Facts) nextRouter(s Step) *netinfo.Link {
 // would begin. It bears no mark, as a packet does unless a rule sets one.
 func (f *Facts) translate(s *Step, source netip.Addr) {
 	rules, asked := f.Rules[s.Namespace.ID]
-	s.RulesErr, s.Legacy = rules.Err, rules.Legacy
+	s.RulesErr, s.Hidden = rules.Err, rules.Hidden
 	if !asked || rules.NAT == nil || !source.IsValid() {
 		return
 	}

@@ -107,8 +107,8 @@ func (e *explanation) sourceNAT(s *explain.Step, source string) {
 
 func (e *explanation) whyNoRule(s *explain.Step) string {
 	switch {
-	case s.RulesOK && s.Legacy:
-		return "Some NAT rules here are iptables-legacy's, which can't be read from outside that program."
+	case s.RulesOK && s.Hidden:
+		return "Some NAT rules here are iptables-legacy's, and could not be read."
 	case s.RulesOK:
 		return "Whether its source is translated is not sure: some NAT rule asks what can't be evaluated here."
 	case s.RulesErr != nil:
