@@ -57,3 +57,21 @@ func countInput(t *testing.T) *netfilter.Ruleset {
 	r := dropsInput(t)
 	return &netfilter.Ruleset{Namespace: r.Namespace, Time: 1}
 }
+
+// Readings from before the clock was set back tell nothing of packets that have the
+// same times.
+func TestRefusalsBeforeTheClockWasSet(t *testing.T) {
+	s := newDropStage(t)
+	s.c.SetRuleset(countInput(t))
+	s.pass(20 * time.Second)
+	full := netfilter.Failures{Dropped: 3, Entries: 65536, MaxEntries: 65536, Since: s.now - 10e9, Until: s.now}
+	s.c.AddFlows(&netfilter.Batch{Namespace: hostNS, Through: s.now, Failures: &full})
+	s.c.Interrupt("the clock was set meanwhile")
+	s.now -= 8e9
+	s.see(uplinkIn, udp(t, port(internetIP, 4000), port(hostIP, 8000), 3, "hello"))
+	s.pass(time.Second)
+	s.pass(4 * time.Second)
+	if v := sole(t, s).Verdict; v.By != "" || v.Reason != "connection tracking never confirmed it: a rule dropped it before a program of host could get it" {
+		t.Errorf("%+v", v)
+	}
+}

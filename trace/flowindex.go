@@ -405,7 +405,8 @@ func (x *flowIndex) remove(n int) {
 }
 
 // forgetTimes makes every flow older than the capture, and what died swept
-// soon, after the clock was set. The next dump says which live.
+// soon, after the clock was set. The next dump says which live. What was read of the
+// statistics is of no time any more.
 func (x *flowIndex) forgetTimes() {
 	for _, t := range x.byID {
 		t.bornAfter, t.bornBefore, t.named = 0, 0, 0
@@ -413,6 +414,7 @@ func (x *flowIndex) forgetTimes() {
 	for _, t := range x.dead {
 		t.bornAfter, t.bornBefore, t.died = 0, 0, 1
 	}
+	x.failures = nil
 }
 
 // confirmLead is how long before its conntrack event a flow's first packet can
