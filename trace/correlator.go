@@ -273,8 +273,15 @@ func (c *Correlator) Interrupt(reason string) {
 	c.unsettled = 0
 	clear(c.names)
 	c.proxies.forgetTimes()
+	c.hosted.forget()
 	clear(c.counted)
 	clear(c.asking)
+	for ns, known := range c.nat {
+		c.nat[ns] = natRules{rules: known.rules}
+	}
+	for ns := range c.forgotten {
+		c.forgotten[ns] = 1
+	}
 }
 
 // Counters returns what was done so far.

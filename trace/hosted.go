@@ -58,9 +58,14 @@ func (x *hosted) set(t *netinfo.Topology) {
 		x.containers = n.Containers
 	}
 	if len(x.containers) == 0 {
-		clear(x.conns)
-		x.order = nil
+		x.forget()
 	}
+}
+
+// forget lets go of all connections.
+func (x *hosted) forget() {
+	clear(x.conns)
+	x.order = nil
 }
 
 func (x *hosted) names() (names []string) {

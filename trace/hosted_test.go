@@ -95,3 +95,18 @@ func TestHostNetworkIsBounded(t *testing.T) {
 		t.Errorf("%d connections are remembered in an order of %d", n, m)
 	}
 }
+
+// A connection of before the clock was set back is not one of now with the same ends.
+func TestHostNetworkWhenTheClockIsSet(t *testing.T) {
+	s, asked := hosting(t)
+	s.sends(40000, true, 20*time.Millisecond)
+	q := (*asked)[0]
+	s.c.AddSocket(Socket{Namespace: q.Namespace, Connection: q.Connection, PID: 7, Container: q.Containers[0], Hosted: true})
+	s.pass(20 * time.Millisecond)
+	s.c.Interrupt("the clock was set back meanwhile")
+	s.now -= 500e9
+	s.sends(40000, true, 20*time.Millisecond)
+	if got := whose(s.journeys[len(s.journeys)-1]); len(*asked) != 2 || strings.HasPrefix(got, "agent") {
+		t.Errorf("%s, %d questions", got, len(*asked))
+	}
+}

@@ -62,3 +62,19 @@ func TestRulesThatChangedSinceTheFlowBegan(t *testing.T) {
 		t.Errorf("no rule of today: %q", got)
 	}
 }
+
+// When rules changed is not to be compared with what begins after the clock was set
+// back.
+func TestRulesThatChangedBeforeTheClockWasSet(t *testing.T) {
+	x := newCounting(t, netfilter.Forward)
+	x.pass(time.Second)
+	x.c.SetRuleset(otherRules(t, x.now))
+	x.pass(time.Second)
+	x.c.Interrupt("the clock was set back meanwhile")
+	x.now -= 500e9
+	x.out(1, 1, true)
+	x.pass(4 * time.Second)
+	if len(x.journeys) != 1 || len(x.journeys[0].Translations) != 1 || len(x.journeys[0].Notes) != 0 {
+		t.Errorf("%d journeys, the first notes %q", len(x.journeys), x.journeys[0].Notes)
+	}
+}
