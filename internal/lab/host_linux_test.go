@@ -154,6 +154,7 @@ func TestRulesReadAsDockers(t *testing.T) {
 	}
 	want := `table ip nat {
 	chain DOCKER {
+		iifname "docker0" counter return
 		iifname != "docker0" tcp dport 8000 counter dnat to 172.17.0.2:80
 	}
 

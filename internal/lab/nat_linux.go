@@ -19,6 +19,11 @@ type nat struct {
 // Masquerade lets a bridge's containers leave the host under its address:
 //
 //	ip saddr SUBNET oifname != "BRIDGE" counter masquerade
+//
+// Where a proxy process takes what containers of the bridge send to published ports,
+// they are kept from the rules of those, as by Docker's userland-proxy:
+//
+//	iifname "BRIDGE" counter return
 func (h *Host) Masquerade(b *Bridge) error {
 	t, err := h.translation()
 	if err != nil {
@@ -26,6 +31,8 @@ func (h *Host) Masquerade(b *Bridge) error {
 	}
 	if h.proxyless {
 		t.add(t.postrouting, fromThisHost(), oifname(expr.CmpOpEq, b.Name), counter, masquerades)
+	} else {
+		t.insert(t.docker, iifname(expr.CmpOpEq, b.Name), counter, verdict(expr.VerdictReturn, ""))
 	}
 	t.add(t.postrouting, source(b.Subnet()), oifname(expr.CmpOpNeq, b.Name), counter, masquerades)
 	return t.flush("masquerade of " + b.Name)
