@@ -2,7 +2,6 @@ package live
 
 import (
 	"fmt"
-	"slices"
 	"strings"
 
 	"natlens/netinfo"
@@ -42,7 +41,6 @@ const toldRules = 3
 // own doing, and no news.
 func ruleChange(old, new *netfilter.Ruleset, t *netinfo.Topology) *netinfo.Change {
 	came, went := new.Diff(old)
-	came, went = slices.DeleteFunc(came, traces), slices.DeleteFunc(went, traces)
 	parts := policyChanges(old, new)
 	if len(came)+len(went)+len(parts) == 0 {
 		return nil
@@ -59,11 +57,6 @@ func ruleChange(old, new *netfilter.Ruleset, t *netinfo.Topology) *netinfo.Chang
 		Kind: "ruleset", Action: "changed", Namespace: new.Namespace, NamespaceName: t.NamespaceName(new.Namespace),
 		Detail: strings.Join(parts, "; "),
 	}
-}
-
-// traces reports a rule of a table that a Tracer made, of this natlens or another.
-func traces(r netfilter.Rule) bool {
-	return r.Backend == netfilter.NFTables && strings.HasPrefix(r.Table, netfilter.TraceTable)
 }
 
 // policyChanges says which base chains, there before and after, let pass now what

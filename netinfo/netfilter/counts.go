@@ -2,6 +2,7 @@ package netfilter
 
 import (
 	"slices"
+	"strings"
 
 	"natlens/netinfo/netns"
 )
@@ -65,13 +66,13 @@ func moved(before, after map[RuleID]uint64) (list []Count, ok bool) {
 }
 
 // decodeCount reads the name and the counter of NFT_MSG_NEWRULE; false when the
-// rule has none.
+// rule has none, or is a Tracer's, which come and go.
 func decodeCount(a attributes, family string) (id RuleID, packets uint64, ok bool) {
 	id.Family = family
 	for {
 		kind, value, more := a.next()
 		if !more {
-			return id, packets, ok
+			return id, packets, ok && !strings.HasPrefix(id.Table, TraceTable)
 		}
 		switch kind {
 		case 1:

@@ -1,6 +1,9 @@
 package netfilter
 
-import "slices"
+import (
+	"slices"
+	"strings"
+)
 
 // ruleKey is what stays of a rule while others come and go: in nf_tables its
 // handle, in iptables-legacy its text.
@@ -21,8 +24,9 @@ func keyOf(r RuleRef) ruleKey {
 
 // Diff returns the rules that have come and gone since an older Ruleset of the
 // same namespace. One that was put in another place, or in the place of another,
-// has come and gone. What counters count is no difference; nor is anything where
-// one of the two could not be read.
+// has come and gone. What counters count is no difference, nor are the rules by which
+// a Tracer asks, this one's or another's; nor is anything where one of the two could
+// not be read.
 func (r *Ruleset) Diff(old *Ruleset) (came, went []Rule) {
 	if r == nil || old == nil || r.Unreadable != nil || old.Unreadable != nil {
 		return nil, nil
@@ -38,6 +42,9 @@ func without(a, b []Rule) (rest []Rule) {
 	}
 	for i := range a {
 		k := keyOf(a[i].RuleRef)
+		if k.backend == NFTables && strings.HasPrefix(k.table, TraceTable) {
+			continue
+		}
 		if there[k] > 0 {
 			there[k]--
 			continue

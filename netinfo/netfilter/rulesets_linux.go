@@ -267,11 +267,8 @@ func (r *Rulesets) takeNotices() error {
 		if w == nil {
 			continue
 		}
-		// What changed does not matter, nor whether notices were lost.
-		for range maxReadsPerTurn {
-			if _, err := r.in.receive(w.notices); err != nil && !errors.Is(err, unix.ENOBUFS) {
-				break
-			}
+		if !r.hear(w.notices) {
+			continue
 		}
 		if w.changed.IsZero() {
 			w.changed = time.Now()
@@ -279,4 +276,21 @@ func (r *Rulesets) takeNotices() error {
 		w.quiet = false
 	}
 	return nil
+}
+
+// hear reads what was announced and reports whether anything has changed: notices
+// that were lost may have said so.
+func (r *Rulesets) hear(notices *socket) (changed bool) {
+	for range maxReadsPerTurn {
+		n, err := r.in.receive(notices)
+		if err != nil && !errors.Is(err, unix.ENOBUFS) {
+			break
+		}
+		changed = changed || err != nil
+		for i := range n {
+			data, ok := r.in.datagram(i)
+			changed = changed || !ok || announcesChange(data)
+		}
+	}
+	return changed
 }
