@@ -1,6 +1,8 @@
 package netfilter
 
 import (
+	"time"
+
 	"natlens/capture/packet"
 	"natlens/netinfo/netns"
 )
@@ -90,6 +92,13 @@ type HitBatch struct {
 	// hits (ENOBUFS), and Lost how many.
 	Overruns, Lost uint64
 	Malformed      uint64
+	// Paused is how long, since the last HitBatch about all, no packet's trace was
+	// asked for, in one namespace at least, because there were too many; and
+	// PausedAt when a pause began, in nanoseconds since the Unix epoch, 0 when none
+	// did. What a packet meets is told to its end then where that is in one go; one
+	// that begins here or waits for a program may be told in part.
+	Paused   time.Duration
+	PausedAt int64
 }
 
 // TraceTable is how the names of the tables begin in which a Tracer asks for

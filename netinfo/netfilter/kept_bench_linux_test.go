@@ -16,12 +16,18 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"natlens/capture/packet"
 	"natlens/netinfo/netns"
 )
 
-// keptWindow is how long traffic is counted at a time: as often as counters are
-// read, so that each window has one reading.
-const keptWindow = time.Second
+const (
+	// keptWindow is how long traffic is counted at a time: two readings of counters,
+	// and two of a Tracer's pauses, in the mean.
+	keptWindow = 2 * time.Second
+	// keptBefore is how long there is traffic before it is counted: a Tracer knows
+	// by then how much comes, and neighbours are known.
+	keptBefore = 600 * time.Millisecond
+)
 
 // BenchmarkKept is how much traffic a busy host keeps, in hundredths: as many
 // senders as there are processors forward as fast as they can, so that whatever
@@ -37,9 +43,15 @@ const keptWindow = time.Second
 //	nothing   the same twice: what the measure itself is worth
 //	counted   a Rulesets that reads the counters
 //	traced    a Tracer with its default rate
+//	among     the same with twenty other namespaces, which are quiet
+//	asked     a Tracer of ICMP alone, of which there is none: it never pauses
 //	both      what "watch --trace" does with rules
 //	all       a Tracer without a limit: what the limit is for
 func BenchmarkKept(b *testing.B) {
+	var others []*netns.Handle
+	for range 20 {
+		others = append(others, newNamespace(b))
+	}
 	traced := func(b *testing.B, ns *netns.Handle) func() { return traceWhile(b, TracerConfig{}, ns) }
 	for _, c := range []struct {
 		name string
@@ -48,6 +60,12 @@ func BenchmarkKept(b *testing.B) {
 		{"nothing", func(*testing.B, *netns.Handle) func() { return func() {} }},
 		{"counted", countWhile},
 		{"traced", traced},
+		{"among", func(b *testing.B, ns *netns.Handle) func() {
+			return traceWhile(b, TracerConfig{}, append(slices.Clone(others), ns)...)
+		}},
+		{"asked", func(b *testing.B, ns *netns.Handle) func() {
+			return traceWhile(b, TracerConfig{Protocols: []packet.Protocol{packet.ICMP}}, ns)
+		}},
 		{"both", func(b *testing.B, ns *netns.Handle) func() {
 			first, second := countWhile(b, ns), traced(b, ns)
 			return func() { second(); first() }
@@ -67,7 +85,7 @@ func kept(b *testing.B, with func(*testing.B, *netns.Handle) func()) {
 	count := func(with func(*testing.B, *netns.Handle) func()) float64 {
 		stop := with(b, r.middle)
 		defer stop()
-		traffic(b, senders, keptWindow/10) // neighbours become known, and a limit's burst is spent
+		traffic(b, senders, keptBefore)
 		before := processorTime(b)
 		packets, spent := traffic(b, senders, keptWindow)
 		return float64(packets) / float64(spent+processorTime(b)-before)

@@ -74,15 +74,17 @@ func sender(b *testing.B, r *router, port uint16) func() {
 	}
 }
 
-// traceWhile runs a Tracer until what it returns is called.
-func traceWhile(b *testing.B, c TracerConfig, ns *netns.Handle) (stop func()) {
+// traceWhile runs a Tracer in some namespaces until what it returns is called.
+func traceWhile(b *testing.B, c TracerConfig, namespaces ...*netns.Handle) (stop func()) {
 	b.Helper()
 	tracer, err := NewTracer(c)
 	if err != nil {
 		b.Fatal(err)
 	}
-	if err := tracer.Attach(ns); err != nil {
-		b.Fatal(err)
+	for _, ns := range namespaces {
+		if err := tracer.Attach(ns); err != nil {
+			b.Fatal(err)
+		}
 	}
 	ctx, cancel := context.WithCancel(context.Background())
 	out := make(chan HitBatch, 64)

@@ -7,6 +7,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"natlens/netinfo/netns"
 )
@@ -14,13 +15,15 @@ import (
 // restorerVariable makes this test's program a watchdog.
 const restorerVariable = "NATLENS_TEST_RESTORER"
 
-// TestMain is also what a Tracer starts to put settings back, and what a benchmark
-// starts to send.
+// TestMain is also what a Tracer starts to put settings back, what a benchmark starts
+// to send, and a Tracer that is killed.
 func TestMain(m *testing.M) {
 	var err error
 	switch to := os.Getenv(sendVariable); {
 	case to != "":
 		err = sendBusily(to, os.Stdin, os.Stdout)
+	case os.Getenv(traceVariable) != "":
+		err = traceBusily()
 	case os.Getenv(restorerVariable) != "":
 		err = RestoreLoggers(os.Stdin)
 	default:
@@ -60,6 +63,16 @@ func TestTracerOfLegacyRules(t *testing.T) {
 	rules, err := ReadRuleset(r.middle)
 	if err != nil {
 		t.Fatal(err)
+	}
+	// What is sent in a pause is not logged; what is sent behind it is.
+	for _, paused := range []bool{true, false} {
+		tracer.pace.paused, tracer.pace.due = paused, time.Now().Add(time.Hour)
+		if err := tracer.spread(); err != nil {
+			t.Fatal(err)
+		}
+		if paused {
+			flood(t, r.inside, netip.MustParseAddrPort("10.9.0.1:8"), 1)
+		}
 	}
 	flood(t, r.inside, netip.MustParseAddrPort(outsideAddress+":7"), 1)
 	flood(t, r.inside, netip.MustParseAddrPort("10.9.0.1:9"), 1)

@@ -21,11 +21,17 @@ type TracerConfig struct {
 	// Rate is how many packets that enter a namespace are traced in a second at
 	// most, in all namespaces together, and how many that begin in one; 0 means
 	// DefaultTraceRate. Each namespace has its share, one packet at least, of
-	// each protocol; after a pause it traces up to 100 at once.
+	// each protocol; when it was quiet it traces up to 100 at once. ICMP, ICMPv6 and
+	// the first packets of TCP connections have an eighth of that each beside it.
+	//
+	// Where so many packets come that asking each costs too much, packets are asked
+	// in windows that take a fifth of the time, in all namespaces at once, with five
+	// times the rate. HitBatch.Paused tells.
 	Rate int
 	// Buffer is the bytes of receive buffer of each namespace; 0 means 4 MiB.
 	Buffer int
-	// Interval between two reads; 0 means 5 ms.
+	// Interval between two reads; 0 means 5 ms. It is longer while nothing is asked
+	// for.
 	Interval time.Duration
 	// Restorer is a command that calls RestoreLoggers. With it the rules of
 	// iptables-legacy are traced, too, where there are any; that needs the one
@@ -63,6 +69,8 @@ type Tracer struct {
 	spaces   map[netns.ID]*tracedSpace
 	bySocket map[int32]*tracedSocket
 	ready    []unix.EpollEvent
+	pace     tracePace
+	pauses   pauses
 }
 
 // tracedSpace is one namespace. Guarded by Tracer.mu.
@@ -72,6 +80,12 @@ type tracedSpace struct {
 	hits      *tracedSocket
 	log       *tracedSocket // of iptables-legacy; nil where there is none
 	loggers   *loggers      // likewise
+	// asked is how many packets were traced since the table was looked at, looked;
+	// then it had met so many, if that is known.
+	asked  int
+	looked time.Time
+	met    uint64
+	known  bool
 }
 
 // tracedSocket is where hits come from.
@@ -100,6 +114,7 @@ func NewTracer(config TracerConfig) (*Tracer, error) {
 	return &Tracer{
 		config: config, epoll: epoll, in: newReceiver(eventDatagrams, eventDatagramSize), names: names{},
 		spaces: map[netns.ID]*tracedSpace{}, bySocket: map[int32]*tracedSocket{},
+		pace: tracePace{enough: busyPackets},
 	}, nil
 }
 
@@ -132,16 +147,9 @@ func (t *Tracer) share(namespaces int) int {
 	return max(1, t.config.Rate/parts)
 }
 
-// spread gives each namespace its share.
-func (t *Tracer) spread() error {
-	var errs []error
-	rate := t.share(len(t.spaces))
-	for id, s := range t.spaces {
-		if err := s.table.limit(rate); err != nil {
-			errs = append(errs, fmt.Errorf("limit trace of %v: %w", id, err))
-		}
-	}
-	return errors.Join(errs...)
+// limit is what each of so many namespaces traces now.
+func (t *Tracer) limit(namespaces int) traceLimit {
+	return t.pace.limit(t.share(namespaces), min(traceBurst, t.config.Rate))
 }
 
 func (s *tracedSpace) open(t *Tracer, ns *netns.Handle) error {
@@ -157,9 +165,10 @@ func (s *tracedSpace) open(t *Tracer, ns *netns.Handle) error {
 			return errors.Join(err, t.release(s))
 		}
 	}
-	if s.table, err = newTraceTable(ns, t.config.Protocols, t.share(len(t.spaces)+1), min(traceBurst, t.config.Rate)); err != nil {
+	if s.table, err = newTraceTable(ns, t.config.Protocols, t.limit(len(t.spaces)+1)); err != nil {
 		return errors.Join(err, t.release(s))
 	}
+	s.looked, s.known = time.Now(), true
 	return nil
 }
 
@@ -253,9 +262,14 @@ func (t *Tracer) Close() error {
 // nothing is read: hits wait in the kernel's buffers, and what finds no room is
 // counted in HitBatch.Lost. Run must not be called twice at once.
 func (t *Tracer) Run(ctx context.Context, out chan<- HitBatch) error {
-	tick := time.NewTicker(t.config.Interval)
+	tick := time.NewTimer(0)
 	defer tick.Stop()
 	for {
+		select {
+		case <-tick.C:
+		case <-ctx.Done():
+			return nil
+		}
 		batches, err := t.turn()
 		if err != nil {
 			return err
@@ -267,12 +281,19 @@ func (t *Tracer) Run(ctx context.Context, out chan<- HitBatch) error {
 				return nil
 			}
 		}
-		select {
-		case <-tick.C:
-		case <-ctx.Done():
-			return nil
-		}
+		tick.Reset(t.interval(len(batches) > 1))
 	}
+}
+
+// interval is how long to wait with the next read: in a pause, when all that was
+// asked for has been told, nothing more can come.
+func (t *Tracer) interval(told bool) time.Duration {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if told || !t.pace.paused {
+		return t.config.Interval
+	}
+	return max(t.config.Interval, min(pausedInterval, time.Until(t.pace.due)))
 }
 
 // turn reads what waits anywhere.
@@ -307,7 +328,10 @@ func (t *Tracer) turn() ([]HitBatch, error) {
 			s.through = max(s.through, start)
 		}
 	}
-	return append(batches, HitBatch{Through: min(start, oldest)}), nil
+	t.keepPace()
+	all := HitBatch{Through: min(start, oldest)}
+	all.Paused, all.PausedAt = t.pauses.take()
+	return append(batches, all), nil
 }
 
 // read drains a socket, as far as a turn allows.
@@ -339,6 +363,12 @@ func (t *Tracer) read(s *tracedSocket) HitBatch {
 		}
 	}
 	b.Through = s.through
+	s.space.asked += int(b.Lost)
+	for i := range b.Hits {
+		if h := &b.Hits[i]; h.Packet != nil && h.Table == s.space.table.name {
+			s.space.asked++
+		}
+	}
 	return b
 }
 
