@@ -265,6 +265,7 @@ func (c *Correlator) Interrupt(reason string) {
 	c.lostRing.forgetTimes()
 	c.lostFlows.forgetTimes()
 	c.walks.lost.forgetTimes()
+	c.walks.pauses = nil
 	for _, x := range c.flows {
 		x.forgetTimes()
 	}

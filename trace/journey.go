@@ -5,6 +5,7 @@ package trace
 
 import (
 	"net/netip"
+	"time"
 
 	"natlens/capture"
 	"natlens/capture/packet"
@@ -224,11 +225,13 @@ type Counters struct {
 	ConntrackLost uint64 // times that conntrack events overran
 	Traced        uint64 // journeys of which the rules told by their trace
 	TraceLost     uint64 // messages of the rules' trace that were lost
-	QueueDrops    uint64
-	Evicted       uint64 // journeys let go before they were complete
-	Unpaired      uint64 // observations that are a journey by themselves though more were expected
-	Ambiguous     uint64 // journeys whose hops may be those of another that looks the same
-	Malformed     uint64
+	// TracePaused is how long no trace was asked for, because packets were too many.
+	TracePaused time.Duration
+	QueueDrops  uint64
+	Evicted     uint64 // journeys let go before they were complete
+	Unpaired    uint64 // observations that are a journey by themselves though more were expected
+	Ambiguous   uint64 // journeys whose hops may be those of another that looks the same
+	Malformed   uint64
 	// Undecoded counts messages of connection tracking that could not be read.
 	Undecoded uint64
 	Ignored   uint64 // packets that are neither IP nor address resolution

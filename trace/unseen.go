@@ -59,6 +59,8 @@ func (c *Correlator) unseenVerdict(w *walk, met []Rule) Verdict {
 		v.Result, v.Reason = Unfinished, fmt.Sprintf("unknown: ring lost %d", lost)
 	case lostHits > 0:
 		v.Result, v.Reason = Unfinished, fmt.Sprintf("unknown: the trace lost %d messages", lostHits)
+	case c.mayBeCut(w):
+		v.Result, v.Reason = Unfinished, "unknown: the trace paused before it may have told all"
 	}
 	return v
 }

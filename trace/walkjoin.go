@@ -212,7 +212,7 @@ func (c *Correlator) judge(j *Journey, w *walk, s *stay, hops []sighting, met []
 		v.Hop = s.last
 		return
 	}
-	if v.Result != Dropped && v.Result != Vanished || len(w.visits) == 0 || c.walks.lost.since(w.after) > 0 {
+	if v.Result != Dropped && v.Result != Vanished || len(w.visits) == 0 || c.walks.lost.since(w.after) > 0 || c.mayBeCut(w) {
 		return
 	}
 	base := c.rulesets[w.namespace].Locate(&w.visits[len(w.visits)-1].hits[0])

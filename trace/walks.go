@@ -64,6 +64,7 @@ type walks struct {
 	spaces  map[netns.ID]*walkSpace
 	dropped []*walk // whose journeys need not wait any more
 	lost    losses
+	pauses  []int64 // when the tracer ceased to ask, those that matter still
 }
 
 // walkSpace is the walks in one namespace.
@@ -103,6 +104,7 @@ func (c *Correlator) AddHits(b *netfilter.HitBatch) {
 			c.walks.through = 0
 		}
 		c.walks.through = max(c.walks.through, b.Through)
+		c.TracePaused(b.Paused, b.PausedAt)
 		c.advance()
 		return
 	}
@@ -218,6 +220,8 @@ func (s *walkSpace) name(w *walk, id uint32) {
 // settleWalks shows packets that no tap saw, and forgets what is too old to
 // belong to any journey; early: it can't wait any longer.
 func (c *Correlator) settleWalks(early bool) {
+	past := func(at int64) bool { return at < c.now-2*c.keepWalk() }
+	c.walks.pauses = slices.DeleteFunc(c.walks.pauses, past)
 	for _, s := range c.walks.spaces {
 		kept := s.queue[:0]
 		for _, w := range s.queue {

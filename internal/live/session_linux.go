@@ -388,6 +388,7 @@ func (s *Session) correlate(ctx context.Context, batches <-chan capture.Batch, f
 			c.AddSocket(k)
 		case b := <-s.hits:
 			c.AddHits(&b)
+			warn.hits(&b)
 			note()
 		case n := <-notices:
 			n.tell(c)

@@ -26,6 +26,8 @@ type warnings struct {
 	// silent are those that were said to tell of no flow that begins, exempt
 	// those with rules that take packets out of connection tracking.
 	silent, exempt map[netns.ID]bool
+	// paused: it was said that rules are traced in a part of the time only.
+	paused bool
 }
 
 // turn remembers a namespace's state and reports whether it has just begun.
@@ -100,6 +102,16 @@ func (w *warnings) topology(last, t *netinfo.Topology) {
 	for _, states := range []map[netns.ID]bool{w.full, w.blind, w.unlisted, w.refusing, w.silent, w.exempt} {
 		maps.DeleteFunc(states, func(id netns.ID, _ bool) bool { return t.Namespace(id) == nil })
 	}
+}
+
+// hits looks at what was told of the trace of rules.
+func (w *warnings) hits(b *netfilter.HitBatch) {
+	if b.PausedAt == 0 || w.paused {
+		return
+	}
+	w.paused = true
+	w.say("so many packets that asking each whether it is traced would cost too much: they are traced in a fifth of the time only, " +
+		"until there are fewer; the summary tells for how long not")
 }
 
 func (w *warnings) clock(by time.Duration) {

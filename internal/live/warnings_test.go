@@ -54,6 +54,12 @@ func TestWarningsAreSaidOnce(t *testing.T) {
 	w.flows(refusing, host)
 	expect("connection tracking of host drops packets, 7 of late: its table is full, 65536 of 65536")
 
+	w.hits(&netfilter.HitBatch{Through: 1})
+	expect()
+	w.hits(&netfilter.HitBatch{Through: 1, PausedAt: 2})
+	w.hits(&netfilter.HitBatch{Through: 3, Paused: 4, PausedAt: 4})
+	expect("traced in a fifth of the time only")
+
 	silent := (&netinfo.Topology{Self: 1, Notes: []netinfo.Note{{About: "engine", Text: "answers slowly"}}}).Seal()
 	w.topology(host, silent)
 	w.topology(silent, silent)

@@ -173,3 +173,34 @@ func TestEmptyConntrackReadsTheSame(t *testing.T) {
 	d.pass(5*time.Second, true)
 	d.end("dropped by inferred")
 }
+
+// That the trace of rules paused, and what it may not have told therefore, is known
+// from a file as it was live.
+func TestPausesOfTheTraceReadTheSame(t *testing.T) {
+	d := newDeck(t, record.Config{Others: true})
+	d.pass(time.Millisecond, true)
+	sent := &netfilter.TracedPacket{}
+	sent.SetData(d.datagram(1, 9).Data[14:])
+	d.tape.AddHits(&netfilter.HitBatch{Namespace: 1, Through: d.now, Hits: []netfilter.Hit{{
+		After: d.now - 5e6, Before: d.now, Trace: 1, Kind: netfilter.RuleHit, Family: "inet", Table: netfilter.TraceTable + "1", Chain: "output",
+		Verdict: netfilter.Accept, Packet: sent,
+	}}})
+	d.tape.AddHits(&netfilter.HitBatch{Through: d.now, PausedAt: d.now + 1e6})
+	for range 10 {
+		d.tape.AddHits(&netfilter.HitBatch{Through: d.now + 1e9, Paused: 700 * time.Millisecond})
+		d.pass(time.Second, true, d.datagram(aside, 10))
+	}
+	d.tape.Flush()
+	must(t, d.tape.Err())
+	d.counters = d.tape.Counters()
+	d.same(t, play(t, d.paths...))
+	if d.counters.TracePaused != 7*time.Second {
+		t.Errorf("paused for %v", d.counters.TracePaused)
+	}
+	for _, j := range d.journeys {
+		if v := j["verdict"].(map[string]any); v["evidence"] == "trace" && v["result"] == "unfinished" {
+			return
+		}
+	}
+	t.Errorf("no walk that a pause may have cut in %v", d.journeys)
+}

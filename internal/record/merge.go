@@ -206,6 +206,7 @@ func (a *Account) add(b *Account) {
 	a.Ignored += b.Ignored
 	a.Traced += b.Traced
 	a.TraceLost += b.TraceLost
+	a.TracePaused += b.TracePaused
 	if a.Start == 0 || b.Start != 0 && b.Start < a.Start {
 		a.Start = b.Start
 	}

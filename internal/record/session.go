@@ -121,7 +121,11 @@ func (p *player) tell(f *opened, l *pcapng.Local, continues bool) error {
 		return err
 	case kindHits:
 		v, err := decode[hits](l)
-		if err == nil && v.Namespace != 0 {
+		switch {
+		case err != nil:
+		case v.Namespace == 0:
+			p.wait(func(c *trace.Correlator) { c.TracePaused(v.Paused, v.PausedAt) })
+		default:
 			v.Namespace = v.Namespace.On(p.host)
 			p.wait(func(c *trace.Correlator) { c.AddHits(v.batch()) })
 		}

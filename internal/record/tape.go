@@ -164,6 +164,9 @@ func (t *Tape) AddCounts(n netfilter.Counts) {
 // AddHits notes and hands on what rules told.
 func (t *Tape) AddHits(b *netfilter.HitBatch) {
 	if b.Namespace == 0 {
+		if b.Paused != 0 || b.PausedAt != 0 {
+			t.note(kindHits, hitsOf(b))
+		}
 		t.Correlator.AddHits(b)
 		t.advanced()
 		return

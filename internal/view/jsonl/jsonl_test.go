@@ -233,6 +233,12 @@ func TestSummary(t *testing.T) {
 	if string(b) != want {
 		t.Errorf("Summary = %s, want %s", b, want)
 	}
+	b = encode(t, func() ([]byte, error) {
+		return Summary(trace.Counters{TracePaused: 750 * time.Millisecond}, 0, time.Second)
+	})
+	if !strings.Contains(string(b), `"trace_lost":0,"trace_paused":0.75,`) {
+		t.Errorf("Summary = %s", b)
+	}
 }
 
 func TestEvents(t *testing.T) {

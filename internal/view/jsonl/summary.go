@@ -22,6 +22,7 @@ type summary struct {
 	Ignored       uint64  `json:"ignored"`
 	Traced        uint64  `json:"traced"`
 	TraceLost     uint64  `json:"trace_lost"`
+	TracePaused   float64 `json:"trace_paused,omitempty"`
 	Hidden        uint64  `json:"hidden"`
 	Duration      float64 `json:"duration"`
 }
@@ -33,7 +34,7 @@ func Summary(c trace.Counters, hidden uint64, d time.Duration) ([]byte, error) {
 	return line(summary{
 		header: kind("summary"), Observations: c.Observations, Journeys: c.Journeys, Hops: c.Hops,
 		RingDrops: c.RingDrops, ConntrackLost: c.ConntrackLost, QueueDrops: c.QueueDrops, Evicted: c.Evicted,
-		Unpaired: c.Unpaired, Ambiguous: c.Ambiguous, Malformed: c.Malformed, Undecoded: c.Undecoded, Ignored: c.Ignored, Traced: c.Traced, TraceLost: c.TraceLost,
+		Unpaired: c.Unpaired, Ambiguous: c.Ambiguous, Malformed: c.Malformed, Undecoded: c.Undecoded, Ignored: c.Ignored, Traced: c.Traced, TraceLost: c.TraceLost, TracePaused: c.TracePaused.Seconds(),
 		Hidden: hidden, Duration: d.Seconds(),
 	})
 }

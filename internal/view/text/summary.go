@@ -47,6 +47,9 @@ func (st Style) summary(journeys string, c trace.Counters, hidden uint64) string
 			parts = append(parts, fmt.Sprintf("%s %d", extra.word, extra.n))
 		}
 	}
+	if c.TracePaused > 0 {
+		parts = append(parts, fmt.Sprintf("trace paused %.1f s, packets were too many", c.TracePaused.Seconds()))
+	}
 	var pieces []piece
 	for i, p := range parts {
 		if i < len(parts)-1 {

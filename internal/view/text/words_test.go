@@ -55,6 +55,10 @@ func TestSummary(t *testing.T) {
 			trace.Counters{Journeys: 2, Observations: 8, Undecoded: 1}, 0,
 			"2 journeys, 8 observations; lost: ring 0, conntrack 0, queue 0; unpaired 0;\n  conntrack messages not understood 1\n",
 		},
+		{
+			trace.Counters{Journeys: 2, Observations: 8, Traced: 1, TracePaused: 41_260 * time.Millisecond}, 0,
+			"2 journeys, 8 observations; lost: ring 0, conntrack 0, queue 0; unpaired 0;\n  traced 1; trace paused 41.3 s, packets were too many\n",
+		},
 	} {
 		if got := (Style{}).Summary(c.counters, c.hidden); got != c.want {
 			t.Errorf("Summary:\n%s, want\n%s", got, c.want)
