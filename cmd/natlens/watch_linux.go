@@ -132,7 +132,8 @@ func (a *app) sayTraced(w live.Watching) {
 	if len(w.Untraced) < len(w.Names) {
 		fmt.Fprintf(a.stderr, "tracing: a table inet %s… is in each namespace until natlens ends,\n"+
 			"even if killed; together they trace %d packets a second that enter a namespace,\n"+
-			"and %[2]d that begin in one; rules of family bridge are not traced\n", netfilter.TraceTable, netfilter.DefaultTraceRate)
+			"%[2]d that begin in one, and some more of ICMP and first packets of TCP; not all the\n"+
+			"time where packets are very many; rules of family bridge are not traced\n", netfilter.TraceTable, netfilter.DefaultTraceRate)
 	}
 	for _, sentence := range slices.Concat(w.Untraced, w.Logged) {
 		fmt.Fprintln(a.stderr, a.style().Escape(sentence))
