@@ -82,11 +82,16 @@ func forwarding(t packet.Tuple) string {
 }
 
 // tooLarge says that a packet is larger than the link takes by which it was to leave,
-// and must not be cut; empty when it is not, or that is not known.
+// and must not be cut; empty when it is not, or that is not known. One that is larger
+// than the link takes by which it came is several in one, cut as late as can be.
 func (c *Correlator) tooLarge(s *sighting, r *ruling) string {
 	n := c.hosts.topology.Namespace(s.point.Namespace)
 	if n == nil || r.link == "" || s.tuple.Is4() && !s.h.DF || s.others > 0 || s.h.Layers.Has(packet.LayerTCP) {
 		return "" // large segments are cut as late as possible
+	}
+	came := c.hosts.topology.Link(netinfo.LinkKey{Namespace: s.point.Namespace, Index: s.point.Ifindex})
+	if came == nil || s.h.Length > uint32(came.MTU) {
+		return ""
 	}
 	for _, l := range n.Links {
 		if l.Name == r.link && l.MTU > 0 && s.h.Length > uint32(l.MTU) {

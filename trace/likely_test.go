@@ -19,7 +19,7 @@ func TestLikelyCauses(t *testing.T) {
 		{Destination: netip.MustParsePrefix("172.17.0.0/16"), Link: bridge},
 		{Destination: netip.MustParsePrefix("198.51.100.0/24"), Gateway: netip.MustParseAddr("192.0.2.1"), Link: uplink},
 	}
-	host.Links[1].MTU, host.Links[2].MTU = 1500, 1500
+	host.Links[1].MTU, host.Links[2].MTU = 1500, 9000
 	topology.Namespace(backNS).Links[0].Up = true
 	topology.Seal()
 	pass := &netfilter.Ruleset{Namespace: hostNS, Time: 1}
@@ -45,6 +45,8 @@ func TestLikelyCauses(t *testing.T) {
 			"not seen again, and nothing here tracks connections: likely no route to 203.0.113.9 in the main table of host, or host passes nothing on (net.ipv4.ip_forward)"},
 		{"too large", pass, false, bridgeIn, datagram(internetIP, 2000),
 			"not seen again, and nothing here tracks connections: likely it is too large for eth0 (2028 bytes, MTU 1500) and must not be cut, or host passes nothing on (net.ipv4.ip_forward)"},
+		{"several in one", pass, false, bridgeIn, datagram(internetIP, 10_000),
+			"not seen again, and nothing here tracks connections: likely host passes nothing on (net.ipv4.ip_forward), or its source is not believed on docker0 (rp_filter)"},
 		{"a flow that passes", pass, true, bridgeIn, datagram(internetIP, 10),
 			"the rules let its flow pass, yet it was not seen again: likely a queue or traffic control (tc) of eth0, or the MAC address of its next hop, which nobody was seen to ask for"},
 		{"out by a cable", pass, false, vethOut, datagram(backIP, 10),
