@@ -196,10 +196,13 @@ func (e *explanation) behind(c *netinfo.Container, p publishedPort, b explain.Be
 			sockets(b.On), listens(b.On), e.target(c, p))
 	case explain.Silent:
 		e.warn("But nobody will get an answer: inside %s nothing listens on port %d/%s.", name, p.ContainerPort, e.Escape(p.Protocol))
-		if others := reachable(b.Others); len(others) > 0 {
-			e.say("%s %s there. To reach it, publish that port: -p %d:%d", sockets(others), listens(others), p.HostAddress.Port(), others[0].Address.Port())
-		} else {
+		switch others := e.notYetPublished(c, reachable(b.Others)); {
+		case len(others) == 0:
 			e.say("Has the program started, and on which port? %s logs %s", e.cli(), quote(name))
+		case !samePort(others):
+			e.say("%s listen there. To reach one, publish its port: such as %s", sockets(others), e.Escape(p.publish(others[0])))
+		default:
+			e.say("%s %s there. To reach it, publish that port: %s", sockets(others), listens(others), e.Escape(p.publish(others[0])))
 		}
 	default:
 		if b.Err != nil {
@@ -208,6 +211,34 @@ func (e *explanation) behind(c *netinfo.Container, p publishedPort, b explain.Be
 			e.say("What listens behind it is not known: its namespace could not be entered.")
 		}
 	}
+}
+
+// publish is the option that leads what is asked for to a listener instead, for no
+// more of the host's addresses than now.
+func (p publishedPort) publish(l netinfo.Listener) string {
+	at := strconv.Itoa(int(p.HostAddress.Port()))
+	if !p.HostAddress.Addr().IsUnspecified() {
+		at = p.HostAddress.String()
+	}
+	to := strconv.Itoa(int(l.Address.Port()))
+	if p.Protocol != "tcp" {
+		to += "/" + p.Protocol
+	}
+	return "-p " + at + ":" + to
+}
+
+// notYetPublished leaves out what another published port leads to.
+func (e *explanation) notYetPublished(c *netinfo.Container, ls []netinfo.Listener) []netinfo.Listener {
+	groups := e.portsOf(c)
+	return slices.DeleteFunc(ls, func(l netinfo.Listener) bool {
+		return slices.ContainsFunc(groups, func(p publishedPort) bool {
+			return len(p.at) > 0 && p.Protocol == l.Protocol && p.ContainerPort == l.Address.Port()
+		})
+	})
+}
+
+func samePort(ls []netinfo.Listener) bool {
+	return !slices.ContainsFunc(ls, func(l netinfo.Listener) bool { return l.Address.Port() != ls[0].Address.Port() })
 }
 
 func possessive(name string) string { return name + "'s" }

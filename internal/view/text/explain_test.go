@@ -124,6 +124,8 @@ func TestExplainListeners(t *testing.T) {
 			"127.0.0.1:8000 and [::1]:8000 listen", true},
 		{"other address", explain.Sockets{Listeners: []netinfo.Listener{listener("tcp", "172.99.0.2:8000")}}, "connections come for 172.24.0.2:8000", true},
 		{"other port", explain.Sockets{Listeners: []netinfo.Listener{listener("tcp", "0.0.0.0:3000")}}, "publish that port: -p 8080:3000", true},
+		{"other ports", explain.Sockets{Listeners: []netinfo.Listener{listener("tcp", "0.0.0.0:3000"), listener("tcp", "0.0.0.0:3001")}},
+			"0.0.0.0:3000 and 0.0.0.0:3001 listen there. To reach one, publish its port: such as -p 8080:3000", true},
 		{"wrong protocol", explain.Sockets{Listeners: []netinfo.Listener{listener("udp", "0.0.0.0:8000")}}, "nothing listens on port 8000/tcp", true},
 		{"nothing", explain.Sockets{}, "docker logs back", true},
 		{"not readable", explain.Sockets{Err: errors.New("operation not permitted")}, "could not be read (operation not permitted)", false},
@@ -137,6 +139,34 @@ func TestExplainListeners(t *testing.T) {
 		if warned := strings.Contains(got, "✗"); warned != c.wants {
 			t.Errorf("%s: warned %v, want %v", c.name, warned, c.wants)
 		}
+	}
+}
+
+// What explain says to type publishes no more than is published, and what is behind no
+// other port.
+func TestPublish(t *testing.T) {
+	port := func(protocol, at string, inside uint16) docker.Port {
+		return docker.Port{Protocol: protocol, HostAddress: netip.MustParseAddrPort(at), ContainerPort: inside}
+	}
+	for _, c := range []struct {
+		port docker.Port
+		want string
+	}{
+		{port("tcp", "0.0.0.0:8080", 80), "-p 8080:3000"},
+		{port("tcp", "127.0.0.1:8080", 80), "-p 127.0.0.1:8080:3000"},
+		{port("tcp", "[::1]:8080", 80), "-p [::1]:8080:3000"},
+		{port("udp", "[::]:53", 53), "-p 53:3000/udp"},
+	} {
+		if got := (publishedPort{Port: c.port}).publish(listener(c.port.Protocol, "0.0.0.0:3000")); got != c.want {
+			t.Errorf("%+v: %s, want %s", c.port, got, c.want)
+		}
+	}
+	f := courseFacts()
+	back := f.Topology.FindContainer("back")[0]
+	back.Ports = append(back.Ports, port("tcp", "0.0.0.0:9000", 3000))
+	f.Sockets[backNS] = explain.Sockets{Listeners: []netinfo.Listener{listener("tcp", "0.0.0.0:3000")}}
+	if got := flat(narrow.Explain(f, find(t, f, "back")...)); strings.Contains(got, "publish that port") {
+		t.Errorf("what is published should be published:\n%s", got)
 	}
 }
 
