@@ -2,6 +2,7 @@ package live
 
 import (
 	"fmt"
+	"maps"
 	"strings"
 
 	"natlens/netinfo"
@@ -20,6 +21,12 @@ func (m ruleMemory) hear(n notice) {
 	case n.rules != nil && n.rules.Unreadable == nil:
 		m[n.rules.Namespace] = n.rules
 	}
+}
+
+// keep forgets the namespaces that are not there any more: what was read of one can
+// come after the word that it went.
+func (m ruleMemory) keep(t *netinfo.Topology) {
+	maps.DeleteFunc(m, func(id netns.ID, _ *netfilter.Ruleset) bool { return t.Namespace(id) == nil })
 }
 
 // see takes in what was read anew and says what is different; nil when nothing

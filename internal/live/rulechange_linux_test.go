@@ -84,3 +84,18 @@ func TestRuleChange(t *testing.T) {
 		t.Error("one rule is told like several")
 	}
 }
+
+// Rules that were read before a namespace went, and come after the word of that, are
+// not kept.
+func TestRulesOfANamespaceThatWent(t *testing.T) {
+	const went, stays netns.ID = 7, 8
+	there := (&netinfo.Topology{Namespaces: []*netinfo.Namespace{{ID: stays}}}).Seal()
+	m := ruleMemory{}
+	m.hear(notice{namespace: went, until: 1})
+	for _, ns := range []netns.ID{went, stays} {
+		m.see(&netfilter.Ruleset{Namespace: ns}, there)
+	}
+	if m.keep(there); len(m) != 1 || m[stays] == nil {
+		t.Errorf("%d namespaces' rules are kept", len(m))
+	}
+}

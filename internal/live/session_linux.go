@@ -404,6 +404,7 @@ func (s *Session) correlate(ctx context.Context, batches <-chan capture.Batch, f
 				s.put(Record{Change: &change, At: t.Time})
 			}
 			warn.topology(last, t)
+			rules.keep(t)
 			last = t
 		case <-ctx.Done():
 			ended = true

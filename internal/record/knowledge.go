@@ -1,6 +1,7 @@
 package record
 
 import (
+	"maps"
 	"net"
 	"strconv"
 	"strings"
@@ -65,6 +66,21 @@ func (k *knowledge) forget(ns netns.ID) {
 			delete(k.flows, key)
 		}
 	}
+}
+
+// keep forgets the namespaces that are neither watched nor there: what was told of
+// them can come after the word that they went.
+func (k *knowledge) keep(t *netinfo.Topology) {
+	gone := func(ns netns.ID) bool {
+		_, watched := k.rings[ns]
+		return !watched && t.Namespace(ns) == nil
+	}
+	for ns := range k.silent {
+		if gone(ns) {
+			k.forget(ns)
+		}
+	}
+	maps.DeleteFunc(k.rulesets, func(ns netns.ID, _ *netfilter.Ruleset) bool { return gone(ns) })
 }
 
 // place names where a packet was seen.

@@ -105,6 +105,7 @@ func (t *Tape) Err() error { return t.err }
 func (t *Tape) SetTopology(topology *netinfo.Topology) {
 	t.Correlator.SetTopology(topology)
 	t.known.topology = topology
+	t.known.keep(topology)
 	written := topologyOf(topology)
 	if content := written.content(); content != t.content {
 		t.content = content

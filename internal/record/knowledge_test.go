@@ -1,0 +1,47 @@
+package record
+
+import (
+	"io"
+	"net/netip"
+	"testing"
+
+	"natlens/capture/packet"
+	"natlens/netinfo"
+	"natlens/netinfo/netfilter"
+	"natlens/netinfo/netns"
+	"natlens/trace"
+)
+
+type nowhere struct{ io.Writer }
+
+func (nowhere) Close() error { return nil }
+
+// What comes of a namespace when it has gone is not kept until the end of the watch.
+func TestKnowledgeOfANamespaceThatWent(t *testing.T) {
+	tape, err := NewTape(Config{Open: func(int) (io.WriteCloser, error) { return nowhere{io.Discard}, nil }})
+	if err != nil {
+		t.Fatal(err)
+	}
+	tape.AttachTo(trace.New(1024, trace.Sink{}))
+	const went, stays, early netns.ID = 7, 8, 9
+	tuple := packet.NewTuple(packet.UDP, netip.MustParseAddr("192.0.2.1"), netip.MustParseAddr("192.0.2.2"), 1, 2)
+	tell := func(ns netns.ID) {
+		tape.AddFlows(&netfilter.Batch{Namespace: ns, Events: []netfilter.Event{{
+			Kind: netfilter.New, After: 3, Before: 4, Flow: netfilter.Flow{ID: 1, Namespace: ns, Original: tuple, Reply: tuple.Inverse()}}}})
+		tape.SetRuleset(&netfilter.Ruleset{Namespace: ns, Time: 3})
+	}
+	for _, ns := range []netns.ID{went, early} {
+		tape.Watch(ns, 1)
+	}
+	tape.Forget(went, 4)
+	for _, ns := range []netns.ID{went, stays, early} {
+		tell(ns)
+	}
+	tape.SetTopology((&netinfo.Topology{Namespaces: []*netinfo.Namespace{{ID: stays}}}).Seal())
+	if k := &tape.known; len(k.flows) != 2 || len(k.rulesets) != 2 || len(k.silent) != 2 || k.rulesets[went] != nil {
+		t.Errorf("%d flows, %d rulesets, %d namespaces are kept, want 2 of each", len(k.flows), len(k.rulesets), len(k.silent))
+	}
+	if tape.Flush(); tape.Err() != nil {
+		t.Error(tape.Err())
+	}
+}
