@@ -16,6 +16,7 @@ const (
 	actionRejects
 	actionLeaves // the packet leaves the rules for somewhere else
 	actionGoesOn
+	actionRewrites
 	actionUnknown
 )
 
@@ -38,6 +39,14 @@ func (x *pass) action(e *expression) (action, string) {
 		return actionRejects, ""
 	case "queue", "tproxy", "synproxy", "fwd":
 		return actionLeaves, e.name
+	case "payload":
+		if e.hasSource && !e.opaque {
+			return actionRewrites, ""
+		}
+	case "meta":
+		if e.hasSource && e.key == metaBroute {
+			return actionLeaves, "broute"
+		}
 	case "dup", "flow_offload", "objref":
 		return actionGoesOn, ""
 	}

@@ -189,11 +189,16 @@ func (c *chain) decodeHook(b []byte) (ok bool) {
 			c.devices = append(c.devices, text(value))
 		case 4:
 			for list := attributes(value); ; {
-				_, name, more := list.next()
+				kind, name, more := list.next()
 				if !more {
 					break
 				}
-				c.devices = append(c.devices, text(name))
+				const prefix = 2 // NFTA_DEVICE_PREFIX, Linux 6.16
+				device := text(name)
+				if kind == prefix {
+					device += "*"
+				}
+				c.devices = append(c.devices, device)
 			}
 		}
 		ok = ok && good

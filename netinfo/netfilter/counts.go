@@ -65,6 +65,27 @@ func moved(before, after map[RuleID]uint64) (list []Count, ok bool) {
 	return list, true
 }
 
+// SeesOthers reports whether packets that no journey tells of may match a rule: ARP,
+// neighbour discovery and what else is not IP. Only rules of frames meet them.
+func (r *Ruleset) SeesOthers(id RuleID) bool {
+	t := r.tables[tableKey{id.Family, id.Table, id.Legacy}]
+	switch {
+	case id.Family != "bridge" && id.Family != "netdev" && id.Family != "inet":
+		return false
+	case t == nil || t.chains[id.Chain] == nil || id.Policy:
+		return true
+	case id.Family == "inet" && t.chains[id.Chain].hook != Ingress:
+		return false
+	}
+	rules := t.chains[id.Chain].rules
+	for i := range rules {
+		if rules[i].ref.Handle == id.Handle {
+			return !slices.ContainsFunc(rules[i].terms(t), func(t term) bool { return t.asksForIP() })
+		}
+	}
+	return true
+}
+
 // decodeCount reads the name and the counter of NFT_MSG_NEWRULE; false when the
 // rule has none, or is a Tracer's, which come and go.
 func decodeCount(a attributes, family string) (id RuleID, packets uint64, ok bool) {

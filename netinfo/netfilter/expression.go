@@ -96,6 +96,7 @@ const (
 	metaBridgeOut   = 18
 	metaPacketType  = 19
 	metaCgroup      = 23
+	metaBroute      = 35
 
 	fibResultType = 3
 	fibSource     = 1

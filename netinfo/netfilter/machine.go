@@ -31,6 +31,7 @@ type machine struct {
 	hook                    Hook
 	tracked                 bool // connection tracking has seen it
 	effects
+	link           fields
 	network        fields
 	transport      fields
 	sets           map[string]*set
@@ -112,6 +113,7 @@ func (m *machine) enter(hook Hook) {
 // fill lays out the headers as far as they are known.
 func (m *machine) fill() {
 	m.network, m.transport = fields{}, fields{}
+	m.fillFrame()
 	p, t := &m.packet, m.packet.Tuple
 	source, destination := t.Source().AsSlice(), t.Destination().AsSlice()
 	sourceAt, destinationAt := 8, 24
@@ -321,6 +323,13 @@ func (m *machine) payload(e *expression) truth {
 	}
 	var f *fields
 	switch e.base {
+	case payloadLink:
+		if m.tag(e) {
+			return yes
+		}
+		if m.hasFrame() {
+			f = &m.link
+		}
 	case payloadNetwork:
 		f = &m.network
 	case payloadTransport:
@@ -490,9 +499,15 @@ const verdictUnknown int32 = -1000
 
 // fieldName says what a load from the packet asks for.
 func (m *machine) fieldName(e *expression) string {
-	switch f := payloadField(e, placeOf(familyNames[e.extensionFamily])); f.kind {
+	at := placeOf(familyNames[e.extensionFamily])
+	if at.network == 0 { // what loads from another header than the packet's does not match
+		at.network = m.etherType()
+	}
+	switch f := payloadField(e, at); f.kind {
 	case sourceAddress:
 		return "its source address"
+	case etherSource, etherDestination, etherType:
+		return "the header of its frame"
 	case destinationAddress:
 		return "its destination address"
 	case sourcePort:

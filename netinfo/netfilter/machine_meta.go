@@ -24,21 +24,28 @@ func (m *machine) meta(e *expression) {
 	case metaL4Proto:
 		m.store(e.destination, []byte{byte(m.packet.Tuple.Protocol)})
 	case metaNFProto:
-		m.store(e.destination, []byte{m.family()})
+		m.store(e.destination, []byte{m.familyOf(e)})
 	case metaProtocol:
-		etherType := []byte{0x86, 0xdd}
-		if m.packet.Tuple.Is4() {
-			etherType = []byte{0x08, 0x00}
-		}
-		m.store(e.destination, etherType)
+		m.store(e.destination, binary.BigEndian.AppendUint16(nil, m.etherType()))
 	case metaIIFName:
-		m.storeName(e.destination, m.packet.InLink, m.hook == Output, incomingLink)
+		m.storeName(e.destination, m.packet.InLink, m.hasNone(incomingLink), incomingLink)
 	case metaOIFName:
-		m.storeName(e.destination, m.packet.OutLink, m.hook == Prerouting || m.hook == Input, outgoingLink)
+		m.storeName(e.destination, m.packet.OutLink, m.hasNone(outgoingLink), outgoingLink)
 	case metaIIF:
-		m.storeIndex(e.destination, m.packet.InLink, m.hook == Output, incomingLink)
+		m.storeIndex(e.destination, m.packet.InLink, m.hasNone(incomingLink), incomingLink)
 	case metaOIF:
-		m.storeIndex(e.destination, m.packet.OutLink, m.hook == Prerouting || m.hook == Input, outgoingLink)
+		m.storeIndex(e.destination, m.packet.OutLink, m.hasNone(outgoingLink), outgoingLink)
+	case metaBridgeIn:
+		m.storeName(e.destination, m.packet.Bridge, m.hasNone(incomingLink), metaName(e.key))
+	case metaBridgeOut:
+		m.storeName(e.destination, m.packet.Bridge, m.hasNone(outgoingLink), metaName(e.key))
+	case metaIIFType:
+		const ether = 1 // ARPHRD_ETHER
+		known := m.packet.Frame.Known && !m.hasNone(incomingLink)
+		m.put(e.destination, binary.NativeEndian.AppendUint16(nil, ether), knownIf(known), metaName(e.key))
+	case metaPacketType:
+		known := m.packet.Frame.Known && (m.packet.Bridged || m.hook == Ingress)
+		m.put(e.destination, []byte{m.packet.Frame.Type}, knownIf(known), metaName(e.key))
 	case metaLength:
 		m.put(e.destination, binary.NativeEndian.AppendUint32(nil, m.packet.Length), knownIf(m.packet.Length > 0), "its length")
 	default:
@@ -52,6 +59,15 @@ const (
 	familyIPv4 = 2
 	familyIPv6 = 10
 )
+
+// familyOf is the one that a chain of the expression's family is called with.
+func (m *machine) familyOf(e *expression) byte {
+	switch familyNames[e.extensionFamily] {
+	case "bridge", "netdev", "arp":
+		return e.extensionFamily
+	}
+	return m.family()
+}
 
 func (m *machine) family() byte {
 	if m.packet.Tuple.Is4() {

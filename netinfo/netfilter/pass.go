@@ -214,6 +214,9 @@ func (x *pass) rule(r *rule) progress {
 				unclear = ""
 			}
 			switch does {
+			case actionRewrites:
+				x.rewrite(e)
+				continue
 			case actionUnknown:
 				return x.abort(e.what() + " may do anything")
 			case actionTranslates:

@@ -128,6 +128,10 @@ type Packet struct {
 	// bridge; the links are its ports. What bridge netfilter hands to IP is
 	// another Packet, with the bridge as both links.
 	Bridged bool
+	// Bridge is the one whose ports those links are; empty: not known.
+	Bridge string
+	// Frame is the header that its link put before it.
+	Frame Frame
 	// LocalAddress tells addrtype LOCAL in this namespace; nil: not known.
 	LocalAddress func(netip.Addr) bool
 

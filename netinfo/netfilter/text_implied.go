@@ -114,3 +114,18 @@ func (t *term) isICMPOf(network []byte) bool {
 	}
 	return false
 }
+
+// asksForIP reports whether only packets of which journeys tell make a term true: those
+// of IPv4, and those of a protocol other than ICMPv6.
+func (t *term) asksForIP() bool {
+	if !t.single() {
+		return false
+	}
+	switch t.fields[0].tells(t.value) {
+	case networkLayer:
+		return bytes.Equal(t.value, []byte{0x08, 0x00}) || bytes.Equal(t.value, []byte{familyIPv4})
+	case transportLayer:
+		return len(t.value) == 1 && packet.Protocol(t.value[0]) != packet.ICMPv6
+	}
+	return false
+}

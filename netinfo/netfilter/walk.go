@@ -3,6 +3,7 @@ package netfilter
 import (
 	"fmt"
 	"slices"
+	"strings"
 
 	"natlens/capture/packet"
 )
@@ -101,10 +102,21 @@ func (r *Ruleset) Walk(path Path, p Packet) Walk {
 		return Walk{Unsure: "the rules can't be read: " + r.Unreadable.Error()}
 	case r.natOnly:
 		return Walk{Unsure: "only the rules of NAT are known"}
-	case !p.Tuple.Valid():
+	}
+	if p.OutLink == "" && slices.Contains(path, Egress) && slices.ContainsFunc(r.base, func(c *chain) bool { return c.hook == Egress }) {
+		return Walk{Unsure: outgoingLink + " is not known"}
+	}
+	if p.ofFrames(path) && !r.hasAt(path, &p) {
+		w := Walk{Verdict: Accepted, Packet: p}
+		if len(path) > 0 {
+			w.Hook = path[len(path)-1]
+		}
+		return w
+	}
+	if !p.Tuple.Valid() {
 		return Walk{Unsure: "the packet's addresses are not known"}
 	}
-	if t, hidden := r.hidden(p.Tuple.Is4(), false); hidden && !p.Bridged {
+	if t, hidden := r.hidden(p.Tuple.Is4(), false); hidden && !p.ofFrames(path) {
 		return Walk{Unsure: fmt.Sprintf("table %s of iptables-legacy can't be read: %s", t.Name, t.Unreadable)}
 	}
 	all, complete := r.explore(&p, func(x *pass) {
@@ -199,6 +211,9 @@ func common(a, b Packet) Packet {
 	if a.marker != b.marker {
 		a.marker = nil
 	}
+	if a.Frame != b.Frame {
+		a.Frame = Frame{}
+	}
 	if a.original != b.original {
 		a.original = packet.Tuple{}
 	}
@@ -241,7 +256,7 @@ func (x *pass) hookOf(hook Hook) {
 				return
 			}
 		}
-		x.tracked = !tracks || priority >= priorityConntrack || x.packet.InLink == "lo"
+		x.tracked = !tracks && hook != Ingress || tracks && priority >= priorityConntrack || x.packet.InLink == "lo"
 		x.group(x.rules.base[same:i], hook)
 	}
 	if !asked && !x.over() {
@@ -313,22 +328,44 @@ func (x *pass) begins() bool {
 func (x *pass) group(base []*chain, hook Hook) {
 	var list []*chain
 	for _, c := range base {
-		if c.hook == hook && c.kind != "nat" && c.sees(&x.packet) && x.meets(c) {
+		if c.hook == hook && c.kind != "nat" && c.sees(&x.packet) && x.packet.meets(c) {
 			list = append(list, c)
 		}
 	}
 	x.inAnyOrder(list, func() bool { return false })
 }
 
+// HasIngress reports whether a chain is at the ingress of a link.
+func (r *Ruleset) HasIngress(link string) bool {
+	return r != nil && r.hasAt(Path{Ingress}, &Packet{InLink: link})
+}
+
+// ofFrames reports whether the hooks of a path are those of links and bridges, where
+// IP's rules have no part.
+func (p *Packet) ofFrames(path Path) bool {
+	return p.Bridged || !slices.ContainsFunc(path, func(h Hook) bool { return h != Ingress && h != Egress })
+}
+
+// hasAt reports whether a chain at one of the hooks sees the packet.
+func (r *Ruleset) hasAt(path Path, p *Packet) bool {
+	return slices.ContainsFunc(r.base, func(c *chain) bool { return slices.Contains(path, c.hook) && c.sees(p) && p.meets(c) })
+}
+
 // meets reports whether the chain is at the packet's link, where that counts.
-func (x *pass) meets(c *chain) bool {
+func (p *Packet) meets(c *chain) bool {
+	name := ""
 	switch c.hook {
 	case Ingress:
-		return slices.Contains(c.devices, x.packet.InLink) || slices.Contains(c.devices, x.packet.InPort)
+		name = p.InLink
 	case Egress:
-		return slices.Contains(c.devices, x.packet.OutLink) || slices.Contains(c.devices, x.packet.OutPort)
+		name = p.OutLink
+	default:
+		return true
 	}
-	return true
+	return slices.ContainsFunc(c.devices, func(device string) bool {
+		prefix, wild := strings.CutSuffix(device, "*")
+		return device == name || wild && strings.HasPrefix(name, prefix)
+	})
 }
 
 // inAnyOrder walks chains of one priority, until the packet's way ends or done
