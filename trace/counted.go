@@ -1,16 +1,19 @@
 package trace
 
 import (
-	"natlens/capture"
+	"slices"
+
 	"natlens/netinfo/netfilter"
 )
 
 // counted is what the counters of a namespace's rules say, and who may have moved
 // them: the drops that were settled lately.
 type counted struct {
-	reads []netfilter.Counts // oldest first
-	drops []ruledDrop        // oldest first
-	from  int64              // before that, drops are not remembered
+	reads []netfilter.Counts    // oldest first
+	drops []ruledDrop           // oldest first
+	asked [keepAskedTimes]int64 // when address resolution was seen there last
+	asks  int
+	from  int64 // before that, drops are not remembered
 	nat   countedNAT
 }
 
@@ -23,7 +26,10 @@ type ruledDrop struct {
 
 const (
 	keepReads = 16
-	keepDrops = 4096
+	// keepAskedTimes is how many messages of address resolution are remembered; when
+	// more came lately, nothing is said of them.
+	keepAskedTimes = 64
+	keepDrops      = 4096
 	// maxUndecided is how many open journeys are asked whether they may have
 	// moved a counter, and maxOpen among how many they are looked for.
 	maxUndecided = 16
@@ -70,7 +76,7 @@ func (c *Correlator) confirmed(s *sighting, r *ruling) bool {
 		return false
 	}
 	after, before, moved, ok := x.around(s.time, drop.rule)
-	if !ok || moved == 0 || rules.Time > after || x.from > after {
+	if !ok || moved == 0 || rules.Time > after || x.from > after || x.resolved(after-ruleDelay, before) && rules.SeesOthers(id) {
 		return false
 	}
 	var known uint64
@@ -85,6 +91,18 @@ func (c *Correlator) confirmed(s *sighting, r *ruling) bool {
 	}
 	open, ok := c.undecided(s, drop.rule, after-ruleDelay, before)
 	return ok && known+open == moved
+}
+
+// resolves notes a message of address resolution, which rules of frames may count.
+func (x *counted) resolves(at int64) {
+	x.asked[x.asks%len(x.asked)] = at
+	x.asks++
+}
+
+// resolved reports whether there was such a message between two times, or may have been.
+func (x *counted) resolved(after, before int64) bool {
+	oldest := x.asked[x.asks%len(x.asked)]
+	return oldest >= after || slices.ContainsFunc(x.asked[:], func(at int64) bool { return at >= after && at <= before })
 }
 
 // decisive names the rule or the policy that ended the packet's way; false where
@@ -147,7 +165,7 @@ func (c *Correlator) undecided(s *sighting, rule netfilter.RuleID, after, before
 			continue
 		}
 		last := &e.hops[len(e.hops)-1]
-		if last == s || last.point.Namespace != s.point.Namespace || last.point.Direction != capture.In || last.time < after || last.time > before {
+		if last == s || last.point.Namespace != s.point.Namespace || !rulable(last) || last.time < after || last.time > before {
 			continue
 		}
 		if asked = append(asked, e); len(asked) > maxUndecided {

@@ -5,6 +5,7 @@ import (
 
 	"natlens/capture/packet"
 	"natlens/netinfo"
+	"natlens/netinfo/netfilter"
 )
 
 // likely puts the first two of some causes into words, the likeliest first. None of
@@ -25,7 +26,7 @@ func likely(causes ...string) string {
 
 // neverArrived explains a packet that went out by a link whose other end is watched
 // and did not show it.
-func (c *Correlator) neverArrived(s *sighting) string {
+func (c *Correlator) neverArrived(s *sighting, r *ruling) string {
 	const backlog = "the queue of what comes in was full (net.core.netdev_max_backlog)"
 	far := c.hosts.farSide(s.link)
 	switch {
@@ -37,8 +38,14 @@ func (c *Correlator) neverArrived(s *sighting) string {
 		}
 		return fmt.Sprintf("never arrived at %s: %s", far.name, likely(down, backlog))
 	case s.link != nil && s.link.bridge:
-		return fmt.Sprintf("never arrived at the other end: %s",
-			likely(s.link.name+" has no port that forwards to its MAC address", "a rule for bridged frames dropped it"))
+		rule := "a rule for bridged frames dropped it"
+		switch {
+		case r.Verdict == netfilter.Accepted && c.standing(s):
+			rule = "a queue of that port was full"
+		case r.UnsureRule != nil:
+			rule += fmt.Sprintf(" (%s #%d can't be evaluated, for %s)", r.UnsureRule.Chain, r.UnsureRule.Position, r.Unsure)
+		}
+		return fmt.Sprintf("never arrived at the other end: %s", likely(s.link.name+" has no port that forwards to its MAC address", rule))
 	}
 	return "never arrived at the other end: " + likely(backlog, "the link went away just then")
 }

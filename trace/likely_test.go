@@ -52,7 +52,7 @@ func TestLikelyCauses(t *testing.T) {
 		{"out by a cable", pass, false, vethOut, datagram(backIP, 10),
 			"never arrived at back: likely the queue of what comes in was full (net.core.netdev_max_backlog), or its end of the link went away just then"},
 		{"out by a bridge", pass, false, bridgeOut, datagram(baseIP, 10),
-			"never arrived at the other end: likely docker0 has no port that forwards to its MAC address, or a rule for bridged frames dropped it"},
+			"never arrived at the other end: likely docker0 has no port that forwards to its MAC address, or a queue of that port was full"},
 	} {
 		s := newStage(t)
 		s.c.SetTopology(topology)

@@ -132,6 +132,9 @@ func (c *Correlator) seeARP(o *capture.Observation) {
 	at := c.hosts.at(p)
 	s := sighting{point: p, link: at.link}
 	c.asking.see(o, &s)
+	if x := c.counted[p.Namespace]; x != nil {
+		x.resolves(o.Time)
+	}
 	if c.sink.ARP == nil {
 		return
 	}

@@ -14,6 +14,8 @@ import (
 // coming in there.
 type ruling struct {
 	netfilter.Walk
+	rules *netfilter.Ruleset
+	piece bool // a later one of a datagram
 	// stop is why the packet could not go through all hooks; empty when it
 	// could. Then Walk is of the hooks before.
 	stop string
@@ -25,34 +27,59 @@ type ruling struct {
 }
 
 // rule evaluates the rules of the namespace in which the last of hops was seen:
-// what they do there with a packet that came in and was not seen to leave. Rules
-// of NAT are asked for the first packet of a flow only.
+// what they do there with a packet that came in and was not seen to leave, or that a
+// bridge sent to its ports. Rules of NAT are asked for the first packet of a flow only.
 func (c *Correlator) rule(hops []sighting) (r ruling, ok bool) {
 	s := &hops[len(hops)-1]
 	rules := c.rulesets[s.point.Namespace]
-	if rules == nil || !c.mayRule() || s.link == nil || s.point.Direction != capture.In || !s.tuple.Valid() || c.foreign {
+	if rules == nil || !c.mayRule() || s.link == nil || !rulable(s) || !s.tuple.Valid() || c.foreign {
 		return r, false
 	}
-	p := c.question(hops)
-	port := s.link.master != (netinfo.LinkKey{})
-	if port && !c.forBridge(s) {
-		return c.ruleOfBridge(rules, s, p), true
+	if s.point.Direction == capture.Out {
+		return c.ruleOfSent(rules, s), true
 	}
-	r.Walk = rules.Walk(netfilter.Path{netfilter.Prerouting}, p)
-	if r.Verdict != netfilter.Accepted {
+	p := c.question(hops)
+	r.rules, r.piece = rules, isLaterPiece(s.h)
+	port := s.link.master != (netinfo.LinkKey{})
+	before := p
+	if !c.comesIn(&r, s, &p) {
+		return r, true
+	}
+	if port && !c.forBridge(s) {
+		c.acrossBridge(&r, s, p)
+		return r, true
+	}
+	seen := rules.SeesBridged(p.Tuple.Is4()) == netfilter.True
+	if port && !seen && !c.upToBridge(&r, s, &p) {
+		return r, true
+	}
+	p.InLink, p.InPort = before.InLink, before.InPort
+	if !r.pass(netfilter.Path{netfilter.Prerouting}, &p) {
 		return r, true
 	}
 	if s.flow.flow == nil && !c.tracks(s) {
-		r.Packet.Tuple = p.Tuple // without connection tracking nothing is translated
+		p.Tuple = before.Tuple // without connection tracking nothing is translated
 	}
-	tuple := r.Packet.Tuple
-	if !tuple.Valid() {
-		r.Verdict, r.Unsure = "", "where a rule sends the packet is not known"
+	p.InLink, p.InPort = before.InLink, before.InPort
+	if !p.Tuple.Valid() {
+		r.doubt("where a rule sends the packet is not known")
 		return r, true
 	}
-	r.to = tuple.Destination()
-	var path netfilter.Path
-	switch where := c.route(s.space, r.to); {
+	r.to = p.Tuple.Destination()
+	where := c.route(s.space, r.to)
+	turned := port && seen && r.to != before.Tuple.Destination() && where.link == p.InLink
+	if port && seen {
+		enters := c.upToBridge
+		if turned {
+			enters = c.backToBridge
+		}
+		if !enters(&r, s, &p) {
+			return r, true
+		}
+		p.InLink, p.InPort = before.InLink, before.InPort
+	}
+	path := netfilter.Path{netfilter.Forward, netfilter.Postrouting}
+	switch {
 	case where.local:
 		path = netfilter.Path{netfilter.Input}
 	case where.none:
@@ -62,17 +89,56 @@ func (c *Correlator) rule(hops []sighting) (r ruling, ok bool) {
 		if r.back = c.notSentBack(s, r.to); r.back != "" {
 			return r, true
 		}
-		r.link, path = where.link, netfilter.Path{netfilter.Forward, netfilter.Postrouting}
+		r.link = where.link
 	}
-	next := r.Packet
-	next.OutLink = r.link
+	p.OutLink = r.link
+	switch {
+	case path[0] == netfilter.Input || turned:
+		r.pass(path, &p)
+	case r.link != "":
+		r.pass(append(path, netfilter.Egress), &p)
+	case r.pass(path, &p):
+		r.pass(netfilter.Path{netfilter.Egress}, &p)
+	}
+	return r, true
+}
+
+// pass takes the packet through some more hooks. It reports whether it came to their
+// end; p is what it was like there.
+func (r *ruling) pass(path netfilter.Path, p *netfilter.Packet) bool {
 	before := r.Walk
-	r.Walk = rules.Walk(path, next)
+	frame := p.Frame.Destination
+	r.Walk = r.rules.Walk(path, *p)
 	if r.Destination == nil {
 		r.Destination = before.Destination
 	}
+	if r.Source == nil {
+		r.Source = before.Source
+	}
+	steps := len(r.Steps)
 	r.Steps = append(before.Steps, r.Steps...)
-	return r, true
+	switch {
+	case r.piece && steps > 0 && (p.Bridged || path[0] == netfilter.Ingress):
+		// Nobody has put the pieces together yet, and later ones have no ports.
+		r.doubt("how a rule for frames sees a later piece of a datagram is not known")
+	case r.Verdict == netfilter.Accepted && r.Packet.Frame.Known && r.Packet.Frame.Destination != frame:
+		r.doubt("where a rule sends the frame is not known")
+	}
+	if r.Verdict != netfilter.Accepted {
+		return false
+	}
+	*p = r.Packet
+	return true
+}
+
+// doubt takes back a verdict.
+func (r *ruling) doubt(why string) {
+	r.Verdict, r.Decisive, r.Policy, r.Unsure = "", nil, nil, why
+}
+
+// rulable reports whether rules of the namespace come behind what a tap saw.
+func rulable(s *sighting) bool {
+	return s.point.Direction == capture.In || s.link != nil && s.link.bridge
 }
 
 // maxRulings is how many packets are walked through the rules in a second of their
@@ -100,27 +166,6 @@ func (c *Correlator) forBridge(s *sighting) bool {
 	return s.h.DestinationMAC == bridge.mac
 }
 
-// ruleOfBridge evaluates what happens to a frame that a bridge is to pass on to
-// another of its ports.
-func (c *Correlator) ruleOfBridge(rules *netfilter.Ruleset, s *sighting, p netfilter.Packet) (r ruling) {
-	frame := p
-	frame.Bridged, frame.InLink, frame.Translated = true, s.link.name, packet.Tuple{}
-	r.to = p.Tuple.Destination()
-	r.Walk = rules.Walk(netfilter.ThroughHost, frame)
-	if r.Verdict != netfilter.Accepted {
-		return r
-	}
-	r.link = p.InLink
-	p.OutLink = p.InLink
-	switch rules.SeesBridged(p.Tuple.Is4()) {
-	case netfilter.True:
-		r.Walk = rules.Walk(netfilter.ThroughHost, p)
-	case netfilter.NotKnown:
-		r.Verdict, r.Unsure = "", "whether the rules of IP see what is bridged is not known"
-	}
-	return r
-}
-
 // question is the packet as the rules of the last hop's namespace see it first.
 func (c *Correlator) question(hops []sighting) netfilter.Packet {
 	s := &hops[len(hops)-1]
@@ -136,6 +181,7 @@ func (c *Correlator) question(hops []sighting) netfilter.Packet {
 	if first.link != nil && first.link.master != (netinfo.LinkKey{}) {
 		p.InPort = first.link.name
 	}
+	p.Frame = frameOf(s)
 	if first.tuple != s.tuple {
 		p.Translated = s.tuple
 	}

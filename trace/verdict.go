@@ -42,7 +42,7 @@ func (c *Correlator) end(s *sighting) (Result, Evidence) {
 	}
 	// Where connections are tracked, a packet that begins a flow is waited for
 	// until it has an entry: delivery and a drop at INPUT look the same to a tap.
-	if s.flow.flow == nil && c.tracks(s) {
+	if s.flow.flow == nil && c.tracks(s) || c.stopsAtIngress(s) {
 		return "", ""
 	}
 	return Delivered, ByTap
@@ -129,9 +129,9 @@ func (c *Correlator) missing(hops []sighting, early string) Verdict {
 		v.Result, v.Reason = Unfinished, fmt.Sprintf("unknown: ring lost %d", lost)
 	case early != "":
 		v.Result, v.Reason = Unfinished, early
-	case s.point.Direction == capture.Out && c.turnedBack(hops, &rules, &v):
+	case s.point.Direction == capture.Out && (c.ruledOut(hops, &rules, &v) || c.turnedBack(hops, &rules, &v)):
 	case s.point.Direction == capture.Out:
-		v.Reason = c.neverArrived(s)
+		v.Reason = c.neverArrived(s, &rules)
 	case s.typ == capture.OtherHost && s.link != nil && s.link.master == (netinfo.LinkKey{}):
 		v.Reason = "its MAC address is another's: not accepted here"
 		if s.link.uplink {
@@ -220,7 +220,7 @@ func (c *Correlator) ruledOut(hops []sighting, r *ruling, v *Verdict) bool {
 		if v.Rule != nil { // else a policy did it
 			v.Rule.Evidence = ByCounter
 		}
-	} else if x := c.flows[s.point.Namespace]; x != nil && v.Reason == "" && v.Hook != netfilter.Prerouting {
+	} else if x := c.flows[s.point.Namespace]; x != nil && v.Reason == "" && v.Hook != netfilter.Prerouting && !r.ofFrame() {
 		// What is refused when it comes in never meets the rule.
 		if why, before := x.refusal(s); before {
 			v.Reason = "unless before that " + why
