@@ -252,6 +252,7 @@ func (p *prediction) leave(n *netinfo.Namespace, way route) {
 	if way.gateway.IsValid() {
 		next = way.gateway
 	}
+	p.packet.Frame = p.frameTo(way.out, next)
 	switch {
 	case way.out.Kind == "macvlan":
 		p.overMacvlan(n, way.out, next)
@@ -271,6 +272,9 @@ func (p *prediction) onWire(n *netinfo.Namespace, out *netinfo.Link, next netip.
 
 // over takes the packet over the wire that the link is an end of.
 func (p *prediction) over(n *netinfo.Namespace, out *netinfo.Link, next netip.Addr) {
+	if !p.frame(p.last(), frameHook{at: netfilter.Egress, out: out}) {
+		return
+	}
 	var far *netinfo.Link
 	if out.Peer != nil {
 		far = p.topology.Link(out.Peer.Key)
@@ -300,7 +304,7 @@ func (p *prediction) over(n *netinfo.Namespace, out *netinfo.Link, next netip.Ad
 // nobody ends a packet whose next address has no owner: where it is sent, the kernel
 // tells the sender; where it is forwarded, it is dropped when nobody answers.
 func (p *prediction) nobody(format string, args ...any) {
-	if p.e.Stages[len(p.e.Stages)-1].How == Begins {
+	if p.last().How == Begins {
 		p.end(NoWay, format, args...)
 		return
 	}
@@ -336,6 +340,8 @@ func (p *prediction) acrossBridge(n *netinfo.Namespace, bridge, port *netinfo.Li
 		if s == nil || !p.bridged(s, n, bridge, port, out) {
 			return
 		}
+	} else if !p.sentByBridge(p.last(), bridge, out) {
+		return
 	}
 	p.over(n, out, next)
 }
@@ -365,35 +371,6 @@ func (p *prediction) openPort(bridge, except *netinfo.Link) *netinfo.Link {
 	return nil
 }
 
-// bridged evaluates the rules that see a packet which a bridge switches: those of
-// the family bridge, and with bridge netfilter those of IP. false when that is
-// the end, or when a rule of IP sends the packet elsewhere.
-func (p *prediction) bridged(s *Stage, n *netinfo.Namespace, bridge, in, out *netinfo.Link) bool {
-	path := netfilter.Path{netfilter.Prerouting, netfilter.Forward, netfilter.Postrouting}
-	as := p.packet
-	p.packet.Bridged = true
-	p.packet.InLink, p.packet.OutLink, p.packet.InPort, p.packet.OutPort = in.Name, out.Name, "", ""
-	if !p.walk(s, path) {
-		return false
-	}
-	as.Tuple = p.packet.Tuple
-	p.packet = as
-	if !p.bridgeFilter(n, as.Tuple.Is4()) {
-		return true
-	}
-	p.packet.LocalAddress = n.HasAddress
-	p.packet.InLink, p.packet.OutLink, p.packet.InPort, p.packet.OutPort = bridge.Name, "", in.Name, ""
-	if !p.walk(s, path[:1]) {
-		return false
-	}
-	if p.packet.Tuple.Destination() != as.Tuple.Destination() {
-		p.passOn(s, n, bridge)
-		return false
-	}
-	p.packet.OutLink, p.packet.OutPort = bridge.Name, out.Name
-	return p.walk(s, path[1:])
-}
-
 // arrive shows the packet to a namespace that is its next hop. port is the
 // bridge's port by which it came, where in is a bridge.
 func (p *prediction) arrive(n *netinfo.Namespace, in, port *netinfo.Link) {
@@ -403,17 +380,25 @@ func (p *prediction) arrive(n *netinfo.Namespace, in, port *netinfo.Link) {
 		s.In, s.Bridge = port, in
 		p.packet.InPort = port.Name
 	}
-	// Each namespace has its own connection tracking and its own marks.
-	p.packet.Mark, p.packet.MarkKnown, p.packet.State = 0, true, netfilter.StateNew
-	p.packet.SourceTranslated, p.packet.DestinationTranslated = netfilter.NotKnown, netfilter.NotKnown
-	p.packet.Translated = packet.Tuple{}
-	p.packet.LocalAddress = n.HasAddress
+	p.enter(n)
 	added := p.stage(s)
-	if added == nil || !p.walk(added, netfilter.Path{netfilter.Prerouting}) {
+	if added == nil || !p.comesIn(added, n, in, port) {
 		return
 	}
 	p.passOn(added, n, in)
 }
+
+// enter makes the packet what it is when it comes into another namespace: each has its
+// own connection tracking and its own marks.
+func (p *prediction) enter(n *netinfo.Namespace) {
+	p.packet.Mark, p.packet.MarkKnown, p.packet.State = 0, true, netfilter.StateNew
+	p.packet.SourceTranslated, p.packet.DestinationTranslated = netfilter.NotKnown, netfilter.NotKnown
+	p.packet.Translated = packet.Tuple{}
+	p.packet.LocalAddress = n.HasAddress
+}
+
+// last is the stage that the packet is in.
+func (p *prediction) last() *Stage { return &p.e.Stages[len(p.e.Stages)-1] }
 
 // passOn routes the packet, whose destination is final here.
 func (p *prediction) passOn(s *Stage, n *netinfo.Namespace, in *netinfo.Link) {
