@@ -104,8 +104,8 @@ type Translation struct {
 
 // Rule is a rule of a packet filter.
 type Rule struct {
-	Table, Chain, Text, Backend, Evidence string
-	Position                              int
+	Family, Table, Chain, Text, Backend, Evidence string
+	Position, Handle                              int
 	// Marker set the mark that it asks for.
 	Marker *struct{ Chain, Text string }
 }
