@@ -93,6 +93,8 @@ func (x *pass) target(e *expression) (action, string) {
 		return actionLeaves, e.extension
 	case "LOG", "NFLOG", "TRACE", "TCPMSS", "CLASSIFY", "CHECKSUM", "DSCP", "TOS", "TTL", "HL", "AUDIT", "TEE", "SET", "SECMARK", "CONNSECMARK", "IDLETIMER", "LED", "RATEEST":
 		return actionGoesOn, "" // these go on to the next rule, whatever they do
+	case "log", "nflog": // of ebtables
+		return actionGoesOn, ""
 	case "NOTRACK":
 		x.untrack()
 		return actionGoesOn, ""

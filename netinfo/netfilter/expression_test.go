@@ -135,6 +135,11 @@ func FuzzRuleExpressions(f *testing.F) {
 			evaluate(list, p)
 			iptablesText(&rule{expressions: list})
 		}
+		for _, family := range []string{"bridge", "netdev", "arp"} {
+			if list, ok := decodeExpressions(b, familyNumbers[family]); ok {
+				evaluateFrame(family, list, Packet{Tuple: p.Tuple, Frame: Frame{Known: true, VLAN: 5}})
+			}
+		}
 		_, _ = decodeElements(attributes(b))
 		_, _, _ = decodeSet(attributes(b))
 		_, _, _ = decodePolicyCount(attributes(b), "ip") // of a chain

@@ -388,8 +388,8 @@ func (m *machine) fib(e *expression) {
 
 func (m *machine) bitwise(e *expression) {
 	b, k := m.load(e.source, int(min(e.length, 64)))
-	if k == partlyKnown && e.operation == 0 && len(b) == 4 && len(e.data) == 4 && len(e.data2) == 4 {
-		m.bitwiseOfMark(e, b)
+	if k == partlyKnown && e.operation == 0 && len(b) <= 4 && len(e.data) == len(b) && len(e.data2) == len(b) {
+		m.bitwiseOfBits(e, b)
 		return
 	}
 	if e.operation != 0 || k != knownValue || len(b) != len(e.data) || len(b) != len(e.data2) {

@@ -35,9 +35,9 @@ func (m *machine) putMark(number uint32) {
 	}
 }
 
-// bitwiseOfMark takes bits out of a register that is partly known, and flips some:
+// bitwiseOfBits takes bits out of a register that is partly known, and flips some:
 // what was taken out is known.
-func (m *machine) bitwiseOfMark(e *expression, b []byte) {
+func (m *machine) bitwiseOfBits(e *expression, b []byte) {
 	from, ok := slot(e.source)
 	to, good := slot(e.destination)
 	if !ok || !good {

@@ -425,6 +425,10 @@ func (w *nftWriter) statement(t *term) string {
 		return w.translated("redirect", "", t)
 	case "nat":
 		return w.nat(t)
+	case "match":
+		if s, ok := ebtablesText(e); ok {
+			return s
+		}
 	case "payload":
 		return w.rewrite(t)
 	case "fwd", "dup":

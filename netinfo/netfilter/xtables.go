@@ -214,6 +214,8 @@ func (m *machine) match(e *expression) truth {
 		return m.icmp(e)
 	case e.extension == "set" && e.set != "":
 		return m.inIPSet(e)
+	case e.extension == "ip":
+		return m.ebtablesIP(e)
 	}
 	m.why = ""
 	return maybe
