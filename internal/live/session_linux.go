@@ -67,6 +67,8 @@ type Session struct {
 	queueDrops atomic.Uint64
 	counters   atomic.Pointer[trace.Counters]
 	started    time.Time
+	judged     atomic.Int64  // see Judged
+	informed   chan struct{} // see Informed
 }
 
 // Open looks at the host and attaches to everything that is to be watched. When
@@ -76,7 +78,7 @@ func Open(ctx context.Context, config Config) (_ *Session, err error) {
 	if config.OpenJourneys == 0 {
 		config.OpenJourneys = trace.DefaultOpen
 	}
-	s := &Session{config: config, started: time.Now()}
+	s := &Session{config: config, started: time.Now(), informed: make(chan struct{})}
 	s.counters.Store(&trace.Counters{})
 	defer func() {
 		if err != nil {
@@ -342,9 +344,12 @@ func (s *Session) correlate(ctx context.Context, batches <-chan capture.Batch, f
 	for _, n := range s.told {
 		n.tell(c)
 	}
+	first := newFirstWords(s.rules.Attached(), s.started, s.informed)
 	note := func() {
 		n := correlator.Counters()
 		s.counters.Store(&n)
+		s.judged.Store(correlator.Now())
+		first.tracked(correlator.Heard())
 	}
 	rules := ruleMemory{}
 	for _, n := range s.told {
@@ -378,6 +383,7 @@ func (s *Session) correlate(ctx context.Context, batches <-chan capture.Batch, f
 			note()
 		case r := <-rulesets:
 			c.SetRuleset(r)
+			first.ruled(r.Namespace)
 			if change := rules.see(r, last); change != nil {
 				s.put(Record{Change: change, At: time.Now()})
 			}
@@ -457,3 +463,14 @@ func (s *Session) Summary() Summary {
 	n.QueueDrops = s.queueDrops.Load()
 	return Summary{Counters: n, Duration: time.Since(s.started)}
 }
+
+// Judged returns the time up to which packets have been judged, on their own clock: of
+// journeys whose last packet is older than that by what they wait for their next hop
+// (Config.Patience), the record is in the queue. It lags behind where the machine is
+// busy, and may be called from any goroutine.
+func (s *Session) Judged() time.Time { return time.Unix(0, s.judged.Load()) }
+
+// Informed is closed when the rules and the flows of every namespace that Open attached
+// to have been read once, which Run does. A packet that is sent sooner may be judged
+// without them.
+func (s *Session) Informed() <-chan struct{} { return s.informed }

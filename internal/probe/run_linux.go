@@ -34,6 +34,7 @@ type Prober struct {
 	config   Config
 	topology *netinfo.Topology
 	session  *live.Session
+	judged   func() time.Time // the session's
 
 	mu       sync.Mutex
 	underWay map[*observed]bool
@@ -52,7 +53,7 @@ func Open(ctx context.Context, watch live.Config, config Config) (*Prober, error
 	if err != nil {
 		return nil, err
 	}
-	return &Prober{config: config, topology: session.Topology(), session: session, underWay: map[*observed]bool{}}, nil
+	return &Prober{config: config, topology: session.Topology(), session: session, judged: session.Judged, underWay: map[*observed]bool{}}, nil
 }
 
 // Topology is the host as it was when the Prober was opened.
@@ -122,6 +123,11 @@ func (p *Prober) dispatch(r live.Record) {
 }
 
 func (p *Prober) probeAll(ctx context.Context, requests []Request, report func(*Outcome) error) error {
+	select {
+	case <-p.session.Informed():
+	case <-time.After(mostLag): // something can't be read: what is unknown then is told
+	case <-ctx.Done():
+	}
 	outcomes := make([]chan *Outcome, len(requests))
 	for i := range outcomes {
 		outcomes[i] = make(chan *Outcome, 1)
@@ -284,14 +290,20 @@ func (o *Outcome) plan(in *netns.Handle, seq uint16) plan {
 const echoSize = 56
 
 // grace is how long the last journeys may take to be told when their end can be
-// waited for no longer: what the correlator waits for conntrack, and more.
-const grace = 500 * time.Millisecond
+// waited for no longer; mostLag how much longer when the machine is so busy that packets
+// of that time have not been judged.
+const (
+	grace   = 500 * time.Millisecond
+	mostLag = 20 * time.Second
+)
 
 // awaitJourneys waits until the packet's journey and, where an answer came, the
 // answer's have been told.
 func (p *Prober) awaitJourneys(ctx context.Context, o *Outcome, w *observed) {
-	limit := time.NewTimer(time.Until(o.Sent.Time.Add(p.config.Timeout)) + p.config.Timeout + grace)
+	due := o.Sent.Time.Add(p.config.Timeout).Add(p.config.Timeout) // an answer's journey waits as long again
+	limit := time.NewTimer(time.Until(due) + grace)
 	defer limit.Stop()
+	late := false
 	for {
 		p.mu.Lock()
 		complete := w.journeys.complete(o.Answer.Result == Silent, p.topology.Proxies)
@@ -302,7 +314,13 @@ func (p *Prober) awaitJourneys(ctx context.Context, o *Outcome, w *observed) {
 		select {
 		case <-w.changed:
 		case <-limit.C:
-			return
+			// Once judged, a journey has another grace to come here.
+			behind := p.judged().Before(due)
+			if !behind && !late || time.Since(due) > mostLag {
+				return
+			}
+			late = behind
+			limit.Reset(grace)
 		case <-ctx.Done():
 			return
 		}

@@ -126,6 +126,13 @@ func (r *Rulesets) Detach(id netns.ID) error {
 	return nil
 }
 
+// Attached returns how many namespaces are watched.
+func (r *Rulesets) Attached() int {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return len(r.watched)
+}
+
 // Close detaches every namespace and releases the rest. Run must have
 // returned, and nothing may be called afterwards.
 func (r *Rulesets) Close() error {
