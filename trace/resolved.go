@@ -68,7 +68,8 @@ func (c *Correlator) namesIn(ns netns.ID) *names {
 func (c *Correlator) resolved(j *Journey, e *entry, hops []sighting, main flowRef) {
 	first := &hops[0]
 	h := first.h // e.data are its bytes
-	if h.Tuple.Protocol == packet.UDP && !main.about {
+	talks := h.Tuple.Protocol == packet.UDP || h.Tuple.Protocol == packet.TCP && h.PayloadLength > 0
+	if talks && !main.about {
 		switch {
 		case h.Tuple.SourcePort == packet.DNSPort:
 			if main.flow == nil || main.reply { // else nobody had asked

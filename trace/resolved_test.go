@@ -231,3 +231,29 @@ func TestAnswerThatNobodyAskedFor(t *testing.T) {
 		t.Errorf("related to %v, notes %q", j.Related, j.Notes)
 	}
 }
+
+// A name that was learnt over TCP, where an answer is too long for a datagram, is as
+// good; segments without one are not taken for it.
+func TestConnectionByNameOverTCP(t *testing.T) {
+	for _, framed := range []bool{true, false} {
+		s := resolving(t)
+		answer := message(t, 7, "database", 600, baseIP)
+		if framed {
+			answer = string([]byte{byte(len(answer) >> 8), byte(len(answer))}) + answer
+		}
+		segment := frame(t, internetIP, backIP, 9, 64, &layers.TCP{SrcPort: 53, DstPort: 40000, Seq: 100, Ack: 7, PSH: true, ACK: true}, gopacket.Payload(answer))
+		for _, where := range []at{uplinkIn, bridgeOut, vethOut, backIn} {
+			s.see(where, segment)
+		}
+		s.dials(50000, packet.SYN)
+		s.pass(50 * time.Millisecond)
+		s.pass(50 * time.Millisecond)
+		if len(s.journeys) != 2 {
+			t.Fatalf("%d journeys", len(s.journeys))
+		}
+		want := fmt.Sprintf("resolved_by %[1]d; database was resolved to 172.17.0.3 by the name server 198.51.100.7 (#%[1]d)", s.journeys[0].ID)
+		if got := aboutNames(s.journeys[1]); framed != (got == want) {
+			t.Errorf("framed %v: %q", framed, got)
+		}
+	}
+}

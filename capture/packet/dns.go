@@ -1,6 +1,7 @@
 package packet
 
 import (
+	"encoding/binary"
 	"net/netip"
 	"time"
 
@@ -30,16 +31,18 @@ type DNS struct {
 	Lifetime  time.Duration
 }
 
-// DNS decodes the UDP payload of a packet as a message of the domain name system,
-// whatever its ports; data are the packet's bytes. ok is false where there is no
-// whole first question. Answers behind the captured bytes are absent.
+// DNS decodes the payload of a datagram or segment as a message of the domain name
+// system, whatever its ports; data are the packet's bytes. ok is false where there is no
+// whole first question. Answers behind the captured bytes are absent. Of segments only
+// one that begins with a message and has all of it is decoded.
 func (h *Headers) DNS(data []byte) (m DNS, ok bool) {
-	if !h.Layers.Has(LayerUDP) || int(h.PayloadOffset) > len(data) {
+	payload, ok := h.dnsMessage(data)
+	if !ok {
 		return DNS{}, false
 	}
 	var dns layers.DNS
 	// A cut off message fails, and what was decoded before counts.
-	_ = decode(&dns, boundedDNS(h.Payload(data)))
+	_ = decode(&dns, boundedDNS(payload))
 	if len(dns.Questions) == 0 {
 		return DNS{}, false
 	}
@@ -59,6 +62,30 @@ func (h *Headers) DNS(data []byte) (m DNS, ok bool) {
 		}
 	}
 	return m, true
+}
+
+// dnsHeader is the length of a message's header (RFC 1035, section 4.1.1).
+const dnsHeader = 12
+
+// dnsMessage returns the captured bytes of what may be a message: a datagram's payload,
+// or that of a segment behind the message's length (RFC 1035, section 4.2.2).
+func (h *Headers) dnsMessage(data []byte) ([]byte, bool) {
+	if int(h.PayloadOffset) > len(data) {
+		return nil, false
+	}
+	payload := h.Payload(data)
+	switch {
+	case h.Layers.Has(LayerUDP):
+		return payload, true
+	case !h.Layers.Has(LayerTCP) || len(payload) < 2+dnsHeader:
+		return nil, false
+	}
+	length := int(binary.BigEndian.Uint16(payload))
+	if length < dnsHeader || uint64(length) > uint64(h.PayloadLength)-2 {
+		return nil, false
+	}
+	payload = payload[2:]
+	return payload[:min(length, len(payload))], true
 }
 
 // boundedDNS is as much of a message as is decoded. It has no capacity beyond, which

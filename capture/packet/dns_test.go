@@ -1,6 +1,7 @@
 package packet
 
 import (
+	"encoding/binary"
 	"fmt"
 	"net"
 	"testing"
@@ -59,6 +60,44 @@ func TestDNS(t *testing.T) {
 			if got := fmt.Sprint(m.ID, " ", kind, " ", m.Name, " ", m.Type, " ", m.Addresses, " ", m.Lifetime); got != tt.whole {
 				t.Errorf("%s, want %s", got, tt.whole)
 			}
+		}
+	}
+}
+
+// Over TCP a message stands behind its length. What is not one whole message in one
+// segment is none.
+func TestDNSOverTCP(t *testing.T) {
+	message := gopacket.NewSerializeBuffer()
+	if err := (&layers.DNS{ID: 8, QR: true, TC: true, Questions: []layers.DNSQuestion{{Name: []byte("back"), Type: layers.DNSTypeA, Class: layers.DNSClassIN}},
+		Answers: []layers.DNSResourceRecord{{Name: []byte("back"), Type: layers.DNSTypeA, Class: layers.DNSClassIN, TTL: 60, IP: net.ParseIP("172.24.0.3")}},
+	}).SerializeTo(message, gopacket.SerializeOptions{FixLengths: true}); err != nil {
+		t.Fatal(err)
+	}
+	whole := message.Bytes()
+	framed := binary.BigEndian.AppendUint16(nil, uint16(len(whole)))
+	for name, c := range map[string]struct {
+		payload []byte
+		want    string
+	}{
+		"whole":                {append(framed, whole...), "back [172.24.0.3]"},
+		"and the next":         {append(append(append(framed, whole...), framed...), whole...), "back [172.24.0.3]"},
+		"in pieces":            {append(framed, whole[:len(whole)-1]...), ""},
+		"the length by itself": {framed, ""},
+		"without its length":   {whole, ""},
+		"too short":            {append([]byte{0, 11}, whole...), ""},
+		"nothing":              {nil, ""},
+	} {
+		s := spec{source: addr("172.24.0.1"), destination: addr("172.24.0.2"), ttl: 64, protocol: layers.IPProtocolTCP, sport: 53, dport: 40000, payload: c.payload}
+		data := s.build(t)
+		var h Headers
+		h.Parse(Ethernet, data, uint32(len(data)))
+		m, ok := h.DNS(data)
+		got := ""
+		if ok {
+			got = fmt.Sprint(m.Name, " ", m.Addresses)
+		}
+		if got != c.want || !h.Layers.Has(LayerTCP) {
+			t.Errorf("%s: %q, want %q", name, got, c.want)
 		}
 	}
 }

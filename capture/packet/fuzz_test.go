@@ -1,6 +1,8 @@
 package packet
 
 import (
+	"encoding/binary"
+	"reflect"
 	"testing"
 	"unicode/utf8"
 
@@ -111,6 +113,12 @@ func FuzzDNS(f *testing.F) {
 		h.Parse(Ethernet, data, uint32(len(data)))
 		m, ok := h.DNS(data)
 		info := h.dnsInfo(data)
+		s.protocol, s.payload = layers.IPProtocolTCP, append(binary.BigEndian.AppendUint16(nil, uint16(len(message))), message...)
+		segment := s.build(t)
+		h.Parse(Ethernet, segment, uint32(len(segment)))
+		if same, too := h.DNS(segment); too != (ok && len(message) >= dnsHeader) || too && !reflect.DeepEqual(same, m) {
+			t.Errorf("over TCP %+v, %v; else %+v, %v", same, too, m, ok)
+		}
 		if !ok {
 			if m.Name != "" || m.Addresses != nil {
 				t.Errorf("no message, but %+v", m)

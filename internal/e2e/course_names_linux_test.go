@@ -1,13 +1,17 @@
 package e2e
 
 import (
+	"encoding/binary"
 	"fmt"
+	"io"
+	"net"
 	"net/netip"
 	"testing"
 	"time"
 
 	"github.com/google/gopacket"
 	"github.com/google/gopacket/layers"
+	"golang.org/x/net/dns/dnsmessage"
 
 	"natlens/internal/lab"
 	"natlens/internal/lab/engine"
@@ -127,4 +131,83 @@ func TestCourseConnectionByName(t *testing.T) {
 	same(t, "relations of the host's connection", len(only(t, "host", segments(all, 34001, "SYN")).Related), 0)
 	says(t, "notes of a later connection", noteOf(only(t, "later connection", segments(all, 34000, "SYN"))), "database was resolved to "+database.String())
 	says(t, "screen", screen.stdout.String(), "note: database was resolved to "+database.String()+" by the engine's DNS (#", "(resolved by #", "(asked for #")
+}
+
+// A program that asks over TCP, as for what no datagram holds, is known by what it was
+// told, too.
+func TestCourseNameOverTCP(t *testing.T) {
+	e := engine.Shared(t)
+	e.Run("--name", "asker", "box")
+	server, err := lab.ListenTCP(e.Internet(), netip.AddrPortFrom(internet, 53))
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { server.Close() })
+	go func() {
+		for {
+			c, err := server.Accept()
+			if err != nil {
+				return
+			}
+			answerOverTCP(c, "long.example", internet)
+		}
+	}()
+	(&load{t: t, e: e}).answerTCP(e.Internet(), 8002)
+
+	w := startWatch(t, e, "--json")
+	c, err := lab.DialTCP(t.Context(), e.Namespace("asker"), netip.AddrPort{}, netip.AddrPortFrom(internet, 53))
+	if err != nil {
+		t.Fatal(err)
+	}
+	question := packed(t, dnsmessage.Message{Header: dnsmessage.Header{ID: 77}, Questions: []dnsmessage.Question{
+		{Name: dnsmessage.MustNewName("long.example."), Type: dnsmessage.TypeA, Class: dnsmessage.ClassINET}}})
+	if _, err := c.Write(question); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := io.ReadAll(c); err != nil {
+		t.Fatal(err)
+	}
+	_ = c.Close() // all was said
+	(&load{t: t, e: e}).connect(e.Namespace("asker"), 34002, netip.AddrPortFrom(internet, 8002), 1)
+	time.Sleep(300 * time.Millisecond)
+	all, _ := w.journeys()
+	syn := only(t, "SYN", segments(all, 34002, "SYN"))
+	if len(syn.Related) != 1 || syn.Related[0].Why != "resolved_by" {
+		t.Fatalf("related to %+v", syn.Related)
+	}
+	answer := only(t, "answer", with(all, func(j *journey) bool { return j.ID == syn.Related[0].ID }))
+	same(t, "answer", answer.Hops[0].TCP != nil && answer.Hops[0].Source == address{IP: internet.String(), Port: 53}, true)
+	says(t, "notes", noteOf(syn), fmt.Sprintf("long.example was resolved to %v by the name server %v (#%d)", internet, internet, answer.ID))
+}
+
+// packed is a message as it stands on TCP, behind its length (RFC 1035, section 4.2.2).
+func packed(t *testing.T, m dnsmessage.Message) []byte {
+	t.Helper()
+	b, err := m.Pack()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return append(binary.BigEndian.AppendUint16(nil, uint16(len(b))), b...)
+}
+
+// answerOverTCP answers one question and closes.
+func answerOverTCP(c net.Conn, name string, is netip.Addr) {
+	defer c.Close()
+	b := make([]byte, 512)
+	n, err := c.Read(b)
+	if err != nil || n < 2 {
+		return
+	}
+	var m dnsmessage.Message
+	if m.Unpack(b[2:n]) != nil || len(m.Questions) != 1 || m.Questions[0].Name.String() != name+"." {
+		return
+	}
+	m.Response = true
+	m.Answers = []dnsmessage.Resource{{
+		Header: dnsmessage.ResourceHeader{Name: m.Questions[0].Name, Type: dnsmessage.TypeA, Class: dnsmessage.ClassINET, TTL: 60},
+		Body:   &dnsmessage.AResource{A: is.As4()},
+	}}
+	if out, err := m.Pack(); err == nil {
+		_, _ = c.Write(append(binary.BigEndian.AppendUint16(nil, uint16(len(out))), out...)) // the asker finds out
+	}
 }
