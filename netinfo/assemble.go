@@ -63,7 +63,7 @@ func assemble(f *hostFacts, now time.Time) *Topology {
 func newNamespace(nf *namespaceFacts) *Namespace {
 	n := &Namespace{
 		ID: nf.id, Paths: nf.paths, PIDs: nf.pids[:min(maxPIDs, len(nf.pids))],
-		Routes: nf.routes, Unreadable: nf.unreadable,
+		Routes: nf.routes, Routing: nf.routing, Unreadable: nf.unreadable,
 	}
 	for _, lf := range nf.links {
 		l := lf.Link

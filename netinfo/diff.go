@@ -241,7 +241,7 @@ func sameHost(a, b *Topology) bool {
 	for i, n := range a.Namespaces {
 		m := b.Namespaces[i]
 		if n.ID != m.ID || n.Name != m.Name || n.NameFrom != m.NameFrom || firstPath(n) != firstPath(m) ||
-			!slices.Equal(n.Routes, m.Routes) || fmt.Sprint(n.Unreadable) != fmt.Sprint(m.Unreadable) ||
+			!slices.Equal(n.Routes, m.Routes) || !reflect.DeepEqual(n.Routing, m.Routing) || fmt.Sprint(n.Unreadable) != fmt.Sprint(m.Unreadable) ||
 			!reflect.DeepEqual(n.Links, m.Links) || !slices.Equal(n.containerNames, m.containerNames) {
 			return false
 		}

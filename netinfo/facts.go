@@ -50,6 +50,7 @@ type namespaceFacts struct {
 	firstPID   int      // of that process, which may have ended; 0: there was none
 	links      []linkFacts
 	routes     []Route
+	routing    *Routing
 	defaults   map[int32]bool // links that a default route of any table uses
 	peers      map[int32]netns.ID
 	unreadable error

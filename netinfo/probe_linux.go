@@ -29,6 +29,7 @@ type probe struct {
 
 	links    []linkFacts
 	routes   []Route
+	routing  *Routing
 	defaults map[int32]bool
 	// peers is the namespace that each id of this namespace stands for. An id
 	// is fixed as long as the other namespace lives, and that lives as long
@@ -145,6 +146,7 @@ func (p *probe) read() error {
 	}
 	slices.SortFunc(p.routes, compareRoutes)
 	p.routes = slices.Compact(p.routes)
+	p.readRouting(routes)
 	return nil
 }
 
@@ -231,6 +233,6 @@ func (p *probe) facts() *namespaceFacts {
 		peers[nsid] = id
 	}
 	return &namespaceFacts{
-		id: p.handle.ID(), links: p.links, routes: p.routes, defaults: p.defaults, peers: peers, unreadable: p.err,
+		id: p.handle.ID(), links: p.links, routes: p.routes, routing: p.routing, defaults: p.defaults, peers: peers, unreadable: p.err,
 	}
 }

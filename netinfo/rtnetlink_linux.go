@@ -99,29 +99,15 @@ func (p *probe) addRoute(r netlink.Route) {
 	default:
 		return
 	}
-	route.Destination = netip.PrefixFrom(netip.IPv4Unspecified(), 0)
-	if r.Family == unix.AF_INET6 {
-		route.Destination = netip.PrefixFrom(netip.IPv6Unspecified(), 0)
-	}
+	route.Destination = defaultOf(r.Family)
 	if prefix, ok := prefixFromNet(r.Dst); ok {
 		route.Destination = prefix
 	}
 	if a, ok := netip.AddrFromSlice(r.Src); ok {
 		route.Source = a.Unmap()
 	}
-	hops := []*netlink.NexthopInfo{{LinkIndex: r.LinkIndex, Gw: r.Gw, Via: r.Via}}
-	if len(r.MultiPath) > 0 {
-		hops = r.MultiPath
-	}
-	for _, hop := range hops {
-		route.Link, route.Gateway = int32(hop.LinkIndex), netip.Addr{}
-		if a, ok := netip.AddrFromSlice(hop.Gw); ok {
-			route.Gateway = a.Unmap()
-		} else if via, ok := hop.Via.(*netlink.Via); ok && via != nil {
-			if a, ok := netip.AddrFromSlice(via.Addr); ok {
-				route.Gateway = a.Unmap()
-			}
-		}
+	for _, hop := range hopsOf(&r) {
+		route.Link, route.Gateway = int32(hop.LinkIndex), gatewayOf(hop)
 		if route.Default() && route.Link != 0 {
 			p.defaults[route.Link] = true
 		}
@@ -140,4 +126,32 @@ func compareRoutes(a, b Route) int {
 		a.Destination.Addr().Compare(b.Destination.Addr()),
 		cmp.Compare(a.Metric, b.Metric), cmp.Compare(a.Link, b.Link), a.Gateway.Compare(b.Gateway),
 	)
+}
+
+func defaultOf(family int) netip.Prefix {
+	if family == unix.AF_INET6 {
+		return netip.PrefixFrom(netip.IPv6Unspecified(), 0)
+	}
+	return netip.PrefixFrom(netip.IPv4Unspecified(), 0)
+}
+
+// hopsOf are the next hops of a route, which has one or several.
+func hopsOf(r *netlink.Route) []*netlink.NexthopInfo {
+	if len(r.MultiPath) > 0 {
+		return r.MultiPath
+	}
+	return []*netlink.NexthopInfo{{LinkIndex: r.LinkIndex, Gw: r.Gw, Via: r.Via, Flags: r.Flags}}
+}
+
+// gatewayOf is invalid where a hop has none.
+func gatewayOf(hop *netlink.NexthopInfo) netip.Addr {
+	if a, ok := netip.AddrFromSlice(hop.Gw); ok {
+		return a.Unmap()
+	}
+	if via, ok := hop.Via.(*netlink.Via); ok && via != nil {
+		if a, ok := netip.AddrFromSlice(via.Addr); ok {
+			return a.Unmap()
+		}
+	}
+	return netip.Addr{}
 }

@@ -321,7 +321,7 @@ func (s *scanner) readDirty() {
 		p.err = p.read()
 		if p.err != nil && id != s.self {
 			// Its links are unknown, not gone; the reason is shown.
-			p.links, p.routes, p.defaults = nil, nil, nil
+			p.links, p.routes, p.routing, p.defaults = nil, nil, nil, nil
 		}
 	}
 }

@@ -45,6 +45,8 @@ type Namespace struct {
 	Containers []*Container // all that share it
 	Links      []*Link      // by index
 	Routes     []Route
+	// Routing decides where packets that come in go; nil where it is not known.
+	Routing *Routing `json:",omitempty"`
 	// Unreadable is why the namespace could not be entered; nil when it was.
 	Unreadable error
 

@@ -71,7 +71,7 @@ func (c *Correlator) notSentOn(s *sighting, r *ruling) string {
 	if s.link != nil && s.link.master != (netinfo.LinkKey{}) && !c.forBridge(s) {
 		return likely(rule, "its bridge has no port that forwards to its MAC address", "a queue of that port")
 	}
-	if s.flow.flow == nil {
+	if s.flow.flow == nil && r.decision.Fate == netinfo.FateUnknown {
 		// Others of its flow were not seen to go this way.
 		forward = fmt.Sprintf("%s passes nothing on (%s)", s.space.name, forwarding(s.tuple))
 		if s.tuple.Is4() {

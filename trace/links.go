@@ -47,6 +47,10 @@ type space struct {
 	born       int64                 // when it was first heard of; 1 when it was there before
 	gone       int64                 // when it was first missing; 0 while it is there
 	self       bool
+	// routed is how packets that came in were routed before, oldest first; and before
+	// routedSince it is not known.
+	routed      []formerRouting
+	routedSince int64
 }
 
 // hosts is the memory of links and namespaces: the newest topology and what
@@ -92,6 +96,7 @@ func (h *hosts) set(t *netinfo.Topology) {
 	if !h.told {
 		begun = 1
 	}
+	before := h.topology
 	h.topology, h.told = t, true
 	clear(h.places)
 	clear(h.near[:])
@@ -115,6 +120,9 @@ func (h *hosts) set(t *netinfo.Topology) {
 	}
 	for _, n := range t.Namespaces {
 		s := h.space(n.ID)
+		if was := before.Namespace(n.ID); begun != 1 {
+			s.reroute(was, n, now)
+		}
 		// Of one that is about to go less may be known than before.
 		if s.own == nil || s.name != n.Name && (len(n.Containers) > 0 || len(s.containers) == 0) {
 			s.version++

@@ -93,7 +93,7 @@ func (n neighbours) sweep(now int64) {
 // answered when the namespace asked for the MAC address of its next hop; empty when
 // that was not seen.
 func (c *Correlator) unresolved(s *sighting) string {
-	w := c.route(s.space, c.behind(s))
+	w := c.wayTo(s, c.behind(s))
 	x := c.asking[neighbourKey{s.point.Namespace, w.next}]
 	if w.next == (netip.Addr{}) || x == nil || x.answered >= s.time-giveUp {
 		return ""

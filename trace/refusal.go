@@ -5,6 +5,7 @@ import (
 
 	"natlens/capture"
 	"natlens/capture/packet"
+	"natlens/netinfo"
 )
 
 // lookBack is how many of the newest journeys of each state are asked whether an
@@ -56,30 +57,40 @@ func (e *entry) quotedBy(h *packet.Headers) bool {
 
 // refused is the verdict of a journey that an ICMP error ended, with what was seen of
 // the reason where the sender of the error is the namespace it was seen in last.
-func (c *Correlator) refused(e *entry, at int) Verdict {
+func (c *Correlator) refused(e *entry, hops []sighting) Verdict {
+	at := len(hops) - 1
 	from := e.refusal.Tuple.Source()
 	v := Verdict{
 		Result: Dropped, Hop: at, Evidence: ByReply,
 		Reason: fmt.Sprintf("%s, says %v (#%d)", e.refusal.ICMPName(), from, e.refusedBy),
 	}
-	s := &e.hops[at]
+	s := &hops[at]
 	if c.foreign || s.point.Direction != capture.In || !s.space.has(from) || !unreachable(e.refusal) {
 		return v
 	}
 	if why := c.unresolved(s); why != "" {
 		v.Reason += ": " + why
-	} else if to := c.behind(s); c.route(s.space, to).none {
+		return v
+	}
+	to := c.behind(s)
+	if r, ok := c.rule(hops); ok && r.decision.Fate == netinfo.FateRefused && s.stood(r.query, r.decision) {
+		by, why := c.hosts.topology.Namespace(s.point.Namespace).Refuses(r.query, r.decision)
+		if v.By = by; why != "" {
+			v.Reason += ": " + why
+		}
+	} else if c.wayTo(s, to).none {
 		v.Reason += fmt.Sprintf(": %s has no route to %v", s.space.name, to)
 	}
 	return v
 }
 
-// unreachable reports the errors by which the kernel tells that it knows no route, or
-// no MAC address of the next hop (ip_error and ipv4_link_failure in net/ipv4/route.c,
-// ip6_link_failure and ip6_pkt_drop in net/ipv6/route.c).
+// unreachable reports the errors by which the kernel tells that it knows no route, that
+// one prohibits it, or that it knows no MAC address of the next hop (ip_error and
+// ipv4_link_failure in net/ipv4/route.c, ip6_link_failure and ip6_pkt_drop in
+// net/ipv6/route.c). Rules send such errors, too.
 func unreachable(h *packet.Headers) bool {
 	if h.Layers.Has(packet.LayerIPv6) {
-		return h.ICMPType == 1 && (h.ICMPCode == 0 || h.ICMPCode == 3)
+		return h.ICMPType == 1 && (h.ICMPCode <= 1 || h.ICMPCode == 3)
 	}
-	return h.ICMPType == 3 && h.ICMPCode <= 1
+	return h.ICMPType == 3 && (h.ICMPCode <= 1 || h.ICMPCode == 13)
 }

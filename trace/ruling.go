@@ -1,6 +1,7 @@
 package trace
 
 import (
+	"cmp"
 	"fmt"
 	"net/netip"
 
@@ -19,8 +20,12 @@ type ruling struct {
 	// stop is why the packet could not go through all hooks; empty when it
 	// could. Then Walk is of the hooks before.
 	stop string
-	to   netip.Addr // where it was going, behind the translation
-	link string     // by which it was to leave; empty when that is not known
+	// decision is what routes and settings make of it behind prerouting; the zero
+	// Decision where it was not routed. query is what they were asked.
+	decision netinfo.Decision
+	query    netinfo.RouteQuery
+	to       netip.Addr // where it was going, behind the translation
+	link     string     // by which it was to leave; empty when that is not known
 	// back is why a bridge does not send it back where it came from; then Walk is of
 	// the hooks before that.
 	back string
@@ -66,7 +71,10 @@ func (c *Correlator) rule(hops []sighting) (r ruling, ok bool) {
 		return r, true
 	}
 	r.to = p.Tuple.Destination()
-	where := c.route(s.space, r.to)
+	var routed *netinfo.Namespace
+	r.query, routed = c.query(s, &p)
+	r.decision = routed.Decide(r.query)
+	where := c.ways(s, r.to, r.decision)
 	turned := port && seen && r.to != before.Tuple.Destination() && where.link == p.InLink
 	if port && seen {
 		enters := c.upToBridge
@@ -82,6 +90,10 @@ func (c *Correlator) rule(hops []sighting) (r ruling, ok bool) {
 	switch {
 	case where.local:
 		path = netfilter.Path{netfilter.Input}
+	case r.decision.Fate == netinfo.FateRefused:
+		by, why := routed.Refuses(r.query, r.decision)
+		r.stop = cmp.Or(by, why)
+		return r, true
 	case where.none:
 		r.stop = fmt.Sprintf("no route to %v in the main table of %s", r.to, s.space.name)
 		return r, true
@@ -175,7 +187,7 @@ func (c *Correlator) question(hops []sighting) netfilter.Packet {
 	}
 	rules := c.rulesets[s.point.Namespace]
 	p := netfilter.Packet{
-		Tuple: first.tuple, InLink: c.hosts.layer3(s.link), LocalAddress: s.space.has, MarkKnown: !rules.SetsMarks(), Length: s.h.Length, Time: s.time,
+		Tuple: first.tuple, InLink: c.hosts.layer3(s.link), LocalAddress: s.space.has, MarkKnown: !rules.MarksEarly(), Length: s.h.Length, Time: s.time,
 		TCPFlags: s.h.TCPFlags, TCPFlagsKnown: s.h.Layers.Has(packet.LayerTCP),
 	}
 	if first.link != nil && first.link.master != (netinfo.LinkKey{}) {
@@ -226,8 +238,7 @@ type ways struct {
 	next netip.Addr
 }
 
-// route looks an address up in the local and main tables. Other tables and the
-// rules that lead to them are not known here.
+// route looks an address up in the local and main tables alone.
 func (c *Correlator) route(s *space, to netip.Addr) (w ways) {
 	if s.has(to) || to.IsMulticast() {
 		return ways{local: true}
@@ -276,11 +287,14 @@ func (c *Correlator) route(s *space, to netip.Addr) (w ways) {
 }
 
 // instead says what may have become of a packet that no rule is sure to drop;
-// empty when the rules tell nothing of it. standing: they were the same when it came.
-func (r *ruling) instead(standing bool) string {
+// empty when the rules tell nothing of it. standing: they, and where it was routed, were
+// the same when it came. tooLarge says so of a packet.
+func (r *ruling) instead(standing bool, tooLarge string) string {
 	switch {
 	case r.stop != "":
 		return r.stop
+	case r.Verdict == netfilter.Accepted && r.decision.Fate == netinfo.FateForwarded && standing:
+		return "the rules and routes let it pass, so " + likely(tooLarge, "traffic control (tc) or a BPF program dropped it when it came in")
 	case r.Verdict == netfilter.Accepted && standing:
 		return "the rules let it pass, so " + likely("it is not to be passed on (ip_forward, or forwarding of IPv6, is off)", "its source is not believed there (rp_filter)")
 	case r.Verdict == netfilter.Accepted:

@@ -68,7 +68,6 @@ func (c *Correlator) goesOn(s *sighting) bool {
 // verdict says how the journey ended.
 func (c *Correlator) verdict(e *entry, hops []sighting, from []int, early string) Verdict {
 	best, ends := Verdict{Hop: -1}, []string(nil)
-	last := len(hops) - 1
 	for i := range hops {
 		if slices.Contains(from[i+1:], i) {
 			continue // it went on from here
@@ -97,7 +96,7 @@ func (c *Correlator) verdict(e *entry, hops []sighting, from []int, early string
 		return best
 	}
 	if e.refusal != nil {
-		return c.refused(e, last)
+		return c.refused(e, hops)
 	}
 	if f := c.floodOf(hops); f != nil && !f.accepted && len(f.ignored) == f.ports {
 		return f.verdict()
@@ -142,6 +141,7 @@ func (c *Correlator) missing(hops []sighting, early string) Verdict {
 		v.Reason = fmt.Sprintf("it is tagged for VLAN %d, for which %s has no link on %s: not accepted here", tagOf(s), s.space.name, s.linkName())
 	case c.ruledOut(hops, &rules, &v):
 	case c.turnedBack(hops, &rules, &v):
+	case c.misrouted(s, &rules, &v):
 	case c.unanswered(s, &v):
 	case !c.tracks(s):
 		v.Reason = "not seen again, and nothing here tracks connections: " + c.notSentOn(s, &rules)
@@ -195,7 +195,7 @@ func (c *Correlator) unconfirmed(s *sighting, rules *ruling, v *Verdict) {
 	}
 	v.Result, v.Evidence, v.Hook = Dropped, ByInference, netfilter.Forward
 	v.Reason = "connection tracking never confirmed it: a rule dropped it, or there is no route"
-	if why := rules.instead(c.standing(s)); why != "" {
+	if why := rules.instead(c.standing(s) && s.stood(rules.query, rules.decision), c.tooLarge(s, rules)); why != "" {
 		v.Reason = "connection tracking never confirmed it: " + why
 	}
 	if r, ok := c.redirected(s); ok && !s.space.has(r.after.Destination()) {

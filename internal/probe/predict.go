@@ -2,6 +2,7 @@ package probe
 
 import (
 	"fmt"
+	"math"
 	"net/netip"
 	"slices"
 
@@ -152,6 +153,11 @@ func gatewayText(r route) string {
 
 // lookUp asks for a route. When there is none, that is the end.
 func (p *prediction) lookUp(n *netinfo.Namespace, q routeQuery) (route, bool) {
+	if q.in != nil {
+		if r, known, ok := p.routed(n, q); known {
+			return r, ok
+		}
+	}
 	r, err := p.route(n, q)
 	switch {
 	case err != nil && alone(n):
@@ -174,6 +180,51 @@ func (p *prediction) lookUp(n *netinfo.Namespace, q routeQuery) (route, bool) {
 		return route{}, false
 	}
 	return r, true
+}
+
+// routed works out where a packet goes that came in, with its mark and ports; known is
+// false where that takes the kernel to tell. A refusal is the end.
+func (p *prediction) routed(n *netinfo.Namespace, q routeQuery) (r route, known, ok bool) {
+	t := p.packet.Tuple
+	query := netinfo.RouteQuery{
+		Source: q.from, Destination: q.to, Protocol: uint8(t.Protocol), In: q.in.Key.Index, Mark: p.packet.Mark, MarkBits: p.packet.MarkBits,
+	}
+	if p.packet.MarkKnown {
+		query.MarkBits = math.MaxUint32
+	}
+	if t.HasPorts() {
+		query.SourcePort, query.DestinationPort = t.SourcePort, t.DestinationPort
+	}
+	d := n.Decide(query)
+	switch d.Fate {
+	case netinfo.FateLocal:
+		return route{local: true, out: q.in}, d.Route.Type == netinfo.RouteLocal, true
+	case netinfo.FateForwarded:
+		if r.out = p.topology.Link(netinfo.LinkKey{Namespace: n.ID, Index: d.Link}); r.out == nil {
+			return r, false, false // by one of several
+		}
+		if d.Next != q.to {
+			r.gateway = d.Next
+		}
+		return r, true, true
+	case netinfo.FateRefused:
+		by, why := n.Refuses(query, d)
+		switch d.Refusal {
+		case netinfo.NoRoute:
+			return r, false, false // the kernel's words will do
+		case netinfo.Unreachable:
+			p.end(NoWay, "%s: %s refuses it", n.Name, by)
+		case netinfo.Prohibit, netinfo.Blackhole:
+			p.end(Dropped, "%s: dropped by %s", n.Name, by)
+		case netinfo.NotForwarding:
+			p.end(Dropped, "%s", why)
+		default:
+			p.end(Dropped, "%s: %s", n.Name, why)
+		}
+		return r, true, false
+	case netinfo.FateUnknown:
+	}
+	return r, false, false
 }
 
 // alone reports whether a namespace has no link but its loopback, as with the engine's

@@ -1,6 +1,9 @@
 package netfilter
 
-import "strconv"
+import (
+	"slices"
+	"strconv"
+)
 
 // chain is one chain of one table.
 type chain struct {
@@ -300,19 +303,19 @@ func (r *Ruleset) marksOutsideNAT() bool {
 	}
 	for _, t := range r.tables {
 		for _, c := range t.chains {
-			if reached[c] {
-				continue
-			}
-			for i := range c.rules {
-				for j := range c.rules[i].expressions {
-					if c.rules[i].expressions[j].setsMark() {
-						return true
-					}
-				}
+			if !reached[c] && c.setsMark() {
+				return true
 			}
 		}
 	}
 	return false
+}
+
+// setsMark reports whether a rule of the chain sets packet marks.
+func (c *chain) setsMark() bool {
+	return slices.ContainsFunc(c.rules, func(r rule) bool {
+		return slices.ContainsFunc(r.expressions, func(e expression) bool { return e.setsMark() })
+	})
 }
 
 // asksForIndex reports whether a rule asks for a link by its index.

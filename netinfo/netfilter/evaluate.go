@@ -86,6 +86,30 @@ func (r *Ruleset) SetsMarks() bool {
 		slices.ContainsFunc(r.legacy, func(t LegacyTable) bool { return t.Unreadable != "" })
 }
 
+// MarksEarly reports whether a rule sets packet marks before prerouting: at the ingress of
+// a link, or in a bridge. Where none does, a packet that came in by a link is shown to
+// prerouting with mark 0, as SetsMarks says.
+func (r *Ruleset) MarksEarly() bool {
+	if r == nil || r.Unreadable != nil {
+		return true
+	}
+	for key, t := range r.tables {
+		if key.family != "netdev" && key.family != "bridge" && key.family != "inet" {
+			continue
+		}
+		for _, c := range t.chains {
+			// A chain of inet may be led to from its ingress.
+			if key.family == "inet" && !slices.ContainsFunc(r.base, func(b *chain) bool { return b.hook == Ingress && b.key() == c.key() }) {
+				continue
+			}
+			if c.setsMark() {
+				return true
+			}
+		}
+	}
+	return false
+}
+
 // order sorts the base chains by priority; within one, so that it is always
 // the same.
 func (r *Ruleset) order() {

@@ -1,0 +1,140 @@
+package trace
+
+import (
+	"math"
+	"net/netip"
+	"reflect"
+	"slices"
+
+	"natlens/capture/packet"
+	"natlens/netinfo"
+	"natlens/netinfo/netfilter"
+)
+
+// formerRouting is a namespace as it was until a time.
+type formerRouting struct {
+	as    *netinfo.Namespace
+	until int64
+}
+
+const (
+	keepRouting = 16
+	// routingMemory is for longer than a journey waits for its next hop.
+	routingMemory = 60e9
+)
+
+// reroute notes how a namespace routed until now, where that is another way than n does;
+// was is nil where it is not known.
+func (s *space) reroute(was, n *netinfo.Namespace, now int64) {
+	switch {
+	case was == nil:
+		s.routed, s.routedSince = nil, now
+		return
+	case was.Routing == n.Routing || reflect.DeepEqual(was.Routing, n.Routing):
+		return
+	}
+	s.routed = append(s.routed, formerRouting{was, now})
+	for len(s.routed) > keepRouting || s.routed[0].until < now-routingMemory {
+		s.routedSince = s.routed[0].until
+		s.routed = slices.Delete(s.routed, 0, 1)
+	}
+}
+
+// stood reports whether the routes and settings of the namespace said the same when a
+// packet came, and ever since.
+func (s *sighting) stood(q netinfo.RouteQuery, d netinfo.Decision) bool {
+	if s.space.routedSince >= s.time {
+		return false
+	}
+	for _, f := range s.space.routed {
+		if f.until >= s.time && !d.Same(f.as.Decide(q)) {
+			return false
+		}
+	}
+	return true
+}
+
+// query asks the routes and the settings of the namespace for a packet that came in at s
+// and is p behind the rules of prerouting; n is nil where there is nothing to ask.
+func (c *Correlator) query(s *sighting, p *netfilter.Packet) (q netinfo.RouteQuery, n *netinfo.Namespace) {
+	in := s.link
+	if in != nil && in.master != (netinfo.LinkKey{}) {
+		in = c.hosts.links[in.master]
+	}
+	if in == nil || !p.Tuple.Valid() {
+		return q, nil
+	}
+	q = netinfo.RouteQuery{
+		Source: p.Tuple.Source(), Destination: p.Tuple.Destination(), Protocol: uint8(p.Tuple.Protocol), In: in.key.Index, Mark: p.Mark, MarkBits: p.MarkBits,
+	}
+	if p.Tuple.HasPorts() {
+		q.SourcePort, q.DestinationPort = p.Tuple.SourcePort, p.Tuple.DestinationPort
+	}
+	if p.MarkKnown {
+		q.MarkBits = math.MaxUint32
+	}
+	return q, c.hosts.topology.Namespace(s.point.Namespace)
+}
+
+// wayTo is where a packet that came in at s goes when its destination is to. Where rules
+// of routing leave that open it is not known; routes alone tell where nothing is known of
+// them.
+func (c *Correlator) wayTo(s *sighting, to netip.Addr) ways {
+	t := s.tuple
+	if t.Valid() && to.IsValid() && to.Is4() == t.Is4() && to != t.Destination() {
+		t = packet.NewTuple(t.Protocol, t.Source(), to, t.SourcePort, t.DestinationPort)
+	}
+	rules := c.rulesets[s.point.Namespace]
+	q, n := c.query(s, &netfilter.Packet{Tuple: t, MarkKnown: !rules.SetsMarks()})
+	return c.ways(s, to, n.Decide(q))
+}
+
+// ways puts a decision into the words of the main table.
+func (c *Correlator) ways(s *sighting, to netip.Addr, d netinfo.Decision) (w ways) {
+	switch d.Fate {
+	case netinfo.FateLocal:
+		return ways{local: true}
+	case netinfo.FateRefused:
+		return ways{none: d.Refusal == netinfo.NoRoute}
+	case netinfo.FateForwarded:
+		w.next = d.Next
+		if l := c.hosts.topology.Link(netinfo.LinkKey{Namespace: s.point.Namespace, Index: d.Link}); l != nil {
+			w.link = l.Name
+		}
+		return w
+	case netinfo.FateUnknown:
+	}
+	if n := c.hosts.topology.Namespace(s.point.Namespace); n != nil && n.Routing != nil && !to.IsMulticast() && !s.space.has(to) && c.customRouting(n) {
+		return ways{}
+	}
+	return c.route(s.space, to)
+}
+
+// customRouting reports whether rules of routing may lead past the main table.
+func (c *Correlator) customRouting(n *netinfo.Namespace) bool {
+	for i := range n.Routing.Rules {
+		switch n.Routing.Rules[i].Table {
+		case netinfo.TableLocal, netinfo.TableMain, netinfo.TableDefault:
+		default:
+			return true
+		}
+	}
+	return false
+}
+
+// misrouted reports whether routes and settings, which stood when the packet came, refuse
+// it for sure, and puts that into v.
+func (c *Correlator) misrouted(s *sighting, r *ruling, v *Verdict) bool {
+	d := r.decision
+	if d.Fate != netinfo.FateRefused || !s.stood(r.query, d) {
+		return false
+	}
+	// What a socket here is connected to is not routed again, nor is its source looked at
+	// (tcp_v4_early_demux, udp_v4_early_demux).
+	if s.space.has(r.to) && (s.flow.flow != nil || !begins(s.h)) {
+		return false
+	}
+	v.Result, v.Evidence = Dropped, ByRules
+	v.By, v.Reason = c.hosts.topology.Namespace(s.point.Namespace).Refuses(r.query, d)
+	return true
+}
