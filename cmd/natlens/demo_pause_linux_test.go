@@ -1,15 +1,13 @@
 package main
 
 import (
-	"fmt"
 	"os"
 	"os/exec"
 	"strings"
 	"syscall"
 	"testing"
-	"time"
 
-	"golang.org/x/sys/unix"
+	"natlens/internal/lab/labtest"
 )
 
 // class is a demo that is shown on a terminal, a screen at a time.
@@ -21,7 +19,7 @@ type class struct {
 
 func openClass(t *testing.T, scenario string) *class {
 	t.Helper()
-	keyboard, terminal := openTerminal(t)
+	keyboard, terminal := labtest.Terminal(t)
 	cmd := exec.CommandContext(t.Context(), "/proc/self/exe", "demo", "--pause", scenario)
 	cmd.Args[0] = "natlens"
 	cmd.Env = append(os.Environ(), "NO_COLOR=1", "COLUMNS=80", "LC_ALL=C.UTF-8")
@@ -95,31 +93,4 @@ func TestPauseEndsAtCtrlC(t *testing.T) {
 	if err := c.cmd.Wait(); err != nil {
 		t.Error(err)
 	}
-}
-
-// openTerminal makes a pseudo terminal (pty(7)) and returns both ends.
-func openTerminal(t *testing.T) (keyboard, terminal *os.File) {
-	t.Helper()
-	fd, err := unix.Open("/dev/ptmx", unix.O_RDWR|unix.O_NOCTTY|unix.O_CLOEXEC|unix.O_NONBLOCK, 0)
-	if err != nil {
-		t.Skipf("needs pseudo terminals: %v", err)
-	}
-	keyboard = os.NewFile(uintptr(fd), "ptmx")
-	t.Cleanup(func() { keyboard.Close() })
-	number, err := unix.IoctlGetInt(fd, unix.TIOCGPTN)
-	if err == nil {
-		err = unix.IoctlSetPointerInt(fd, unix.TIOCSPTLCK, 0)
-	}
-	if err != nil {
-		t.Fatal(err)
-	}
-	terminal, err = os.OpenFile(fmt.Sprintf("/dev/pts/%d", number), os.O_RDWR|unix.O_NOCTTY, 0)
-	if err != nil {
-		t.Skipf("needs pseudo terminals: %v", err)
-	}
-	t.Cleanup(func() { terminal.Close() })
-	if err := keyboard.SetReadDeadline(time.Now().Add(time.Minute)); err != nil {
-		t.Fatal(err)
-	}
-	return keyboard, terminal
 }
