@@ -268,6 +268,7 @@ func TestTracerOfAQuietHost(t *testing.T) {
 func TestICMPAndFirstPacketsHaveTheirShare(t *testing.T) {
 	needs(t, "ping", "iptables")
 	r := newRouter(t)
+	run(t, r.outside, "iptables -t raw -A PREROUTING -p udp -j DROP") // an answer would be ICMP, too
 	run(t, r.middle, "iptables -t nat -A POSTROUTING -s 10.9.0.0/24 -j MASQUERADE")
 	tr := startTrace(t, TracerConfig{Rate: 8}, r.middle)
 	stop := sendOn(t, r.inside, outsideAddress+":7")
