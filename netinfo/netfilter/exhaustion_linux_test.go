@@ -57,7 +57,9 @@ func TestConntrackTellsOfPortsThatAreUsedUp(t *testing.T) {
 	for port := range uint16(3) {
 		sendFirst(t, world.inside, packet.UDP, netip.AddrPortFrom(netip.MustParseAddr(insideAddress), 9000+port), to)
 	}
-	eventually(t, "two packets found no port", func() bool { return conntrackSays(t, world.middle, "drop")+conntrackSays(t, world.middle, "insert_failed") >= 2 })
+	eventually(t, "two packets found no port", func() bool {
+		return conntrackSays(t, world.middle, "drop")+conntrackSays(t, world.middle, "insert_failed") >= 2
+	})
 	eventually(t, "natlens says what conntrack -S says", func() bool {
 		mu.Lock()
 		defer mu.Unlock()
