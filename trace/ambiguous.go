@@ -42,17 +42,17 @@ func (c *Correlator) choose(head int32, s *sighting, best fit) (chosen int32, fo
 			continue
 		}
 		e.tied = true
-		switch silent := s.time-e.hops[len(e.hops)-1].time > overtaken; {
+		switch silent := s.time-e.lastSeen() > overtaken; {
 		case found == nil:
 			chosen, found = i, e
-		case len(passedOver) == 0 && !silent && s.time-found.hops[len(found.hops)-1].time > overtaken:
+		case len(passedOver) == 0 && !silent && s.time-found.lastSeen() > overtaken:
 			passedOver = append(passedOver, found)
 			chosen, found = i, e
 		}
 	}
 	for _, old := range passedOver {
 		c.mark([]*entry{old, found}, fmt.Sprintf("%s was last seen at %s, %d ms before this one came on: it is lost, or this one is",
-			name(old.id), old.hops[len(old.hops)-1].linkName(), (s.time-old.hops[len(old.hops)-1].time)/1e6))
+			name(old.id), old.hops()[len(old.hops())-1].linkName(), (s.time-old.lastSeen())/1e6))
 	}
 	return chosen, found
 }
@@ -62,12 +62,12 @@ func (c *Correlator) choose(head int32, s *sighting, best fit) (chosen int32, fo
 // come on where another did, which it was can't be told.
 func (c *Correlator) doubts(e *entry) {
 	var group []*entry
-	begin, end := e.hops[0].time, e.hops[len(e.hops)-1].time
+	begin, end := e.began(), e.lastSeen()
 	for grown := true; grown; {
 		grown = false
-		for i := c.byPrint.of(e.fingerprint).head; i >= 0; i = c.slab.at(i).next {
+		for i, _ := c.byPrint.oldest(e.fingerprint); i >= 0; i = c.slab.at(i).next {
 			o := c.slab.at(i)
-			first, last := o.hops[0].time, o.hops[len(o.hops)-1].time
+			first, last := o.began(), o.lastSeen()
 			if !o.tied || slices.Contains(group, o) || last+comesOn < begin || first > end+comesOn || !o.looksLike(e) {
 				continue
 			}
@@ -83,7 +83,7 @@ func (c *Correlator) doubts(e *entry) {
 		return
 	}
 	for _, o := range group {
-		last := &o.hops[len(o.hops)-1]
+		last := &o.hops()[len(o.hops())-1]
 		if o.state != statePending && !o.lost || last.time+comesOn > c.now {
 			continue
 		}
@@ -97,12 +97,12 @@ func (c *Correlator) doubts(e *entry) {
 // looksLike reports whether both packets were seen at one point with the same
 // addresses.
 func (e *entry) looksLike(o *entry) bool {
-	return slices.ContainsFunc(e.hops, func(s sighting) bool { return o.seenAt(s.point, &s) })
+	return slices.ContainsFunc(e.hops(), func(s sighting) bool { return o.seenAt(s.point, &s) })
 }
 
 func (e *entry) seenAt(p capture.Point, s *sighting) bool {
-	for i := range e.hops {
-		if h := &e.hops[i]; h.point == p && (s == nil || h.tuple == s.tuple) {
+	for i := range e.hops() {
+		if h := &e.hops()[i]; h.point == p && (s == nil || h.tuple == s.tuple) {
 			return true
 		}
 	}
@@ -111,7 +111,7 @@ func (e *entry) seenAt(p capture.Point, s *sighting) bool {
 
 // beyond reports whether e was seen somewhere that o was not.
 func (e *entry) beyond(o *entry) bool {
-	return slices.ContainsFunc(e.hops, func(s sighting) bool { return !o.seenAt(s.point, nil) })
+	return slices.ContainsFunc(e.hops(), func(s sighting) bool { return !o.seenAt(s.point, nil) })
 }
 
 // mark says of journeys that their hops may be each other's. Those that were shown

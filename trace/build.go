@@ -14,8 +14,8 @@ import (
 // build makes the record of an open journey as it stands. early says why it
 // could not wait for its end; empty when it could.
 func (c *Correlator) build(e *entry, early string) *Journey {
-	c.inOrder(e.hops)
-	hops := e.hops
+	hops := e.hops()
+	c.inOrder(hops)
 	first := &hops[0]
 	j := &Journey{
 		ID: e.id, Time: first.time, Protocol: first.h.Tuple.Protocol,
@@ -259,14 +259,14 @@ func (c *Correlator) name(e *Endpoint, ns netns.ID) {
 
 // relate ties an answer to its question, an error to its cause.
 func (c *Correlator) relate(j *Journey, e *entry, main flowRef, first *sighting) {
-	if e.duplicateOf != 0 {
-		j.Related = append(j.Related, Relation{ID: e.duplicateOf, Why: "duplicate_of"})
+	if e.has().duplicateOf != 0 {
+		j.Related = append(j.Related, Relation{ID: e.has().duplicateOf, Why: "duplicate_of"})
 	}
-	if e.resends != 0 {
-		j.Related = append(j.Related, Relation{ID: e.resends, Why: "retransmission_of"})
+	if e.has().resends != 0 {
+		j.Related = append(j.Related, Relation{ID: e.has().resends, Why: "retransmission_of"})
 	}
-	if e.errorAbout != 0 {
-		j.Related = append(j.Related, Relation{ID: e.errorAbout, Why: "error_about"})
+	if e.has().errorAbout != 0 {
+		j.Related = append(j.Related, Relation{ID: e.has().errorAbout, Why: "error_about"})
 	}
 	if main.flow == nil {
 		return
@@ -276,7 +276,7 @@ func (c *Correlator) relate(j *Journey, e *entry, main flowRef, first *sighting)
 	q.dns, q.hasDNS = e.dnsID(main.flow)
 	switch {
 	case main.about:
-		if e.errorAbout != 0 || !main.reply || h.QuotedID == 0 {
+		if e.has().errorAbout != 0 || !main.reply || h.QuotedID == 0 {
 			break
 		}
 		if id, ok := main.flow.asker(func(q query) bool { return q.ipID == h.QuotedID }); ok {
@@ -295,7 +295,7 @@ func (c *Correlator) relate(j *Journey, e *entry, main flowRef, first *sighting)
 // dnsID returns the message id (RFC 1035, section 4.1.1) of a packet of a flow
 // that asks a name server.
 func (e *entry) dnsID(f *trackedFlow) (uint16, bool) {
-	h := e.hops[0].h // e.data are its bytes
+	h := e.hops()[0].h // e.data are its bytes
 	if !h.Layers.Has(packet.LayerUDP) || f.Original.DestinationPort != packet.DNSPort || int(h.PayloadOffset) > len(e.data) {
 		return 0, false
 	}

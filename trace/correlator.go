@@ -128,7 +128,6 @@ func New(open int, sink Sink) *Correlator {
 		rulesTrack: map[netns.ID][2]bool{},
 		exempts:    map[netns.ID]bool{},
 		slab:       slab{limit: open},
-		byPrint:    newPrints(),
 		trails:     newTrails(),
 		parts:      newParts(),
 		proxies:    newProxies(),
@@ -138,6 +137,7 @@ func New(open int, sink Sink) *Correlator {
 
 		forgotten: map[netns.ID]int64{},
 	}
+	c.byPrint = newPrints(&c.slab)
 	c.proxies.ask = sink.Socket
 	return c
 }
@@ -371,29 +371,28 @@ func (c *Correlator) process(o *capture.Observation) {
 	if c.keep {
 		kept = c.keepPacket(o)
 	}
-	same := c.byPrint.of(o.Fingerprint)
-	if same.length == 1 {
-		e := c.slab.at(same.head)
-		if st := e.trail.next(e, o, c.epoch); st != nil {
-			c.tread(handle{same.head, e.generation}, e, o, st, kept)
+	head, same := c.byPrint.oldest(o.Fingerprint)
+	if same != nil && same.alike == 1 {
+		if st := same.trail.next(same, o, c.epoch); st != nil {
+			c.tread(handle{head, same.generation}, same, o, st, kept)
 			return
 		}
 	}
 	var s sighting
 	var t *trail
-	if same.length == 0 {
+	if same == nil {
 		t = c.trailOf(o)
 	}
 	first := t.first()
 	if first != nil {
-		s = first.seen
+		s.seen = first.seen
 		s.time, s.h, s.extent = o.Time, h, extentOf(h)
 	} else {
 		c.look(&s, o)
 	}
 	s.kept = kept
 	c.judged = o.Data
-	found := c.find(same.head, &s)
+	found := c.find(head, &s)
 	i, e := found.index, found.entry
 	var resends uint64
 	if e == nil {
@@ -418,7 +417,9 @@ func (c *Correlator) process(o *capture.Observation) {
 	}
 	if e == nil {
 		i, e = c.open(o)
-		e.trail, e.duplicateOf, e.resends = t, found.duplicate, resends
+		if e.trail = t; found.duplicate != 0 || resends != 0 {
+			e.also().duplicateOf, e.also().resends = found.duplicate, resends
+		}
 		if found.doubtful != nil {
 			c.mark([]*entry{found.doubtful, e}, turnedRound)
 		}
@@ -431,13 +432,14 @@ func (c *Correlator) process(o *capture.Observation) {
 		}
 	}
 	if s.extent.kind == extentFragment || s.extent.kind == extentSegment {
-		e.pieces = append(e.pieces, piece{s.extent, o.Fingerprint})
+		e.also().pieces = append(e.also().pieces, piece{s.extent, o.Fingerprint})
 	}
 	if c.proxies.concern(&s.h.Tuple) {
 		c.proxies.follow(e, &s, o.Data)
 	}
-	if first != nil && len(e.hops) == 0 {
-		c.joined(handle{i, e.generation}, e, e.add(&s), first.ends)
+	if first != nil && e.length() == 0 {
+		e.step(o.Time, h, kept)
+		c.joined(handle{i, e.generation}, e, o.Time, kept, first.ends)
 		return
 	}
 	c.join(handle{i, e.generation}, e, &s)
@@ -469,19 +471,20 @@ func (c *Correlator) join(h handle, e *entry, s *sighting) {
 		r.flow.begin(e.id, s.h)
 		e.counted = e.counted || c.countSoon(r.flow)
 	}
-	c.joined(h, e, e.add(s), ends)
-}
-
-// joined does what follows when s has become one of the journey's hops, at which it
-// can end or not.
-func (c *Correlator) joined(h handle, e *entry, s *sighting, ends bool) {
-	if s.kept != nil && s.kept.packet.Journey == 0 {
-		s.kept.packet.Journey = e.id
-	}
+	e.add(s)
 	if s.extent.kind == extentFragment {
 		c.remember(h, s, nil)
 	}
-	c.schedule(h.index, e, s, ends)
+	c.joined(h, e, s.time, s.kept, ends)
+}
+
+// joined does what follows when the journey has one more hop, seen at that time, at
+// which it can end or not.
+func (c *Correlator) joined(h handle, e *entry, at int64, kept *keptPacket, ends bool) {
+	if kept != nil && kept.packet.Journey == 0 {
+		kept.packet.Journey = e.id
+	}
+	c.schedule(h.index, e, at, ends)
 }
 
 // isOfLink reports messages of IP that never leave their link: those of ICMPv6 that do
@@ -507,16 +510,9 @@ func (c *Correlator) open(o *capture.Observation) (int32, *entry) {
 	e.id, e.fingerprint = c.nextID(o), o.Fingerprint
 	e.linkType = o.LinkType
 	e.data = append(e.data, o.Data[:min(len(o.Data), maxData)]...)
-	ch := c.byPrint.of(e.fingerprint)
-	if ch.length >= maxAlike {
-		c.letGo(ch.head, c.slab.at(ch.head))
-		ch = c.byPrint.of(e.fingerprint)
+	if head, oldest := c.byPrint.oldest(e.fingerprint); oldest != nil && oldest.alike >= maxAlike {
+		c.letGo(head, oldest)
 	}
-	if ch.length == 0 {
-		ch.head = i
-	} else {
-		c.slab.at(ch.tail).next = i
-	}
-	c.byPrint.set(e.fingerprint, chain{ch.head, i, ch.length + 1})
+	c.byPrint.add(i)
 	return i, e
 }

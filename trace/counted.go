@@ -161,10 +161,10 @@ func (c *Correlator) undecided(s *sighting, rule netfilter.RuleID, after, before
 	}
 	for _, t := range pending {
 		e := c.slab.at(t.index)
-		if e.generation != t.generation || e.state != statePending || len(e.hops) == 0 {
+		if e.generation != t.generation || e.state != statePending || e.length() == 0 {
 			continue
 		}
-		last := &e.hops[len(e.hops)-1]
+		last := &e.hops()[len(e.hops())-1]
 		if last == s || last.point.Namespace != s.point.Namespace || !rulable(last) || last.time < after || last.time > before {
 			continue
 		}
@@ -173,7 +173,7 @@ func (c *Correlator) undecided(s *sighting, rule netfilter.RuleID, after, before
 		}
 	}
 	for _, e := range asked {
-		r, known := c.rule(e.hops)
+		r, known := c.rule(e.hops())
 		switch id, sure := r.decisive(); {
 		case !known || r.Verdict == "":
 			return 0, false

@@ -238,10 +238,10 @@ func (c *Correlator) anyStranger(ns netns.ID, after, before int64) bool {
 	}
 	for _, t := range pending {
 		e := c.live(handle{t.index, t.generation})
-		if e == nil || e.state != statePending || len(e.hops) == 0 {
+		if e == nil || e.state != statePending || e.length() == 0 {
 			continue
 		}
-		s := &e.hops[len(e.hops)-1]
+		s := &e.hops()[len(e.hops())-1]
 		if s.flow.flow == nil && s.point.Namespace == ns && s.point.Direction == capture.In && s.time >= after && s.time <= before && !neverBegins(s.h) {
 			return true
 		}

@@ -53,7 +53,7 @@ func (c *Correlator) findDatagram(s *sighting, o *capture.Observation) (best int
 		if e == nil || c.another(e, s) {
 			return
 		}
-		if len(e.hops) >= maxPieceHops {
+		if e.length() >= maxPieceHops {
 			full = append(full, h)
 			return
 		}
@@ -87,7 +87,7 @@ func (c *Correlator) findDatagram(s *sighting, o *capture.Observation) (best int
 		// A whole IPv6 packet has no identification: its length must be that
 		// of the pieces together.
 		for _, h := range c.parts.whole.recent {
-			if e := c.live(h); e != nil && e.hops[0].h.Tuple.Protocol == s.h.Tuple.Protocol && e.reassembled() == wholeLength(s.h) {
+			if e := c.live(h); e != nil && e.hops()[0].h.Tuple.Protocol == s.h.Tuple.Protocol && e.reassembled() == wholeLength(s.h) {
 				try(h)
 			}
 		}
@@ -146,7 +146,7 @@ func number(b bool) int {
 }
 
 func (c *Correlator) claimOf(e *entry, s *sighting, fingerprint uint64) (cl claim) {
-	cl.same = slices.Contains(e.pieces, piece{s.extent, fingerprint})
+	cl.same = slices.Contains(e.has().pieces, piece{s.extent, fingerprint})
 	if s.extent.kind == extentFragment {
 		if cl.sibling = c.sibling(e, s); cl.sibling != nil {
 			cl.fit, cl.next = fitStamp, cl.sibling.extent.end == s.extent.begin
@@ -167,7 +167,7 @@ func (c *Correlator) claimOf(e *entry, s *sighting, fingerprint uint64) (cl clai
 func (e *entry) mayBeWhole(s *sighting, o *capture.Observation) bool {
 	begin, end, last := s.extent.begin, s.extent.end, !s.h.MoreFragments
 	if s.extent.kind != extentFragment {
-		if len(e.pieces) == 0 {
+		if len(e.has().pieces) == 0 {
 			return false
 		}
 		begin, end = 0, wholeLength(s.h)
@@ -175,7 +175,7 @@ func (e *entry) mayBeWhole(s *sighting, o *capture.Observation) bool {
 	if size := e.datagramSize(); size != 0 && (end > size || last != (end == size)) {
 		return false
 	}
-	if last && slices.ContainsFunc(e.pieces, func(p piece) bool { return p.extent.end > end }) || e.differs(piece{s.extent, o.Fingerprint}) {
+	if last && slices.ContainsFunc(e.has().pieces, func(p piece) bool { return p.extent.end > end }) || e.differs(piece{s.extent, o.Fingerprint}) {
 		return false
 	}
 	return begin > 0 || e.beginsLike(o)
@@ -183,14 +183,14 @@ func (e *entry) mayBeWhole(s *sighting, o *capture.Observation) bool {
 
 // differs reports whether the same part was seen elsewhere with other bytes.
 func (e *entry) differs(p piece) bool {
-	return slices.ContainsFunc(e.pieces, func(o piece) bool { return o.extent == p.extent && o.fingerprint != p.fingerprint })
+	return slices.ContainsFunc(e.has().pieces, func(o piece) bool { return o.extent == p.extent && o.fingerprint != p.fingerprint })
 }
 
 // datagramSize is how many bytes of the datagram are behind its IP header; 0 while
 // neither all of it nor its last piece was seen.
 func (e *entry) datagramSize() uint32 {
-	for i := range e.hops {
-		if h := &e.hops[i]; h.extent.kind != extentFragment {
+	for i := range e.hops() {
+		if h := &e.hops()[i]; h.extent.kind != extentFragment {
 			return wholeLength(h.h)
 		}
 	}
@@ -201,7 +201,7 @@ func (e *entry) datagramSize() uint32 {
 // has the bytes with which the journey's begins, as far as both are known.
 func (e *entry) beginsLike(o *capture.Observation) bool {
 	const enough = 32
-	first := e.hops[0].h // e.data are its bytes
+	first := e.hops()[0].h // e.data are its bytes
 	if isLaterPiece(first) || int(first.PayloadOffset) > len(e.data) {
 		return true
 	}
@@ -225,7 +225,7 @@ func (e *entry) beginsLike(o *capture.Observation) bool {
 func (c *Correlator) findRefragmented(s *sighting, o *capture.Observation) (best int32, found *entry) {
 	for _, h := range c.parts.whole.recent {
 		e := c.live(h)
-		if e == nil || e == found || e.hops[0].h.Tuple.Protocol != s.h.Tuple.Protocol || c.another(e, s) || !e.beginsLike(o) {
+		if e == nil || e == found || e.hops()[0].h.Tuple.Protocol != s.h.Tuple.Protocol || c.another(e, s) || !e.beginsLike(o) {
 			continue
 		}
 		if f, used := c.fits(e, s); used || f <= fitGuess {
@@ -242,7 +242,7 @@ func (c *Correlator) findRefragmented(s *sighting, o *capture.Observation) (best
 // another reports whether the journey is sure to be another packet's: at the
 // sighting's point it had other addresses.
 func (c *Correlator) another(e *entry, s *sighting) bool {
-	first := &e.hops[0]
+	first := &e.hops()[0]
 	if first.point != s.point || c.foreign && s.point.Ifindex == 0 {
 		return false
 	}
@@ -257,14 +257,14 @@ func (c *Correlator) giveUp(h handle) {
 		c.counters.Evicted++
 		c.settle(h.index, e, "it is in too many pieces to wait for the next")
 	}
-	c.drop(h.index, e)
+	c.drop(h.index)
 }
 
 // reassembled returns how many bytes the pieces at one point make together,
 // which is known once the last one was seen; 0 before.
 func (e *entry) reassembled() uint32 {
-	for i := range e.hops {
-		if h := &e.hops[i]; h.extent.kind == extentFragment && !h.h.MoreFragments {
+	for i := range e.hops() {
+		if h := &e.hops()[i]; h.extent.kind == extentFragment && !h.h.MoreFragments {
 			return h.extent.end
 		}
 	}
@@ -283,8 +283,8 @@ func wholeLength(h *packet.Headers) uint32 {
 // before it, else the latest.
 func (c *Correlator) sibling(e *entry, s *sighting) (found *sighting) {
 	again := false
-	for i := range e.hops {
-		h := &e.hops[i]
+	for i := range e.hops() {
+		h := &e.hops()[i]
 		if h.point != s.point || h.h.FragmentID != s.h.FragmentID || !h.h.Layers.Has(packet.LayerFragment) {
 			continue
 		}

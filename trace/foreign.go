@@ -41,12 +41,12 @@ const (
 // packet that went on to another place from its only link here, or out of here, does not
 // come again.
 func (c *Correlator) anonymous(e *entry, s *sighting) bool {
-	if !c.foreign || s.point.Ifindex != 0 || len(e.hops) >= maxAnonymous {
+	if !c.foreign || s.point.Ifindex != 0 || len(e.hops()) >= maxAnonymous {
 		return false
 	}
 	here, first := 0, s.time
-	for i := range e.hops {
-		switch o := &e.hops[i]; {
+	for i := range e.hops() {
+		switch o := &e.hops()[i]; {
 		case o.point.Namespace != s.point.Namespace || !o.extent.meets(s.extent):
 		case max(o.time-s.time, s.time-o.time) >= anonymousTime,
 			o.point.Direction == capture.Out && s.point.Direction == capture.In && s.typ != capture.UnknownType:
@@ -56,7 +56,7 @@ func (c *Correlator) anonymous(e *entry, s *sighting) bool {
 			first = min(first, o.time)
 		}
 	}
-	return here > 1 || !slices.ContainsFunc(e.hops, func(o sighting) bool {
+	return here > 1 || !slices.ContainsFunc(e.hops(), func(o sighting) bool {
 		return o.point.Namespace != s.point.Namespace && o.extent.meets(s.extent) && o.time > first
 	})
 }
@@ -65,7 +65,7 @@ func (c *Correlator) anonymous(e *entry, s *sighting) bool {
 // sighting has its payload, TCP's window and, but for what begins a connection, its
 // options, as far as both are known. NAT leaves these alone.
 func (e *entry) sameContent(h *packet.Headers, data []byte) bool {
-	first := e.hops[0].h // e.data are its bytes
+	first := e.hops()[0].h // e.data are its bytes
 	either := first.Layers | h.Layers
 	if first.Length != h.Length || either&(packet.LayerFragment|packet.LayerQuoted) != 0 ||
 		either&(packet.LayerTCP|packet.LayerUDP|packet.LayerICMP) == 0 {
@@ -129,8 +129,8 @@ func (c *Correlator) inferFlow(e *entry, s *sighting) {
 		return
 	}
 	var near *sighting
-	for i := range e.hops {
-		if h := &e.hops[i]; h.tuple != s.tuple && c.either(h, s).guessed() {
+	for i := range e.hops() {
+		if h := &e.hops()[i]; h.tuple != s.tuple && c.either(h, s).guessed() {
 			near = h
 		}
 	}
@@ -171,8 +171,8 @@ func (c *Correlator) inferFlow(e *entry, s *sighting) {
 		made = x.add(f, 0, 0)
 	}
 	made.inferred, made.named = true, s.time
-	for i := range e.hops {
-		e.hops[i].flow = x.find(&e.hops[i].tuple, e.hops[i].time)
+	for i := range e.hops() {
+		e.hops()[i].flow = x.find(&e.hops()[i].tuple, e.hops()[i].time)
 	}
 	s.flow = x.find(&s.tuple, s.time)
 }

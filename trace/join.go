@@ -45,14 +45,14 @@ func (c *Correlator) find(head int32, s *sighting) (found candidates) {
 		f, used := c.fits(e, s)
 		switch {
 		case used:
-			if found.duplicate == 0 && e.hops[0].point == s.point && e.hops[0].h.Tuple == s.h.Tuple {
+			if found.duplicate == 0 && e.hops()[0].point == s.point && e.hops()[0].h.Tuple == s.h.Tuple {
 				found.duplicate = e.id
 			}
 		case f > best:
 			best, found.index, found.entry, equals, several = f, i, e, 0, false
 		case f == best && f != fitNone:
 			equals++
-			several = several || e.hops[0].tuple != found.entry.hops[0].tuple
+			several = several || e.hops()[0].tuple != found.entry.hops()[0].tuple
 		}
 		i = e.next
 	}
@@ -85,8 +85,8 @@ func (c *Correlator) fits(e *entry, s *sighting) (best fit, used bool) {
 		return fitNone, false
 	}
 	again := false
-	for k := range e.hops {
-		h := &e.hops[k]
+	for k := range e.hops() {
+		h := &e.hops()[k]
 		if h.point == s.point {
 			if !h.extent.meets(s.extent) {
 				continue

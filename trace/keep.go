@@ -40,11 +40,9 @@ func (c *Correlator) keepPacket(o *capture.Observation) *keptPacket {
 
 // told lets go of the packets that a Journey had.
 func (c *Correlator) told(e *entry) {
-	for i := range e.hops {
-		if k := e.hops[i].kept; k != nil && k.packet != nil {
-			c.kept -= len(k.packet.Data) + keptBeside
-			k.packet = nil
-		}
+	for _, k := range e.kept() {
+		c.kept -= len(k.packet.Data) + keptBeside
+		k.packet = nil
 	}
 }
 
@@ -81,10 +79,8 @@ func (c *Correlator) Oldest() int64 {
 			if chunk[i].state == stateFree {
 				continue
 			}
-			for k := range chunk[i].hops {
-				if s := &chunk[i].hops[k]; s.kept != nil && s.kept.packet != nil {
-					oldest = min(oldest, s.time)
-				}
+			for at := range chunk[i].kept() {
+				oldest = min(oldest, at)
 			}
 		}
 	}

@@ -130,7 +130,7 @@ func (c *Correlator) behind(s *sighting) netip.Addr {
 func (c *Correlator) seeARP(o *capture.Observation) {
 	p := o.Point()
 	at := c.hosts.at(p)
-	s := sighting{point: p, link: at.link}
+	s := sighting{seen: seen{point: p, link: at.link}}
 	c.asking.see(o, &s)
 	if x := c.counted[p.Namespace]; x != nil {
 		x.resolves(o.Time)

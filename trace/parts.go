@@ -75,13 +75,13 @@ type handle struct {
 // stream remembers the last journeys with data of one direction of a
 // connection, to find those that a piece or a merged segment covers.
 type stream struct {
-	key    packet.Tuple
-	recent [64]carrier // of 1448 bytes, 45 are merged into one packet
-	next   int
-	end    uint32 // where the data ends that was remembered so far
-	used   int64
+	end  uint32 // where the data ends that was remembered so far
+	next uint32
+	used int64
 	// forgotten: it was idle, and can't be found any more.
 	forgotten bool
+	key       packet.Tuple
+	recent    [64]carrier // of 1448 bytes, 45 are merged into one packet
 }
 
 // carrier is a journey and what it carries of a stream.
@@ -187,7 +187,7 @@ func (c *Correlator) findStream(s *sighting, t *trail) (found []handle, resends 
 				continue
 			}
 			e := c.live(r.handle)
-			if e == nil || !e.hops[0].extent.meets(s.extent) {
+			if e == nil || !e.hops()[0].extent.meets(s.extent) {
 				continue
 			}
 			f, used := c.fits(e, s)
@@ -198,7 +198,7 @@ func (c *Correlator) findStream(s *sighting, t *trail) (found []handle, resends 
 				if before(st.end, s.extent.end) {
 					st.end = s.extent.end
 				}
-			case used && e.hops[0].point == s.point && e.hops[0].extent.begin == s.extent.begin && e.hops[0].h.TCPFlags&^packet.PSH == s.h.TCPFlags&^packet.PSH:
+			case used && e.hops()[0].point == s.point && e.hops()[0].extent.begin == s.extent.begin && e.hops()[0].h.TCPFlags&^packet.PSH == s.h.TCPFlags&^packet.PSH:
 				resends = e.id
 			}
 		}
@@ -233,7 +233,7 @@ func (c *Correlator) remember(h handle, s *sighting, t *trail) {
 		if before(st.end, s.extent.end) {
 			st.end = s.extent.end
 		}
-		st.recent[st.next%len(st.recent)] = carrier{h, s.extent}
+		st.recent[st.next%uint32(len(st.recent))] = carrier{h, s.extent}
 		st.next++
 		st.used = s.time
 	}

@@ -1,38 +1,50 @@
 package trace
 
 import (
-	"maps"
 	"math/rand/v2"
+	"slices"
 	"testing"
 )
 
-// TestPrints compares with a map while fingerprints come and go, many of which
-// want the same slots.
+// TestPrints compares with a map of lists while entries come and go, many of which
+// have one fingerprint, or want the same slots.
 func TestPrints(t *testing.T) {
-	p, want := newPrints(), map[uint64]chain{}
+	s := &slab{limit: 1 << 14}
+	p, want := newPrints(s), map[uint64][]int32{}
 	random := rand.New(rand.NewPCG(1, 1))
+	var all []int32
 	for step := range 200_000 {
-		fingerprint := random.Uint64N(64)<<32 | random.Uint64N(1+uint64(step%100))
-		ch := chain{head: int32(step), tail: int32(step), length: int32(random.IntN(3))}
-		p.set(fingerprint, ch)
-		if ch.length == 0 {
-			delete(want, fingerprint)
-		} else {
-			want[fingerprint] = ch
+		if grows := step/20_000%2 == 0; random.IntN(10) < 3 == grows && len(all) > 0 {
+			k := random.IntN(len(all))
+			i := all[k]
+			all = slices.Delete(all, k, k+1)
+			fingerprint := s.at(i).fingerprint
+			p.remove(i)
+			s.release(i)
+			left := slices.DeleteFunc(want[fingerprint], func(j int32) bool { return j == i })
+			if want[fingerprint] = left; len(left) == 0 {
+				delete(want, fingerprint)
+			}
+		} else if i, e, ok := s.take(); ok {
+			// Alike in the lowest bits, and others in the 32 that a slot has.
+			e.fingerprint = random.Uint64N(8)<<32 | random.Uint64N(4)<<20 | random.Uint64N(100)
+			p.add(i)
+			all, want[e.fingerprint] = append(all, i), append(want[e.fingerprint], i)
 		}
-		probe := random.Uint64N(64)<<32 | random.Uint64N(100)
-		known, ok := want[probe]
-		if got := p.of(probe); ok && got != known || !ok && got.head != -1 {
-			t.Fatalf("step %d: %x has %+v, want %+v", step, probe, got, known)
+		probe := random.Uint64N(8)<<32 | random.Uint64N(4)<<20 | random.Uint64N(100)
+		var got []int32
+		head, e := p.oldest(probe)
+		if (head < 0) != (e == nil) || e != nil && int(e.alike) != len(want[probe]) {
+			t.Fatalf("step %d: %x begins with %d, %+v, want %d", step, probe, head, e, want[probe])
+		}
+		for i := head; i >= 0; i = s.at(i).next {
+			got = append(got, i)
+		}
+		if !slices.Equal(got, want[probe]) {
+			t.Fatalf("step %d: %x has %d, want %d", step, probe, got, want[probe])
 		}
 	}
-	got := map[uint64]chain{}
-	for _, s := range p.slots {
-		if s.length > 0 {
-			got[s.fingerprint] = s.chain
-		}
-	}
-	if !maps.Equal(got, want) || p.used != len(want) {
-		t.Errorf("%d fingerprints, counted as %d, want %d", len(got), p.used, len(want))
+	if p.used != len(want) || p.used < 100 {
+		t.Errorf("%d fingerprints, want %d", p.used, len(want))
 	}
 }

@@ -24,11 +24,11 @@ func (c *Correlator) refuse(e *entry, s *sighting) {
 			if about == nil || about == e || about.state != st || !about.quotedBy(s.h) {
 				continue
 			}
-			e.errorAbout = about.id
+			e.also().errorAbout = about.id
 			if st == statePending && ends(s.h) {
 				kept := *s.h
-				about.refusal, about.refusedBy = &kept, e.id
-				c.strange(&about.hops[len(about.hops)-1])
+				about.refusal, about.also().refusedBy = &kept, e.id
+				c.strange(&about.hops()[len(about.hops())-1])
 				about.state, about.deadline = stateTerminal, max(s.time, c.now)+settleTerminal
 				c.settling[stateTerminal-1].push(timer{queued[i].index, about.generation, about.deadline})
 			}
@@ -46,8 +46,8 @@ func ends(h *packet.Headers) bool {
 // quotedBy reports whether the error's quotation is of this packet, as one of
 // its hops saw it. IPv4 packets of one flow differ by their identification.
 func (e *entry) quotedBy(h *packet.Headers) bool {
-	for i := range e.hops {
-		s := &e.hops[i]
+	for i := range e.hops() {
+		s := &e.hops()[i]
 		if s.tuple == h.Quoted && (h.QuotedID == 0 || s.h.IPID == h.QuotedID) {
 			return true
 		}
@@ -62,7 +62,7 @@ func (c *Correlator) refused(e *entry, hops []sighting) Verdict {
 	from := e.refusal.Tuple.Source()
 	v := Verdict{
 		Result: Dropped, Hop: at, Evidence: ByReply,
-		Reason: fmt.Sprintf("%s, says %v (#%d)", e.refusal.ICMPName(), from, e.refusedBy),
+		Reason: fmt.Sprintf("%s, says %v (#%d)", e.refusal.ICMPName(), from, e.has().refusedBy),
 	}
 	s := &hops[at]
 	if c.foreign || s.point.Direction != capture.In || !s.space.has(from) || !unreachable(e.refusal) {

@@ -82,10 +82,13 @@ func (c *Correlator) resolved(j *Journey, e *entry, hops []sighting, main flowRe
 			return
 		}
 	}
-	if e.resolved == nil && opened(e, hops) {
-		e.resolved = c.nameOf(j, first)
+	r := e.has().resolved
+	if r == nil && opened(e, hops) {
+		if r = c.nameOf(j, first); r != nil {
+			e.also().resolved = r
+		}
 	}
-	if r := e.resolved; r != nil {
+	if r != nil {
 		j.Related = append(j.Related, Relation{ID: r.journey, Why: "resolved_by"})
 		j.Notes = append(j.Notes, fmt.Sprintf("%s was resolved to %v by %s (#%d)", r.name, r.address, serverName(first.space, r.by), r.journey))
 	}
@@ -158,7 +161,8 @@ func (c *Correlator) followQuestion(j *Journey, e *entry, hops []sighting) {
 	if first.point.Direction != capture.Out {
 		return
 	}
-	if e.passedOn == nil {
+	a := e.has().passedOn
+	if a == nil {
 		m, ok := first.h.DNS(e.data)
 		if !ok || m.Response {
 			return
@@ -170,11 +174,11 @@ func (c *Correlator) followQuestion(j *Journey, e *entry, hops []sighting) {
 			}
 			return
 		}
-		if e.passedOn = n.asker(&m, first.time); e.passedOn == nil {
+		if a = n.asker(&m, first.time); a == nil {
 			return
 		}
+		e.also().passedOn = a
 	}
-	a := e.passedOn
 	j.Related = append(j.Related, Relation{ID: a.journey, Why: "proxied_as"})
 	j.Notes = append(j.Notes, fmt.Sprintf("%s passes the question of #%d on to %v (same id and name)", serverName(first.space, a.server), a.journey, j.calls()))
 }

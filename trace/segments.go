@@ -27,12 +27,12 @@ const etherMTU = 1500
 const lookNear = 128
 
 // isDatagram reports whether the packet holds one datagram of UDP or several.
-func isDatagram(h *packet.Headers) bool {
-	return h.Layers.Has(packet.LayerUDP) && !h.Layers.Has(packet.LayerFragment)
+func isDatagram(l packet.Layers) bool {
+	return l.Has(packet.LayerUDP) && !l.Has(packet.LayerFragment)
 }
 
 // isTrain reports whether the packet must hold several datagrams.
-func isTrain(h *packet.Headers) bool { return isDatagram(h) && h.Length > etherMTU }
+func isTrain(h *packet.Headers) bool { return isDatagram(h.Layers) && h.Length > etherMTU }
 
 // cameHere reports whether the packet was somewhere else before, and was to be seen
 // there: it came over a veth whose other end is watched, or up to a bridge, or goes
@@ -56,7 +56,7 @@ func (c *Correlator) nearby(most int) iter.Seq2[handle, *entry] {
 			queued := c.settling[st-1].all()
 			for i := len(queued) - 1; i >= 0 && i >= len(queued)-most; i-- {
 				h := handle{queued[i].index, queued[i].generation}
-				if e := c.live(h); e != nil && e.state == st && isDatagram(e.hops[0].h) && !yield(h, e) {
+				if e := c.live(h); e != nil && e.state == st && isDatagram(e.layers()) && !yield(h, e) {
 					return
 				}
 			}
@@ -76,7 +76,7 @@ func sameBytes(a []byte, begin uint32, b []byte) bool {
 
 // payload is what is kept of the first sighting's.
 func (e *entry) payload() []byte {
-	h := e.hops[0].h
+	h := e.hops()[0].h
 	if int(h.PayloadOffset) > len(e.data) {
 		return nil
 	}
@@ -108,7 +108,7 @@ func (c *Correlator) rememberTrain(h handle, s *sighting) {
 // findTrain returns the open journey of the larger packet that a datagram was cut
 // from, and sets the datagram's extent.
 func (c *Correlator) findTrain(s *sighting, payload []byte, fingerprint uint64) (best int32, found *entry) {
-	if !isDatagram(s.h) || s.extent.kind != extentAll {
+	if !isDatagram(s.h.Layers) || s.extent.kind != extentAll {
 		return 0, nil
 	}
 	try := func(h handle, e *entry) {
@@ -147,7 +147,7 @@ func (c *Correlator) findTrain(s *sighting, payload []byte, fingerprint uint64) 
 		return best, found
 	}
 	for h, e := range c.nearby(lookNear) {
-		if first := e.hops[0].h; first.Length <= etherMTU && first.PayloadLength > s.h.PayloadLength {
+		if first := e.hops()[0].h; first.Length <= etherMTU && first.PayloadLength > s.h.PayloadLength {
 			try(h, e)
 		}
 	}
@@ -164,7 +164,7 @@ func (c *Correlator) inferTrain(s *sighting, payload []byte) (best int32, found 
 	var part extent
 	several := false
 	for h, e := range c.nearby(lookNear) {
-		if e.hops[0].h.IPID != s.h.IPID || len(payload) == 0 {
+		if e.hops()[0].h.IPID != s.h.IPID || len(payload) == 0 {
 			continue
 		}
 		x, ok := e.place(s)
@@ -176,7 +176,7 @@ func (c *Correlator) inferTrain(s *sighting, payload []byte) (best int32, found 
 		if f, used := c.fits(e, &piece); used || f <= fitDoubt {
 			continue
 		}
-		several = several || found != nil && found.hops[0].tuple != e.hops[0].tuple
+		several = several || found != nil && found.hops()[0].tuple != e.hops()[0].tuple
 		if found == nil || e.id < found.id {
 			best, found, part = h.index, e, x
 		}
@@ -192,11 +192,11 @@ func (c *Correlator) inferTrain(s *sighting, payload []byte) (best int32, found 
 
 // place is where in the larger packet a datagram stands that was cut from it.
 func (e *entry) place(s *sighting) (x extent, ok bool) {
-	train := e.hops[0].h
+	train := e.hops()[0].h
 	all, size := train.PayloadLength, s.h.PayloadLength
 	n, filled, each := uint32(0), uint32(0), size
-	for i := range e.hops {
-		if h := &e.hops[i]; h.extent.kind == extentSegment && h.point == s.point {
+	for i := range e.hops() {
+		if h := &e.hops()[i]; h.extent.kind == extentSegment && h.point == s.point {
 			if n++; h.extent.begin == 0 {
 				each = h.extent.end
 			}
@@ -228,7 +228,7 @@ func (c *Correlator) findMerged(s *sighting, payload []byte) []handle {
 	most := lookBack
 	switch {
 	case isTrain(s.h):
-	case isDatagram(s.h) && (c.foreign || cameHere(s)):
+	case isDatagram(s.h.Layers) && (c.foreign || cameHere(s)):
 		most = lookNear
 	default:
 		return nil
@@ -239,23 +239,23 @@ func (c *Correlator) findMerged(s *sighting, payload []byte) []handle {
 	}
 	var parts []part
 	for h, e := range c.nearby(most) {
-		if e.hops[0].h.PayloadLength >= s.h.PayloadLength || slices.ContainsFunc(parts, func(p part) bool { return p.e == e }) {
+		if e.hops()[0].h.PayloadLength >= s.h.PayloadLength || slices.ContainsFunc(parts, func(p part) bool { return p.e == e }) {
 			continue
 		}
 		if f, used := c.fits(e, s); !used && f > fitGuess {
 			parts = append(parts, part{h, e})
 		}
 	}
-	slices.SortFunc(parts, func(a, b part) int { return cmp.Compare(a.e.hops[0].time, b.e.hops[0].time) })
+	slices.SortFunc(parts, func(a, b part) int { return cmp.Compare(a.e.began(), b.e.began()) })
 	for begin := range parts {
-		first := parts[begin].e.hops[0].h
+		first := parts[begin].e.hops()[0].h
 		if first.Layers.Has(packet.LayerIPv4) && first.IPID != s.h.IPID {
 			continue
 		}
 		var covered []handle
 		sum := uint32(0)
 		for _, p := range parts[begin:] {
-			h := p.e.hops[0].h
+			h := p.e.hops()[0].h
 			if h.PayloadLength > first.PayloadLength || h.Layers.Has(packet.LayerIPv4) && h.IPID != first.IPID && h.IPID != first.IPID+uint16(len(covered)) ||
 				!sameBytes(payload, sum, p.e.payload()) {
 				break

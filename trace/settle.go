@@ -13,7 +13,7 @@ func (c *Correlator) letGo(i int32, e *entry) {
 	if e.state != stateShown {
 		c.settle(i, e, "too many journeys were open to wait for its next hop")
 	}
-	c.drop(i, e)
+	c.drop(i)
 }
 
 // evict makes room: first by letting go of what was already shown, else by
@@ -33,9 +33,9 @@ func (c *Correlator) evictOf(states ...state) bool {
 	return false
 }
 
-// schedule sets the time at which the journey is settled, whose newest hop is s, at
-// which it can end or not.
-func (c *Correlator) schedule(i int32, e *entry, s *sighting, ends bool) {
+// schedule sets the time at which the journey is settled, whose newest hop was seen at
+// that time, and can be its end or not.
+func (c *Correlator) schedule(i int32, e *entry, at int64, ends bool) {
 	next, wait := statePending, c.patience
 	// A branch that has not ended does not reopen a journey that has.
 	if e.state == stateTerminal || e.state == stateShown || ends {
@@ -46,14 +46,31 @@ func (c *Correlator) schedule(i int32, e *entry, s *sighting, ends bool) {
 			wait = settleCounted
 		}
 	}
-	deadline := max(s.time, c.now) + wait
+	deadline := max(at, c.now) + wait
 	switch {
 	case next != e.state:
 		e.state, e.deadline = next, deadline
+		if next == statePending {
+			c.passOver()
+		}
 		c.settling[next-1].push(timer{i, e.generation, deadline})
 	case next == statePending && deadline > e.deadline+wait/8:
 		// Small moves are not worth a second turn in the queue.
 		e.deadline = deadline
+	}
+}
+
+// passOver takes the youngest turns of pending entries back that are not pending any
+// more: most see their end soon after they began, and none of them should be kept for
+// as long as others wait.
+func (c *Correlator) passOver() {
+	q := &c.settling[statePending-1]
+	for turns := q.all(); len(turns) > 0; turns = q.all() {
+		t := turns[len(turns)-1]
+		if e := c.live(handle{t.index, t.generation}); e != nil && e.state == statePending {
+			return
+		}
+		q.queue = q.queue[:len(q.queue)-1]
 	}
 }
 
@@ -84,7 +101,7 @@ func (c *Correlator) expire() {
 				continue
 			}
 			if st == stateShown {
-				c.drop(t.index, e)
+				c.drop(t.index)
 				continue
 			}
 			c.settle(t.index, e, "")
@@ -95,11 +112,12 @@ func (c *Correlator) expire() {
 // settle emits a journey and keeps it for hops that come late. early says why
 // it had to be settled before its time; empty when it was not.
 func (c *Correlator) settle(i int32, e *entry, early string) {
+	steps := e.steps
 	e.lost = e.lost || e.state == statePending || e.refusal != nil
 	if e.state == statePending {
-		c.strange(&e.hops[len(e.hops)-1])
+		c.strange(&e.hops()[len(e.hops())-1])
 	}
-	if e.hops[0].time < c.unheard {
+	if e.began() < c.unheard {
 		c.hearAgain(e)
 	}
 	if e.tied && e.doubt == nil {
@@ -113,31 +131,19 @@ func (c *Correlator) settle(i int32, e *entry, early string) {
 	e.state, e.deadline, e.identity = stateShown, c.now+keepShown, c.identify(e)
 	c.settling[stateShown-1].push(timer{i, e.generation, e.deadline})
 	c.counters.Journeys++
-	c.counters.Hops += uint64(len(e.hops))
-	c.told(e)
+	c.counters.Hops += uint64(e.length())
+	if c.keep {
+		c.told(e)
+	}
+	e.fold(steps)
 	if j != nil {
 		c.sink.Journey(j)
 	}
 }
 
 // drop forgets an entry.
-func (c *Correlator) drop(i int32, e *entry) {
-	ch := c.byPrint.of(e.fingerprint)
-	prev := int32(-1)
-	for k := ch.head; k != i; k = c.slab.at(k).next {
-		prev = k
-	}
-	switch {
-	case prev < 0:
-		ch.head = e.next
-	default:
-		c.slab.at(prev).next = e.next
-	}
-	if ch.tail == i {
-		ch.tail = prev
-	}
-	ch.length--
-	c.byPrint.set(e.fingerprint, ch)
+func (c *Correlator) drop(i int32) {
+	c.byPrint.remove(i)
 	c.slab.release(i)
 }
 
@@ -147,7 +153,7 @@ func (c *Correlator) settleAll(reason string) {
 	for _, st := range []state{stateTerminal, statePending, stateShown} {
 		for t, e := c.due(st, math.MaxInt64); e != nil; t, e = c.due(st, math.MaxInt64) {
 			if st == stateShown {
-				c.drop(t.index, e)
+				c.drop(t.index)
 				continue
 			}
 			c.settle(t.index, e, reason)

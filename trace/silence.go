@@ -90,8 +90,8 @@ func (c *Correlator) SetHeard(through int64) { c.replayed = through }
 // later than packets may wait for it.
 func (c *Correlator) hearAgain(e *entry) {
 	known := true
-	for i := range e.hops {
-		s := &e.hops[i]
+	for i := range e.hops() {
+		s := &e.hops()[i]
 		if s.flow.flow == nil {
 			s.flow = c.trackedAs(s)
 			if r := s.flow; r.flow != nil && s.time <= r.flow.bornBefore && !r.reply && !r.about {

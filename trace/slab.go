@@ -5,85 +5,101 @@ import (
 	"natlens/capture/packet"
 )
 
-// sighting is one hop of a journey that is still open: what joining compares,
-// in two of the processor's cache lines.
+// sighting is one hop of a journey that is still open: what joining compares.
 type sighting struct {
-	time  int64
-	point capture.Point
-	link  *link
-	space *space
-	flow  flowRef
+	seen
+	time int64
 	// h is all the headers. They belong to the Batch until the sighting is
 	// added to an entry, and to the entry from then on.
-	h *packet.Headers
-	// tuple is that of h; for a later fragment, its first one's.
-	tuple  packet.Tuple
-	typ    capture.PacketType
+	h      *packet.Headers
+	extent extent
 	quotes bool // h.Quoted is set
 	// others is how many other packets it shows together with this one; that of
 	// merged segments and datagrams is more than 0.
 	others uint16
-	extent extent
 	kept   *keptPacket // nil unless packets are kept
+}
+
+// seen is what a sighting has in common with those of other packets that go the same
+// way.
+type seen struct {
+	point capture.Point
+	link  *link
+	space *space
+	flow  flowRef
+	// tuple is that of the headers; for a later fragment, its first one's.
+	tuple packet.Tuple
+	typ   capture.PacketType
 }
 
 // maxData is how much of a packet's bytes an open journey keeps.
 const maxData = 256
 
-// inlineHops is how many hops an entry has room for. Most packets need no more:
-// the container's link, its veth, the bridge, the uplink.
-const inlineHops = 4
-
 // entry is one open journey. Entries are reused; generation tells the lives of
 // one apart.
+//
+// Most of the time that pairing takes it waits for memory. An entry is four of the
+// processor's cache lines, and what is asked of one that is let go stands in the
+// first.
 type entry struct {
 	fingerprint uint64
-	generation  uint32
-	next        int32 // in its chain of prints; -1 ends
-	hops        []sighting
+	chain
+	generation uint32
 	life
-	data    []byte
-	inline  [inlineHops]sighting
-	headers [inlineHops]packet.Headers // of the first hops
+	footprints
+	data []byte
+	slab *slab
 }
 
 // life is what begins anew with each use of an entry.
 type life struct {
-	id          uint64
-	trail       *trail // the one it is on; nil when it has left it or has none
-	state       state
-	deadline    int64 // watermark time at which it is settled or let go
-	shownAs     uint64
-	duplicateOf uint64
-	resends     uint64          // the journey whose data this one sends again
-	inferred    bool            // a hop was joined without a flow
-	counted     bool            // counters may tell which rule translated it
-	tied        bool            // others fitted a sighting as well as this one
-	lost        bool            // settled without an end
-	doubt       *doubt          // nil unless its hops may be another's
-	identity    identity        // when it was shown
-	errorAbout  uint64          // the journey that this ICMP error is about
-	refusal     *packet.Headers // the ICMP error that said why this journey ended
-	refusedBy   uint64          // its journey
-	proxied     *proxied        // what it is to a docker-proxy; nil for most
-	resolved    *resolution     // what named the address it goes to; nil for most
-	passedOn    *asked          // of which question this one is a server's; nil for most
-	pieces      []piece         // the parts that were seen, once for each hop
-	linkType    packet.LinkType
+	id       uint64
+	trail    *trail // the one it is on; nil when it has left it or has none
+	*room           // nil unless hops are written out
+	deadline int64  // watermark time at which it is settled or let go
+	state    state
+	steps    uint8 // how many of its trail's it has gone; 0 when hops are written out
+	inferred bool  // a hop was joined without a flow
+	counted  bool  // counters may tell which rule translated it
+	tied     bool  // others fitted a sighting as well as this one
+	lost     bool  // settled without an end
+	linkType packet.LinkType
+
+	identity identity // when it was shown
+	shownAs  uint64
+	doubt    *doubt          // nil unless its hops may be another's
+	refusal  *packet.Headers // the ICMP error that said why this journey ended
+	proxied  *proxied        // what it is to a docker-proxy; nil for most
+	// packets are those of the hops on a trail; nil unless packets are kept.
+	packets *[maxSteps]*keptPacket
+	rare    *rare // nil for most
 }
 
-// add appends a sighting, takes its headers over and returns it as the entry has it.
-func (e *entry) add(s *sighting) *sighting {
-	n := len(e.hops)
-	e.hops = append(e.hops, *s)
-	if n < inlineHops {
-		e.headers[n] = *s.h
-		e.hops[n].h = &e.headers[n]
-		return &e.hops[n]
+// rare is what few journeys have.
+type rare struct {
+	duplicateOf uint64
+	resends     uint64      // the journey whose data this one sends again
+	errorAbout  uint64      // the journey that this ICMP error is about
+	refusedBy   uint64      // the journey of the error that ended this one
+	resolved    *resolution // what named the address it goes to
+	passedOn    *asked      // of which question this one is a server's
+	pieces      []piece     // the parts that were seen, once for each hop
+}
+
+// also returns what it has of that, to be changed.
+func (e *entry) also() *rare {
+	if e.rare == nil {
+		e.rare = new(rare)
 	}
-	h := *s.h
-	e.hops[n].h = &h
-	return &e.hops[n]
+	return e.rare
+}
+
+// has returns a copy.
+func (e *entry) has() (r rare) {
+	if e.rare != nil {
+		r = *e.rare
+	}
+	return r
 }
 
 type state uint8
@@ -102,6 +118,7 @@ type slab struct {
 	// use. What is left of a handle they tell without a look at the entry.
 	generations []uint32
 	free        []int32
+	rooms       []*room // those that no entry uses
 	limit       int
 	used        int
 }
@@ -117,7 +134,11 @@ func (s *slab) take() (int32, *entry, bool) {
 			return 0, nil, false
 		}
 		base := int32(len(s.chunks) * chunkSize)
-		s.chunks = append(s.chunks, make([]entry, chunkSize))
+		chunk := make([]entry, chunkSize)
+		for i := range chunk {
+			chunk[i].slab = s
+		}
+		s.chunks = append(s.chunks, chunk)
 		s.generations = append(s.generations, make([]uint32, chunkSize)...)
 		for i := int32(chunkSize - 1); i >= 0; i-- {
 			s.free = append(s.free, base+i)
@@ -129,10 +150,7 @@ func (s *slab) take() (int32, *entry, bool) {
 	e := s.at(i)
 	s.generations[i]++
 	e.generation = s.generations[i]
-	e.next, e.life, e.data = -1, life{}, e.data[:0]
-	if e.hops = e.hops[:0]; cap(e.hops) == 0 {
-		e.hops = e.inline[:0]
-	}
+	e.life, e.data = life{}, e.data[:0]
 	return i, e, true
 }
 
@@ -140,13 +158,7 @@ func (s *slab) release(i int32) {
 	e := s.at(i)
 	e.state, e.trail = stateFree, nil
 	s.generations[i]++
-	for k := range e.hops { // drop the pointers, which would keep flows and links
-		h := &e.hops[k]
-		h.link, h.space, h.flow.flow, h.h, h.kept = nil, nil, nil, nil, nil
-	}
-	if cap(e.hops) > inlineHops {
-		e.hops = nil // room that few packets need
-	}
+	e.vacate()
 	s.free = append(s.free, i)
 	s.used--
 }

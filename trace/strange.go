@@ -29,8 +29,8 @@ func (c *Correlator) identify(e *entry) (id identity) {
 	if c.foreign || c.now > c.hosts.youngUntil {
 		return id
 	}
-	for i := range e.hops {
-		s := &e.hops[i]
+	for i := range e.hops() {
+		s := &e.hops()[i]
 		id.space(s.space, c)
 		if s.link == nil {
 			id.young, id.strange = true, true
@@ -39,7 +39,7 @@ func (c *Correlator) identify(e *entry) (id identity) {
 		id.version += s.link.version
 		id.young = id.young || c.now < s.link.since+youth
 		// Who is at the other end of a veth sent it, or gets it.
-		if s.link.veth && (i == 0 && s.point.Direction == capture.In || i == len(e.hops)-1 && s.point.Direction == capture.Out) {
+		if s.link.veth && (i == 0 && s.point.Direction == capture.In || i == len(e.hops())-1 && s.point.Direction == capture.Out) {
 			id.space(s.link.far, c)
 			id.strange = id.strange || s.link.far == nil && c.now < s.link.since+youth
 		}
@@ -67,9 +67,9 @@ func (id *identity) space(s *space, c *Correlator) {
 // may be heard of its places; it then has a new deadline.
 func (c *Correlator) awaits(st state, e *entry) bool {
 	switch {
-	case st == stateTerminal && e.shownAs == 0 && c.now < e.hops[len(e.hops)-1].time+strangeWait && c.identify(e).strange:
+	case st == stateTerminal && e.shownAs == 0 && c.now < e.lastSeen()+strangeWait && c.identify(e).strange:
 		e.deadline = c.now + settleTerminal
-	case st == stateShown && e.identity.young && c.now < e.hops[0].time+youth && c.slab.used < c.slab.limit/youngShare:
+	case st == stateShown && e.identity.young && c.now < e.began()+youth && c.slab.used < c.slab.limit/youngShare:
 		e.deadline = c.now + keepShown
 	default:
 		return false
@@ -90,15 +90,17 @@ func (c *Correlator) recognise() {
 				continue
 			}
 			found := false
-			for k := range e.hops {
-				if s := &e.hops[k]; s.link == nil {
-					s.link = c.hosts.link(s.point)
-					found = found || s.link != nil
+			if e.steps == 0 { // what is on a trail has links
+				for k := range e.written {
+					if s := &e.written[k]; s.link == nil {
+						s.link = c.hosts.link(s.point)
+						found = found || s.link != nil
+					}
 				}
 			}
 			if st == statePending && found {
-				last := &e.hops[len(e.hops)-1]
-				c.schedule(t.index, e, last, c.terminal(last))
+				last := &e.hops()[len(e.hops())-1]
+				c.schedule(t.index, e, last.time, c.terminal(last))
 			}
 			if st != stateShown {
 				continue

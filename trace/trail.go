@@ -18,26 +18,27 @@ import (
 // its hops.
 type trail struct {
 	epoch  uint64 // Correlator.epoch when it was found; 0 when it holds no more
-	steps  []step
-	room   [inlineHops]step
-	strays int // packets in a row that left it before its end
+	strays int    // packets in a row that left it before its end
 	used   int64
 	after  int64   // it holds for packets after that: the births of its flows
 	stream *stream // that of the packets' data; nil before it was needed
+	steps  []step
+	room   [maxSteps]step
 }
 
 // step is one sighting of such packets: what is the same for all of them.
 type step struct {
-	seen   sighting
-	layers packet.Layers
-	vlan   uint16
+	seen
+	header hopHeader
 	ends   bool // nothing can be expected after it
 	home   bool // no packet that is seen so was somewhere else before: see cameHere
 }
 
 const (
-	// maxTrails is for how many there is room. Of two that would have one place
-	// the one that is in use stays.
+	// maxSteps is how long a trail can be: from a container to one on another bridge.
+	maxSteps = 6
+	// maxTrails is for how many there is room. Of several that would have one place
+	// those that are in use stay.
 	maxTrails = 1 << 13
 	// trailInUse is how long after its last packet a trail keeps its place.
 	trailInUse = 1e9
@@ -55,23 +56,36 @@ const (
 
 // trails finds those that begin with a sighting.
 type trails struct {
-	places []*trail // a power of two
+	places [][fork]signpost // a power of two
 	seed   uint64
 }
 
-func newTrails() trails { return trails{places: make([]*trail, maxTrails), seed: rand.Uint64()} }
+// signpost is the trail of those packets whose tuple and first point have that hash.
+type signpost struct {
+	hash  uint64
+	trail *trail
+}
 
-// place is that of the trail which packets with that tuple take, first seen there.
-func (x *trails) place(o *capture.Observation) **trail {
+// fork is how many places there are for a trail to be in.
+const fork = 4
+
+func newTrails() trails {
+	return trails{places: make([][fork]signpost, maxTrails/fork), seed: rand.Uint64()}
+}
+
+// hash is that of the trail which packets with that tuple take, first seen there.
+func (x *trails) hash(o *capture.Observation) uint64 {
 	where := uint64(o.Namespace)<<32 ^ uint64(o.Ifindex)<<8 ^ uint64(o.Type)
-	return &x.places[o.Headers.Tuple.Hash(x.seed^where)&uint64(len(x.places)-1)]
+	return o.Headers.Tuple.Hash(x.seed ^ where)
 }
 
 // sweep forgets the trails that nothing uses any more.
 func (x *trails) sweep(now int64) {
-	for i, t := range x.places {
-		if t != nil && t.used < now-keepTrail {
-			t.epoch, x.places[i] = 0, nil
+	for i := range x.places {
+		for k := range x.places[i] {
+			if t := x.places[i][k].trail; t != nil && t.used < now-keepTrail {
+				t.epoch, x.places[i][k].trail = 0, nil
+			}
 		}
 	}
 }
@@ -83,24 +97,42 @@ func (c *Correlator) trailOf(o *capture.Observation) *trail {
 	if o.Time < c.unsettled || o.Headers.Layers&^plain != 0 || c.foreign {
 		return nil
 	}
-	place := c.trails.place(o)
-	t := *place
-	switch {
-	case t == nil || t.epoch != c.epoch || t.strays > maxStrays:
-	case o.Time <= t.after:
-		return nil
-	case len(t.steps) == 0 || t.steps[0].matches(o):
-		t.used = o.Time
-		return t
-	case t.used > o.Time-trailInUse:
-		return nil
+	hash := c.trails.hash(o)
+	places := &c.trails.places[hash&uint64(len(c.trails.places)-1)]
+	for i := range places {
+		p := &places[i]
+		if p.hash != hash || p.trail == nil {
+			continue
+		}
+		switch t := p.trail; {
+		case t.over(c.epoch):
+			return c.newTrail(p, hash, o)
+		case o.Time <= t.after:
+			return nil
+		case len(t.steps) == 0 || t.steps[0].matches(o):
+			t.used = o.Time
+			return t
+		}
 	}
-	if t != nil {
-		t.epoch = 0
+	for i := range places {
+		if p := &places[i]; p.trail == nil || p.trail.over(c.epoch) || p.trail.used <= o.Time-trailInUse {
+			return c.newTrail(p, hash, o)
+		}
 	}
-	t = &trail{epoch: c.epoch, used: o.Time}
+	return nil
+}
+
+// over reports whether no packet can take the trail any more, or too few do.
+func (t *trail) over(epoch uint64) bool { return t.epoch != epoch || t.strays > maxStrays }
+
+// newTrail begins one in that place.
+func (c *Correlator) newTrail(p *signpost, hash uint64, o *capture.Observation) *trail {
+	if p.trail != nil {
+		p.trail.epoch = 0
+	}
+	t := &trail{epoch: c.epoch, used: o.Time}
 	t.steps = t.room[:0]
-	*place = t
+	*p = signpost{hash, t}
 	return t
 }
 
@@ -123,18 +155,18 @@ func (t *trail) data() *stream {
 // matches reports whether the packet was seen where the step was, and looks like
 // what was seen there.
 func (s *step) matches(o *capture.Observation) bool {
-	return o.Ifindex == s.seen.point.Ifindex && o.Namespace == s.seen.point.Namespace && o.Type == s.seen.typ &&
-		o.Headers.Layers == s.layers && o.Headers.VLAN == s.vlan && o.Headers.Tuple == s.seen.tuple
+	return o.Ifindex == s.point.Ifindex && o.Namespace == s.point.Namespace && o.Type == s.typ &&
+		s.header.of(&o.Headers) && s.tuple.Equal(&o.Headers.Tuple)
 }
 
 // next returns the step that the packet is if it goes on as the entry's trail does;
 // nil where it does not.
 func (t *trail) next(e *entry, o *capture.Observation, epoch uint64) *step {
-	if t == nil || len(e.hops) >= len(t.steps) || t.epoch != epoch || o.Time <= t.after {
+	if t == nil || e.steps == 0 || int(e.steps) >= len(t.steps) || t.epoch != epoch || o.Time <= t.after {
 		return nil
 	}
-	s := &t.steps[len(e.hops)]
-	if last := &e.hops[len(e.hops)-1]; !s.matches(o) || o.Time < last.time || extentOf(&o.Headers) != last.extent {
+	s := &t.steps[e.steps]
+	if !s.matches(o) || o.Time < e.lastSeen() || !e.same.of(&o.Headers) {
 		return nil
 	}
 	return s
@@ -142,26 +174,22 @@ func (t *trail) next(e *entry, o *capture.Observation, epoch uint64) *step {
 
 // tread joins a packet to the journey whose trail has it as its next step.
 func (c *Correlator) tread(h handle, e *entry, o *capture.Observation, st *step, kept *keptPacket) {
-	n := len(e.hops)
-	e.hops = append(e.hops, st.seen)
-	e.headers[n] = o.Headers
-	s := &e.hops[n]
-	s.time, s.h, s.extent, s.kept = o.Time, &e.headers[n], e.hops[n-1].extent, kept
-	if n+1 == len(e.trail.steps) {
+	e.step(o.Time, &o.Headers, kept)
+	if int(e.steps) == len(e.trail.steps) {
 		e.trail.strays = 0
 	}
-	c.joined(h, e, s, st.ends)
+	c.joined(h, e, o.Time, kept, st.ends)
 }
 
 // learn appends what was found of a sighting to the trail that the entry is on, of
 // which it has seen all the steps so far. Before that the sighting is not one of the
 // entry's hops.
 func (c *Correlator) learn(e *entry, s *sighting, ends bool) {
-	t, n := e.trail, len(e.hops)
+	t, n := e.trail, len(e.hops())
 	if t == nil {
 		return
 	}
-	if n < len(t.steps) || n == inlineHops || t.epoch != c.epoch || !c.learnable(e, s) {
+	if n < len(t.steps) || n == maxSteps || t.epoch != c.epoch || !c.learnable(e, s) {
 		if n < len(t.steps) {
 			t.strays++
 		}
@@ -174,9 +202,7 @@ func (c *Correlator) learn(e *entry, s *sighting, ends bool) {
 			f.trails = append(slices.DeleteFunc(f.trails, func(other *trail) bool { return other.epoch != c.epoch }), t)
 		}
 	}
-	t.steps = append(t.steps, step{seen: *s, layers: s.h.Layers, vlan: s.h.VLAN, ends: ends, home: !cameHere(s)})
-	seen := &t.steps[n].seen
-	seen.h, seen.kept = nil, nil
+	t.steps = append(t.steps, step{seen: s.seen, header: hopHeaderOf(s.h), ends: ends, home: !cameHere(s)})
 }
 
 // learnable reports whether the next packet that is seen so is sure to be told the
@@ -192,10 +218,10 @@ func (c *Correlator) learnable(e *entry, s *sighting) bool {
 	case f != nil && (f.died != 0 || s.time <= f.bornBefore || f.shared || f.inferred || len(f.trails) > maxTrailsOfFlow):
 		return false
 	}
-	for k := range e.hops {
-		if h := &e.hops[k]; h.time <= s.time && h.extent == s.extent && c.follows(h, s) > fitGuess {
+	for k := range e.hops() {
+		if h := &e.hops()[k]; h.time <= s.time && h.extent == s.extent && c.follows(h, s) > fitGuess {
 			return true
 		}
 	}
-	return len(e.hops) == 0
+	return e.length() == 0
 }

@@ -16,7 +16,7 @@ import (
 // rings come late. It returns the journeys, with room for so many trails or with none.
 func eventful(places int) (journeys []*Journey, trodden int) {
 	l := newLoad(1<<12, 512, Sink{Journey: func(j *Journey) { journeys = append(journeys, j) }})
-	if l.trails.places = make([]*trail, max(places, 1)); places == 0 {
+	if l.trails.places = make([][fork]signpost, max(places/fork, 1)); places == 0 {
 		l.unsettled = math.MaxInt64
 	}
 	for turn := range 56 {
@@ -63,9 +63,11 @@ func eventful(places int) (journeys []*Journey, trodden int) {
 		l.passes(f)
 	}
 	l.deliver()
-	for _, t := range l.trails.places {
-		if t != nil {
-			trodden += len(t.steps)
+	for _, places := range l.trails.places {
+		for _, p := range places {
+			if p.trail != nil {
+				trodden += len(p.trail.steps)
+			}
 		}
 	}
 	l.Flush()
@@ -87,7 +89,7 @@ func TestTrailsChangeNothing(t *testing.T) {
 	if none != 0 {
 		t.Errorf("%d steps without trails", none)
 	}
-	for _, places := range []int{maxTrails, 64} { // of which many share one
+	for _, places := range []int{maxTrails, 64} { // for which many contend
 		with, trodden := eventful(places)
 		if trodden < places/8 {
 			t.Errorf("%d places: %d steps", places, trodden)

@@ -253,9 +253,9 @@ func (c *Correlator) hurry() {
 			if e == nil || e.state != statePending || w.owner != 0 && w.owner != e.id {
 				continue
 			}
-			s := &e.hops[len(e.hops)-1]
+			s := &e.hops()[len(e.hops())-1]
 			if s.point.Namespace == w.namespace && walkKeyOf(s.h, true) == w.key && c.within(w, s) &&
-				slices.ContainsFunc(e.hops, func(h sighting) bool { return h.point.Namespace == w.namespace && c.isStart(w, &h) }) {
+				slices.ContainsFunc(e.hops(), func(h sighting) bool { return h.point.Namespace == w.namespace && c.isStart(w, &h) }) {
 				e.state, e.deadline = stateTerminal, c.now+settleTerminal
 				c.settling[stateTerminal-1].push(timer{queued[i].index, e.generation, e.deadline})
 			}
