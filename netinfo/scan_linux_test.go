@@ -8,6 +8,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
 	"runtime"
 	"slices"
 	"strconv"
@@ -292,11 +293,13 @@ func scanAtRest(t *testing.T, host string, names ...string) *Topology {
 		}
 		return all.String()
 	}
-	for range 50 {
+	// The kernel tells of a carrier up to a second late (net/core/link_watch.c).
+	late := regexp.MustCompile(`LOWER_UP.* state (DOWN|LOWERLAYERDOWN)`)
+	for range 100 {
 		before := look()
 		time.Sleep(50 * time.Millisecond)
 		top := scanFrom(t, host)
-		if look() == before {
+		if look() == before && !late.MatchString(before) {
 			return top
 		}
 	}
