@@ -381,11 +381,14 @@ func (c *Correlator) process(o *capture.Observation) {
 	var s sighting
 	var t *trail
 	if same == nil {
-		t = c.trailOf(o)
+		if t = c.trailOf(o); c.begins(t, h) {
+			c.begin(t, o, kept)
+			return
+		}
 	}
 	first := t.first()
 	if first != nil {
-		s.seen = first.seen
+		s.seen = t.seen[0]
 		s.time, s.h, s.extent = o.Time, h, extentOf(h)
 	} else {
 		c.look(&s, o)

@@ -173,10 +173,10 @@ func (e *entry) writeOut() {
 	e.steps = 0
 	e.enter()
 	for i := range steps {
-		st := &e.trail.steps[i]
+		was := &e.trail.seen[i]
 		h := e.roomFor(int(i))
-		*h = e.same.headers(&st.header, st.tuple, e.ttls[i])
-		e.written = append(e.written, sighting{seen: st.seen, time: e.times[i], h: h, extent: extentOf(h)})
+		*h = e.same.headers(&e.trail.steps[i].header, was.tuple, e.ttls[i])
+		e.written = append(e.written, sighting{seen: *was, time: e.times[i], h: h, extent: extentOf(h)})
 		if e.packets != nil {
 			e.written[i].kept = e.packets[i]
 		}
@@ -190,7 +190,7 @@ func (e *entry) fold(steps uint8) {
 		return
 	}
 	for i := range e.written {
-		if s := &e.written[i]; s.seen != e.trail.steps[i].seen || s.time != e.times[i] || s.others != 0 {
+		if s := &e.written[i]; s.seen != e.trail.seen[i] || s.time != e.times[i] || s.others != 0 {
 			return
 		}
 	}

@@ -75,7 +75,7 @@ func TestFootprintsAreWrittenOut(t *testing.T) {
 	trodden := 0
 	for _, places := range s.c.trails.places {
 		for _, p := range places {
-			if p.trail != nil && len(p.trail.steps) == len(way) {
+			if p.trail != nil && int(p.trail.length) == len(way) {
 				trodden++
 			}
 		}

@@ -229,14 +229,18 @@ func (c *Correlator) remember(h handle, s *sighting, t *trail) {
 		c.rememberTrain(h, s)
 	}
 	if s.extent.kind == extentStream {
-		st := c.streamOf(s, t)
-		if before(st.end, s.extent.end) {
-			st.end = s.extent.end
-		}
-		st.recent[st.next%uint32(len(st.recent))] = carrier{h, s.extent}
-		st.next++
-		st.used = s.time
+		c.streamOf(s, t).carry(h, s.extent, s.time)
 	}
+}
+
+// carry remembers that a journey carries that part, seen at that time.
+func (st *stream) carry(h handle, x extent, at int64) {
+	if before(st.end, x.end) {
+		st.end = x.end
+	}
+	st.recent[st.next%uint32(len(st.recent))] = carrier{h, x}
+	st.next++
+	st.used = at
 }
 
 // streamOf returns the stream that a segment belongs to. A trail has it at hand where

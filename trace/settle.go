@@ -117,7 +117,7 @@ func (c *Correlator) settle(i int32, e *entry, early string) {
 	if e.state == statePending {
 		c.strange(&e.hops()[len(e.hops())-1])
 	}
-	if e.began() < c.unheard {
+	if c.unheard > 0 && e.began() < c.unheard {
 		c.hearAgain(e)
 	}
 	if e.tied && e.doubt == nil {

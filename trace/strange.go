@@ -26,7 +26,7 @@ type identity struct {
 }
 
 func (c *Correlator) identify(e *entry) (id identity) {
-	if c.foreign || c.now > c.hosts.youngUntil {
+	if !c.anyYoung() {
 		return id
 	}
 	for i := range e.hops() {
@@ -46,6 +46,9 @@ func (c *Correlator) identify(e *entry) (id identity) {
 	}
 	return id
 }
+
+// anyYoung reports whether more may be heard of any place.
+func (c *Correlator) anyYoung() bool { return !c.foreign && c.now <= c.hosts.youngUntil }
 
 // space takes a namespace in. It is strange while the engine may be about to tell
 // whose it is.
@@ -67,9 +70,9 @@ func (id *identity) space(s *space, c *Correlator) {
 // may be heard of its places; it then has a new deadline.
 func (c *Correlator) awaits(st state, e *entry) bool {
 	switch {
-	case st == stateTerminal && e.shownAs == 0 && c.now < e.lastSeen()+strangeWait && c.identify(e).strange:
+	case st == stateTerminal && c.anyYoung() && e.shownAs == 0 && c.now < e.lastSeen()+strangeWait && c.identify(e).strange:
 		e.deadline = c.now + settleTerminal
-	case st == stateShown && e.identity.young && c.now < e.began()+youth && c.slab.used < c.slab.limit/youngShare:
+	case st == stateShown && c.anyYoung() && e.identity.young && c.now < e.began()+youth && c.slab.used < c.slab.limit/youngShare:
 		e.deadline = c.now + keepShown
 	default:
 		return false

@@ -6,6 +6,7 @@ import (
 
 	"natlens/capture"
 	"natlens/capture/packet"
+	"natlens/netinfo/netns"
 )
 
 // A packet usually goes the way of the one before it that had the same addresses.
@@ -15,28 +16,36 @@ import (
 
 // trail is the way of packets with one tuple that are first seen at one point. Its
 // steps are only ever appended, so that an entry on it has the first of them as
-// its hops.
+// its hops. What packets are compared with stands close together.
 type trail struct {
 	epoch  uint64 // Correlator.epoch when it was found; 0 when it holds no more
-	strays int    // packets in a row that left it before its end
+	after  int64  // it holds for packets after that: the births of its flows
 	used   int64
-	after  int64   // it holds for packets after that: the births of its flows
 	stream *stream // that of the packets' data; nil before it was needed
-	steps  []step
-	room   [maxSteps]step
+	strays int     // packets in a row that left it before its end
+	length uint8   // how many steps are known
+	tuples [maxTuples]packet.Tuple
+	steps  [maxSteps]step
+	seen   [maxSteps]seen
 }
 
-// step is one sighting of such packets: what is the same for all of them.
+// step is one sighting of such packets: by what the next one's is recognised.
 type step struct {
-	seen
-	header hopHeader
-	ends   bool // nothing can be expected after it
-	home   bool // no packet that is seen so was somewhere else before: see cameHere
+	namespace netns.ID
+	ifindex   int32
+	typ       capture.PacketType
+	tuple     uint8 // which of the trail's
+	ends      bool  // nothing can be expected after it
+	home      bool  // no packet that is seen so was somewhere else before: see cameHere
+	header    hopHeader
 }
 
 const (
 	// maxSteps is how long a trail can be: from a container to one on another bridge.
 	maxSteps = 6
+	// maxTuples is how many tuples packets can have on a trail: before their
+	// translation, after it, and half way.
+	maxTuples = 3
 	// maxTrails is for how many there is room. Of several that would have one place
 	// those that are in use stay.
 	maxTrails = 1 << 13
@@ -109,7 +118,7 @@ func (c *Correlator) trailOf(o *capture.Observation) *trail {
 			return c.newTrail(p, hash, o)
 		case o.Time <= t.after:
 			return nil
-		case len(t.steps) == 0 || t.steps[0].matches(o):
+		case t.length == 0 || t.has(0, o):
 			t.used = o.Time
 			return t
 		}
@@ -130,15 +139,13 @@ func (c *Correlator) newTrail(p *signpost, hash uint64, o *capture.Observation) 
 	if p.trail != nil {
 		p.trail.epoch = 0
 	}
-	t := &trail{epoch: c.epoch, used: o.Time}
-	t.steps = t.room[:0]
-	*p = signpost{hash, t}
-	return t
+	*p = signpost{hash, &trail{epoch: c.epoch, used: o.Time}}
+	return p.trail
 }
 
 // first returns the first step; nil when none is known yet.
 func (t *trail) first() *step {
-	if t == nil || len(t.steps) == 0 {
+	if t == nil || t.length == 0 {
 		return nil
 	}
 	return &t.steps[0]
@@ -152,30 +159,56 @@ func (t *trail) data() *stream {
 	return t.stream
 }
 
-// matches reports whether the packet was seen where the step was, and looks like
-// what was seen there.
-func (s *step) matches(o *capture.Observation) bool {
-	return o.Ifindex == s.point.Ifindex && o.Namespace == s.point.Namespace && o.Type == s.typ &&
-		s.header.of(&o.Headers) && s.tuple.Equal(&o.Headers.Tuple)
+// has reports whether the packet was seen where that step was, and looks like what was
+// seen there.
+func (t *trail) has(i uint8, o *capture.Observation) bool {
+	s := &t.steps[i]
+	return o.Ifindex == s.ifindex && o.Namespace == s.namespace && o.Type == s.typ &&
+		s.header.of(&o.Headers) && t.tuples[s.tuple].Equal(&o.Headers.Tuple)
+}
+
+// begins reports whether all that is to be known of a packet, which nothing that is open
+// looks like, is that it takes the trail's first step.
+func (c *Correlator) begins(t *trail, h *packet.Headers) bool {
+	first := t.first()
+	switch {
+	case first == nil || !first.home || mayBeFragmented(h) || isTrain(h),
+		len(c.parts.datagrams) > 0, len(c.parts.trains) > 0, len(c.hosted.containers) > 0,
+		c.proxies.concern(&h.Tuple):
+		return false
+	}
+	x := extentOf(h)
+	return x.kind != extentStream || t.data() != nil && !before(x.begin, t.stream.end)
+}
+
+// begin opens the journey of such a packet.
+func (c *Correlator) begin(t *trail, o *capture.Observation, kept *keptPacket) {
+	i, e := c.open(o)
+	e.trail = t
+	e.step(o.Time, &o.Headers, kept)
+	h := handle{i, e.generation}
+	if x := extentOf(&o.Headers); x.kind == extentStream {
+		t.stream.carry(h, x, o.Time)
+	}
+	c.joined(h, e, o.Time, kept, t.steps[0].ends)
 }
 
 // next returns the step that the packet is if it goes on as the entry's trail does;
 // nil where it does not.
 func (t *trail) next(e *entry, o *capture.Observation, epoch uint64) *step {
-	if t == nil || e.steps == 0 || int(e.steps) >= len(t.steps) || t.epoch != epoch || o.Time <= t.after {
+	if t == nil || e.steps == 0 || e.steps >= t.length || t.epoch != epoch || o.Time <= t.after {
 		return nil
 	}
-	s := &t.steps[e.steps]
-	if !s.matches(o) || o.Time < e.lastSeen() || !e.same.of(&o.Headers) {
+	if !t.has(e.steps, o) || o.Time < e.times[e.steps-1] || !e.same.of(&o.Headers) {
 		return nil
 	}
-	return s
+	return &t.steps[e.steps]
 }
 
 // tread joins a packet to the journey whose trail has it as its next step.
 func (c *Correlator) tread(h handle, e *entry, o *capture.Observation, st *step, kept *keptPacket) {
 	e.step(o.Time, &o.Headers, kept)
-	if int(e.steps) == len(e.trail.steps) {
+	if e.steps == e.trail.length {
 		e.trail.strays = 0
 	}
 	c.joined(h, e, o.Time, kept, st.ends)
@@ -189,8 +222,12 @@ func (c *Correlator) learn(e *entry, s *sighting, ends bool) {
 	if t == nil {
 		return
 	}
-	if n < len(t.steps) || n == maxSteps || t.epoch != c.epoch || !c.learnable(e, s) {
-		if n < len(t.steps) {
+	tuple := slices.Index(t.tuples[:], s.tuple)
+	if tuple < 0 {
+		tuple = slices.IndexFunc(t.tuples[:], func(t packet.Tuple) bool { return !t.Valid() })
+	}
+	if n < int(t.length) || n == maxSteps || tuple < 0 || t.epoch != c.epoch || !c.learnable(e, s) {
+		if n < int(t.length) {
 			t.strays++
 		}
 		e.trail = nil
@@ -202,7 +239,12 @@ func (c *Correlator) learn(e *entry, s *sighting, ends bool) {
 			f.trails = append(slices.DeleteFunc(f.trails, func(other *trail) bool { return other.epoch != c.epoch }), t)
 		}
 	}
-	t.steps = append(t.steps, step{seen: s.seen, header: hopHeaderOf(s.h), ends: ends, home: !cameHere(s)})
+	t.tuples[tuple], t.seen[n] = s.tuple, s.seen
+	t.steps[n] = step{
+		namespace: s.point.Namespace, ifindex: s.point.Ifindex, typ: s.typ, tuple: uint8(tuple),
+		ends: ends, home: !cameHere(s), header: hopHeaderOf(s.h),
+	}
+	t.length++
 }
 
 // learnable reports whether the next packet that is seen so is sure to be told the

@@ -66,7 +66,7 @@ func eventful(places int) (journeys []*Journey, trodden int) {
 	for _, places := range l.trails.places {
 		for _, p := range places {
 			if p.trail != nil {
-				trodden += len(p.trail.steps)
+				trodden += int(p.trail.length)
 			}
 		}
 	}
