@@ -21,17 +21,15 @@ func pickJourneys(pick *filter.Filter, containers, links []string) func(*trace.J
 }
 
 // passes reports whether the journey was seen at one of the links: LINK is one of
-// natlens's own namespace, as for tcpdump; one elsewhere is NAMESPACE:LINK or
-// CONTAINER:LINK.
+// natlens's own namespace, as for tcpdump, or of a file of another program; one
+// elsewhere is NAMESPACE:LINK or CONTAINER:LINK.
 func passes(j *trace.Journey, links []string) bool {
-	return slices.ContainsFunc(j.Hops, func(h trace.Hop) bool {
-		return slices.ContainsFunc(links, func(l string) bool {
-			if j.OwnHop(&h) && h.Interface == l || h.Namespace+":"+h.Interface == l {
-				return true
-			}
-			return slices.ContainsFunc(h.Containers, func(c string) bool { return c+":"+h.Interface == l })
-		})
-	})
+	for i := range j.Hops {
+		if slices.ContainsFunc(links, func(l string) bool { return filter.AtLink(j, &j.Hops[i], l) }) {
+			return true
+		}
+	}
+	return false
 }
 
 // concerns reports whether one of the containers is an end of the journey.
@@ -61,8 +59,15 @@ func containerName(t *netinfo.Topology, word string) string {
 }
 
 // selected finds the containers and links that flags name, and has a sentence for
-// each that will show nothing, or nothing yet.
+// each that will show nothing, or nothing yet. t is nil for files that know no
+// names: which links they have is found out on the way.
 func selected(t *netinfo.Topology, containers, links []string) (names, remarks []string) {
+	if t == nil {
+		for _, word := range containers {
+			remarks = append(remarks, nameless("container", word))
+		}
+		return containers, remarks
+	}
 	for _, word := range containers {
 		name := containerName(t, word)
 		switch c := t.FindContainer(name); {
@@ -87,8 +92,15 @@ func selected(t *netinfo.Topology, containers, links []string) (names, remarks [
 // that is not there yet: a mistyped name matches nothing. t is nil for files that
 // know no names.
 func unheardOf(t *netinfo.Topology, pick *filter.Filter) (remarks []string) {
+	named, netted := pick.Names()
 	if t == nil {
-		return nil
+		for _, name := range named {
+			remarks = append(remarks, nameless("container", name))
+		}
+		for _, name := range netted {
+			remarks = append(remarks, nameless("network", name))
+		}
+		return remarks
 	}
 	var containers, networks []string // and what may stand for one
 	for _, c := range t.Containers {
@@ -112,10 +124,14 @@ func unheardOf(t *netinfo.Topology, pick *filter.Filter) (remarks []string) {
 			remarks = append(remarks, remark)
 		}
 	}
-	named, netted := pick.Names()
 	look("container", named, containers)
 	look("network", netted, networks)
 	return remarks
+}
+
+// nameless says that files of other programs have no such names.
+func nameless(what, name string) string {
+	return fmt.Sprintf("no %s %q: files of other programs know no %[1]ss", what, name)
 }
 
 // hasLink reports whether there is a link of that name, as passes understands it.

@@ -61,6 +61,15 @@ func TestSelected(t *testing.T) {
 	}
 }
 
+// Files of other programs have links, of which nothing is known before they are
+// read, and no names at all.
+func TestSelectedOfFilesWithoutNames(t *testing.T) {
+	names, remarks := selected(nil, []string{"back"}, []string{"eth0", "any:eth0"})
+	if want := `no container "back": files of other programs know no containers`; len(names) != 1 || strings.Join(remarks, "\n") != want {
+		t.Errorf("names %q, said %q, want %q", names, remarks, want)
+	}
+}
+
 // A name in a filter that nobody has is said, with what it may have meant.
 func TestUnheardOf(t *testing.T) {
 	host := pickHost()

@@ -75,8 +75,13 @@ func (n network) bounds() bounds { return anyProtocol() }
 func (n network) String() string { return n.direction.prefix() + "network " + n.name }
 
 // link is a link by its name: of natlens's own namespace when namespace is empty,
-// else of the namespace of that name or of the container.
+// or of any file of another program, which is a namespace of its own; else of the
+// namespace of that name or of the container.
 type link struct{ namespace, name string }
+
+// AtLink reports whether a hop of j was seen at the link that word names, LINK or
+// NAMESPACE:LINK, as "link WORD" means it.
+func AtLink(j *trace.Journey, h *trace.Hop, word string) bool { return linkNamed(word).saw(j, h) }
 
 // linkNamed reads LINK or NAMESPACE:LINK. No link has a colon in its name
 // (net/core/dev.c, dev_valid_name).
@@ -87,15 +92,22 @@ func linkNamed(s string) link {
 	return link{name: s}
 }
 
-func (l link) match(s sighting) bool {
-	h := s.hop
+func (l link) match(s sighting) bool { return s.hop != nil && l.saw(s.journey, s.hop) }
+
+func (l link) saw(j *trace.Journey, h *trace.Hop) bool {
 	switch {
-	case h == nil || h.Interface != l.name:
+	case h.Interface != l.name:
 		return false
 	case l.namespace == "":
-		return s.journey.OwnHop(h)
+		return j.OwnHop(h) || ofFile(j, h)
 	}
 	return h.Namespace == l.namespace || slices.Contains(h.Containers, l.namespace)
+}
+
+// ofFile reports whether a hop is from a file of another program.
+func ofFile(j *trace.Journey, h *trace.Hop) bool {
+	n := j.Topology.Namespace(h.Point.Namespace)
+	return n != nil && n.NameFrom == "file"
 }
 
 func (l link) bounds() bounds { return anyProtocol() }

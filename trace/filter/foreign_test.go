@@ -1,0 +1,40 @@
+package filter
+
+import (
+	"testing"
+
+	"natlens/capture"
+	"natlens/netinfo"
+	"natlens/netinfo/netns"
+	"natlens/trace"
+)
+
+// dumped is a TCP packet that two files of tcpdump hold: web.pcap of docker0, and
+// any.pcap of several links. Neither is natlens's own namespace.
+func dumped() *trace.Journey {
+	const web, any netns.ID = 1, 2
+	t := &netinfo.Topology{Namespaces: []*netinfo.Namespace{
+		{ID: web, Name: "web", NameFrom: "file"}, {ID: any, Name: "any", NameFrom: "file"},
+	}}
+	j := &trace.Journey{Topology: t.Seal(), Hops: []trace.Hop{
+		seen(web, 2, "docker0", capture.In, "172.17.0.2:4711", "198.51.100.7:80"),
+		seen(any, 2, "eth0", capture.Out, "192.0.2.10:4711", "198.51.100.7:80"),
+	}}
+	j.Protocol = j.Hops[0].Headers.Tuple.Protocol
+	j.Hops[0].Namespace, j.Hops[1].Namespace = "web", "any"
+	return j
+}
+
+// A link of a file of another program is FILE:LINK, or LINK in whichever file.
+func TestLinksOfFiles(t *testing.T) {
+	j := dumped()
+	for expr, want := range map[string]bool{
+		"link docker0": true, "link web:docker0": true, "link eth0": true, "link any:eth0": true,
+		"link any:docker0": false, "link web:eth0": false, "link eth1": false, "link host:eth0": false,
+		"link docker0 and host 172.17.0.2": true, "link docker0 and host 192.0.2.10": false,
+	} {
+		if got := mustParse(t, expr).Match(j); got != want {
+			t.Errorf("%q: %t, want %t", expr, got, want)
+		}
+	}
+}
