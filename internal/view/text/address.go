@@ -10,7 +10,10 @@ import (
 
 // endpoint names one end of a journey: a name where there is one and names are
 // wanted, else the address; with the port where there is one.
-func (st Style) endpoint(e trace.Endpoint) string {
+func (st Style) endpoint(e trace.Endpoint) string { return st.endpointCut(e, st.Cut) }
+
+// endpointCut is endpoint with cut in place of Cut for names that are too long.
+func (st Style) endpointCut(e trace.Endpoint, cut func(string, int) string) string {
 	if e.Name != "" && (st.Names || !e.IP.IsValid()) {
 		name := e.Name
 		switch {
@@ -19,7 +22,7 @@ func (st Style) endpoint(e trace.Endpoint) string {
 		case e.Host != "":
 			name = e.Host + "/" + e.Name
 		}
-		name = st.name(name, maxName)
+		name = cut(st.Escape(name), maxName)
 		if e.Port != 0 {
 			name += ":" + strconv.Itoa(int(e.Port))
 		}

@@ -137,13 +137,8 @@ func (f *Flood) report(took time.Duration) (out string, total int) {
 			fmt.Fprintf(&b, "%7d  in %d more\n", left, len(rows)-i)
 			break
 		}
-		j := r.newest
-		middle := st.endpoint(j.From) + " " + st.symbols().arrow + " " + st.endpoint(j.To)
-		if c := st.changes(j); c != "" {
-			middle += "  " + c
-		}
-		words, tone := st.verdict(j)
-		b.WriteString(st.row(fmt.Sprintf("%7d", r.count), middle, words, tone, "") + "\n")
+		l := st.lineOf(fmt.Sprintf("%7d", r.count), r.newest)
+		b.WriteString(l.String() + "\n")
 	}
 	clear(f.flows)
 	f.rest = 0

@@ -61,47 +61,23 @@ func (st Style) Line(d Detail, j *trace.Journey, as uint64) string {
 	if j.Supersedes != 0 {
 		left += " amends #" + strconv.FormatUint(j.Supersedes, 10)
 	}
-	middle := st.changes(j)
 	if as != 0 {
 		left += " as #" + strconv.FormatUint(as, 10)
 		if what := st.sequence(j); what != "" {
 			left += ", " + what
 		}
 	}
-	if as == 0 || middle == "" {
-		ends := st.endpoint(j.From) + " " + st.symbols().arrow + " " + st.endpoint(j.To)
-		middle = strings.TrimRight(ends+"  "+middle, " ")
-		if as == 0 {
-			middle += "  " + st.info(j)
-		}
+	l := st.lineOf(left, j)
+	switch l.again = as != 0; {
+	case !l.again:
+		l.more = strings.TrimLeft(l.more+"  "+st.info(j), " ")
+	case l.more != "":
+		l.from, l.to = "", ""
 	}
-	words, tone := st.verdict(j)
-	took := ""
 	if n := len(j.Hops); n > 1 {
-		took = st.duration(j.Hops[n-1].Time - j.Hops[0].Time)
+		l.took = st.duration(j.Hops[n-1].Time - j.Hops[0].Time)
 	}
-	return st.row(left, middle, words, tone, took) + "\n"
-}
-
-// row sets the parts of a line side by side. Where they don't fit, the time it
-// took goes first, then the middle is cut, then the rest.
-func (st Style) row(left, middle, right string, tone Tone, took string) string {
-	total, gap := st.Columns(), "   "
-	full := Columns(left) + Columns(middle) + Columns(right)
-	if full+2*len(gap)+2+Columns(took) > total {
-		gap = "  "
-	}
-	if took != "" && full+2*len(gap)+2+Columns(took) <= total {
-		took = "  " + took
-	} else {
-		took = ""
-	}
-	left = st.Cut(left, total/2)
-	right = st.Cut(right, total-Columns(left)-len(gap))
-	if room := total - Columns(left) - Columns(right) - 2*len(gap); room >= 8 && middle != "" {
-		left += gap + st.Cut(middle, room)
-	}
-	return left + gap + st.Paint(tone, right) + took
+	return l.String() + "\n"
 }
 
 // changes lists what was translated, before and after, without the details.
