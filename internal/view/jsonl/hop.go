@@ -3,6 +3,7 @@ package jsonl
 import (
 	"strings"
 
+	"natlens/capture"
 	"natlens/capture/packet"
 	"natlens/trace"
 )
@@ -15,7 +16,7 @@ type hop struct {
 	NamespaceInode uint64   `json:"namespace_inode,omitempty"`
 	Interface      string   `json:"interface,omitempty"`
 	Ifindex        int32    `json:"ifindex"`
-	Direction      string   `json:"direction"`
+	Direction      string   `json:"direction,omitempty"`
 	PacketType     string   `json:"packet_type"`
 	Containers     []string `json:"containers"`
 	PeerContainers []string `json:"peer_containers"`
@@ -78,9 +79,12 @@ type part struct {
 func newHop(h *trace.Hop, i int) hop {
 	x := hop{
 		Time: instant(h.Time), Host: h.Host, Clock: h.Clock, Namespace: h.Namespace, NamespaceInode: h.Point.Namespace.Inode(),
-		Interface: h.Interface, Ifindex: h.Point.Ifindex, Direction: h.Point.Direction.String(),
+		Interface: h.Interface, Ifindex: h.Point.Ifindex,
 		PacketType: h.Type.String(), Containers: list(h.Containers), PeerContainers: list(h.PeerContainers),
 		SameStamp: h.SameStamp, MergedWith: h.MergedWith, MAC: newMACs(&h.Headers),
+	}
+	if h.Type != capture.UnknownType {
+		x.Direction = h.Point.Direction.String()
 	}
 	if h.From != i-1 {
 		from := index(h.From)

@@ -216,6 +216,18 @@ func TestFragmentsAndQuotes(t *testing.T) {
 	}
 }
 
+// A direction that a file does not tell is absent.
+func TestUnknownDirection(t *testing.T) {
+	j := viewtest.PingOut(1, 1)
+	j.Hops[0].Type = capture.UnknownType
+	m := decoded(t, encode(t, func() ([]byte, error) { return Journey(j) }))
+	for i, h := range m["hops"].([]any)[:2] {
+		if way, told := h.(map[string]any)["direction"]; told != (i > 0) {
+			t.Errorf("hop %d: direction %v", i, way)
+		}
+	}
+}
+
 func TestFlagWords(t *testing.T) {
 	for flags, want := range map[uint8]string{0: "none", packet.SYN: "SYN", packet.SYN | packet.ACK: "SYN ACK", 0xff: "FIN SYN RST PSH ACK URG ECE CWR"} {
 		if got := flagWords(flags); got != want {

@@ -171,7 +171,7 @@ func (x *hop) write(w *writer) {
 	w.someNumber("namespace_inode", x.NamespaceInode)
 	w.someText("interface", x.Interface)
 	w.integer("ifindex", int64(x.Ifindex))
-	w.text("direction", x.Direction)
+	w.someText("direction", x.Direction)
 	w.text("packet_type", x.PacketType)
 	w.texts("containers", x.Containers)
 	w.texts("peer_containers", x.PeerContainers)

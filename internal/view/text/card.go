@@ -100,7 +100,7 @@ func (c *card) measure() {
 func (c *card) hop(i int) {
 	h := &c.j.Hops[i]
 	prefix := "  " + Pad(c.name(spaceOf(h), c.namespace), c.namespace) +
-		" " + Pad(c.name(h.Interface, c.iface), c.iface) + "  " + Pad(h.Point.Direction.String(), 3)
+		" " + Pad(c.name(h.Interface, c.iface), c.iface) + "  " + Pad(way(h), 3)
 	sourceTone, destinationTone := tones(c.j, h.Headers.Tuple)
 	pieces := c.between(2, sourceOf(h.Headers.Tuple), destinationOf(h.Headers.Tuple), sourceTone, destinationTone, hopHang)
 	if len(pieces) == 1 {
@@ -133,6 +133,14 @@ func (c *card) hop(i int) {
 	c.quotation(h, previous)
 }
 
+// way is in or out; a question mark where a file does not tell.
+func way(h *trace.Hop) string {
+	if h.Type == capture.UnknownType {
+		return "?"
+	}
+	return h.Point.Direction.String()
+}
+
 // hopHang is the indentation of a hop's later lines.
 const hopHang = 8
 
@@ -151,7 +159,7 @@ func (c *card) since(h, previous *trace.Hop) []piece {
 // is the rule.
 func (c *card) unusual(h *trace.Hop) bool {
 	switch h.Type {
-	case capture.Host, capture.Outgoing:
+	case capture.Host, capture.Outgoing, capture.UnknownType:
 		return false
 	case capture.OtherHost:
 		l := c.j.Topology.Link(netinfo.LinkKey{Namespace: h.Point.Namespace, Index: h.Point.Ifindex})
