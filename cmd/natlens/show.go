@@ -9,6 +9,7 @@ import (
 	"natlens/internal/live"
 	"natlens/internal/view/text"
 	"natlens/netinfo"
+	"natlens/trace"
 	"natlens/trace/filter"
 )
 
@@ -47,9 +48,19 @@ func (a *app) follow(f *showFlags, pick *filter.Filter, topology *netinfo.Topolo
 	for _, r := range append(remarks, unheardOf(topology, pick)...) {
 		fmt.Fprintln(a.stderr, a.style().Escape(r))
 	}
+	warn := func(sentence string) { fmt.Fprintln(a.stderr, a.style().Escape(sentence)) }
+	match, warned := pickJourneys(pick, names, f.links), map[string]bool{}
 	return &live.Follow{
-		Match: pickJourneys(pick, names, f.links), Limit: f.count, Events: f.events,
-		Warn: func(sentence string) { fmt.Fprintln(a.stderr, a.style().Escape(sentence)) },
+		Match: func(j *trace.Journey) bool {
+			for _, sentence := range pick.Untold(j) {
+				if !warned[sentence] {
+					warned[sentence] = true
+					warn(sentence)
+				}
+			}
+			return match(j)
+		},
+		Limit: f.count, Events: f.events, Warn: warn,
 	}
 }
 

@@ -79,11 +79,12 @@ func needsTag(n node) bool {
 	return ok
 }
 
-// way is inbound and outbound: which way the packet passed the link.
+// way is inbound and outbound: which way the packet passed the link. It is neither
+// where a file does not tell.
 type way capture.Direction
 
 func (w way) match(s sighting) bool {
-	return s.hop != nil && s.hop.Point.Direction == capture.Direction(w)
+	return s.hop != nil && s.hop.Type != capture.UnknownType && s.hop.Point.Direction == capture.Direction(w)
 }
 
 func (w way) bounds() bounds { return anyProtocol() }

@@ -49,6 +49,7 @@ type Filter struct {
 	// once for a journey: judged where it stands, at every place anew, nested
 	// ones would cost a power of the hops.
 	negations []negation
+	framed    []framed // all that some files don't tell
 }
 
 // Match reports whether the filter picks j: whether its expression is true of the

@@ -1,9 +1,11 @@
 package filter
 
 import (
+	"strings"
 	"testing"
 
 	"natlens/capture"
+	"natlens/capture/packet"
 	"natlens/netinfo"
 	"natlens/netinfo/netns"
 	"natlens/trace"
@@ -35,6 +37,40 @@ func TestLinksOfFiles(t *testing.T) {
 	} {
 		if got := mustParse(t, expr).Match(j); got != want {
 			t.Errorf("%q: %t, want %t", expr, got, want)
+		}
+	}
+}
+
+// What a file does not tell is true of none of its packets, and said.
+func TestUntold(t *testing.T) {
+	j := dumped()
+	j.Hops[0].Type = capture.UnknownType
+	j.Hops[1].Headers.Layers &^= packet.LayerEthernet
+	const way, frame = ": the file does not tell which way packets went", ": the file has no Ethernet headers"
+	for _, c := range []struct {
+		expr  string
+		match bool
+		said  string
+	}{
+		{"inbound", false, "inbound is true of no packet of web" + way},
+		{"tcp and not inbound", true, "inbound is true of no packet of web" + way},
+		{"outbound", true, "outbound is true of no packet of web" + way}, // any.pcap tells
+		{"inbound or link docker0", true, "inbound is true of no packet of web" + way},
+		{"ether src 02:00:00:00:00:02", true, "ether src host 02:00:00:00:00:02 is true of no packet of any" + frame},
+		{"vlan 5", false, "vlan 5 is true of no packet of any" + frame},
+		{"multicast", false, "multicast is true of no packet of any" + frame},
+		{"1 + ether[0] = 2", false, "1 + ether[0] = 2 is true of no packet of any" + frame},
+		{"ip multicast or len > 100 or link eth1", false, ""},
+	} {
+		f := mustParse(t, c.expr)
+		if got := f.Match(j); got != c.match {
+			t.Errorf("%q: %t, want %t", c.expr, got, c.match)
+		}
+		if said := strings.Join(f.Untold(j), "\n"); said != c.said {
+			t.Errorf("%q: said %q, want %q", c.expr, said, c.said)
+		}
+		if said := f.Untold(login()); said != nil {
+			t.Errorf("%q: of what was seen live: %q", c.expr, said)
 		}
 	}
 }

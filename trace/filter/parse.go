@@ -32,7 +32,7 @@ func Parse(expr string, names Names) (*Filter, error) {
 		}
 		return nil, p.needOperator(t)
 	}
-	return &Filter{root: root, negations: p.negations}, nil
+	return &Filter{root: root, negations: p.negations, framed: framedIn(root)}, nil
 }
 
 type parser struct {
