@@ -2,6 +2,7 @@ package main
 
 import (
 	"fmt"
+	"slices"
 
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
@@ -45,7 +46,7 @@ func (f *showFlags) viewFlags(cmd *cobra.Command) {
 // follow makes what picks journeys and says what nothing can match.
 func (a *app) follow(f *showFlags, pick *filter.Filter, topology *netinfo.Topology) *live.Follow {
 	names, remarks := selected(topology, f.containers, f.links)
-	for _, r := range append(remarks, unheardOf(topology, pick)...) {
+	for _, r := range slices.Concat(remarks, unheardOf(topology, pick), absent(pick, f.events)) {
 		fmt.Fprintln(a.stderr, a.style().Escape(r))
 	}
 	warn := func(sentence string) { fmt.Fprintln(a.stderr, a.style().Escape(sentence)) }

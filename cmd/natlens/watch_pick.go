@@ -95,7 +95,11 @@ func unheardOf(t *netinfo.Topology, pick *filter.Filter) (remarks []string) {
 	named, netted := pick.Names()
 	if t == nil {
 		for _, name := range named {
-			remarks = append(remarks, nameless("container", name))
+			remark := nameless("container", name)
+			if hint := filter.Hint(name); hint != "" {
+				remark += "; " + hint
+			}
+			remarks = append(remarks, remark)
 		}
 		for _, name := range netted {
 			remarks = append(remarks, nameless("network", name))
@@ -134,6 +138,21 @@ func nameless(what, name string) string {
 	return fmt.Sprintf("no %s %q: files of other programs know no %[1]ss", what, name)
 }
 
+// absent has a sentence for each thing that a filter asks for and that makes no
+// journeys; with events, some are shown.
+func absent(pick *filter.Filter, events bool) (remarks []string) {
+	shown, others := pick.Absent()
+	for _, what := range shown {
+		if !events {
+			remarks = append(remarks, what+" makes no journeys: --events shows it")
+		}
+	}
+	for _, what := range others {
+		remarks = append(remarks, what+" makes no journeys")
+	}
+	return remarks
+}
+
 // hasLink reports whether there is a link of that name, as passes understands it.
 func hasLink(t *netinfo.Topology, word string) bool {
 	for _, n := range t.Namespaces {
@@ -152,9 +171,14 @@ func hasLink(t *netinfo.Topology, word string) bool {
 }
 
 // parseFilter turns a filter's mistakes into usage errors that point at the
-// place.
+// place. t is nil where names are not known, or not yet.
 func parseFilter(expression string, t *netinfo.Topology) (*filter.Filter, error) {
-	pick, err := filter.Parse(expression, func(word string) string { return containerName(t, word) })
+	pick, err := filter.Parse(expression, func(word string) string {
+		if t == nil && filter.Hint(word) != "" {
+			return word // perhaps a container's, which only the files tell
+		}
+		return containerName(t, word)
+	})
 	var syntax *filter.SyntaxError
 	if errors.As(err, &syntax) {
 		return nil, usagef("%w\n%s", err, syntax.Picture())

@@ -167,7 +167,7 @@ func (a *arithmetic) operand() (value, error) {
 	name := a.word(a.at)
 	a.at = name.offset + len(name.text)
 	_, isHeader := headerNamed(name.text)
-	joined := strings.HasPrefix(a.p.expr[a.at:], "[")
+	joined := name.text != "" && strings.HasPrefix(a.p.expr[a.at:], "[")
 	if (isHeader || joined) && a.take("[") != "" {
 		return a.field(name)
 	}

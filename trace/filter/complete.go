@@ -2,6 +2,7 @@ package filter
 
 import (
 	"slices"
+	"strings"
 
 	"natlens/capture"
 	"natlens/trace"
@@ -83,17 +84,25 @@ func (p *parser) ether() (node, qualifiers, error) {
 	return p.identifier(q)
 }
 
-// etherType reads what ether proto is about: the versions of IP.
+// etherType reads what ether proto is about: the versions of IP, and what is to be
+// left out.
 func (p *parser) etherType() (node, error) {
 	t := p.next()
-	n, ok := number(t.text)
+	name := strings.TrimPrefix(t.text, `\`)
+	n, ok := number(name)
 	switch {
-	case t.text == `\ip`, t.text == "ip", ok && n == 0x0800:
+	case name == "ip", ok && n == 0x0800:
 		return ip4, nil
-	case t.text == `\ip6`, t.text == "ip6", ok && n == 0x86dd:
+	case name == "ip6", ok && n == 0x86dd:
 		return ip6, nil
+	case slices.Contains(absentWords, absent(name)):
+		return absent(name), nil
+	case ok && (n == 0x8100 || n == 0x88a8 || n == 0x9100):
+		return nil, p.fail(t, "natlens looks behind tags: say vlan")
+	case ok && n <= 0xffff:
+		return absentType(n), nil
 	}
-	return nil, p.fail(t, "only IP packets make journeys: say ether proto ip or ip6")
+	return nil, p.fail(t, "ether proto needs ip, ip6, arp or a number")
 }
 
 // atKind reports whether something that nat can be about is next.

@@ -4,6 +4,7 @@
 // words for what only a journey has. docs/filters.md explains it.
 //
 //	icmp  icmp6  tcp  udp  sctp  igrp  pim  ah  esp  vrrp  carp  ip  ip6
+//	arp  igmp  stp  ether proto NUMBER, and the like: true of no journey
 //	[ip|ip6] proto NUMBER|NAME
 //	[ip|ip6] [src|dst] host ADDRESS
 //	[ip|ip6] [src|dst] net ADDRESS[/LENGTH]   also net 10.1, net A mask M

@@ -20,7 +20,7 @@ func ofPackets(n node) string {
 			return left
 		}
 		return ofPackets(n.right)
-	case prefix, ports, family, protocol, group, container, network, nat, flow:
+	case prefix, ports, family, protocol, group, container, network, nat, flow, absent:
 		return ""
 	}
 	return n.String()

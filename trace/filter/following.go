@@ -66,7 +66,7 @@ func goesOn(expr, word, rest string) bool {
 
 // vocabulary returns the words of the language, sorted.
 func vocabulary() []string {
-	words := slices.Concat([]string{"and", "or", "not"}, natKinds, results, slices.Collect(maps.Keys(protocolWords)),
+	words := slices.Concat([]string{"and", "or", "not", "arp"}, natKinds, results, slices.Collect(maps.Keys(protocolWords)),
 		slices.Collect(maps.Keys(whats)), slices.Collect(maps.Keys(directions)), slices.Collect(maps.Keys(alone)))
 	slices.Sort(words)
 	return slices.Compact(words)

@@ -2,7 +2,9 @@ package filter
 
 import (
 	"fmt"
+	"slices"
 	"strings"
+	"unicode"
 )
 
 // Names returns the name of the known container that a word stands for: the word
@@ -15,8 +17,8 @@ const maxDepth = 200
 
 // Parse reads an expression. An empty one picks every journey. Whether a word by
 // itself is a container's name or an address is settled here, with names; a word
-// that is neither is taken for a container that may start later. The error is
-// always a *SyntaxError.
+// that is neither is taken for a container that may start later, unless it can't be
+// one's name or has another meaning (see Hint). The error is always a *SyntaxError.
 func Parse(expr string, names Names) (*Filter, error) {
 	p := &parser{expr: expr, tokens: scan(expr), names: names}
 	if p.peek().kind == end {
@@ -32,6 +34,9 @@ func Parse(expr string, names Names) (*Filter, error) {
 		}
 		return nil, p.needOperator(t)
 	}
+	if never(root) {
+		return nil, p.refuse(p.absentAt)
+	}
 	return &Filter{root: root, negations: p.negations, framed: framedIn(root)}, nil
 }
 
@@ -41,6 +46,9 @@ type parser struct {
 	names     Names
 	depth     int
 	negations []negation
+	// absent is the first thing that makes no journeys, which is asked at.
+	absent   node
+	absentAt token
 }
 
 // negate makes a negation of n and remembers it.
@@ -75,8 +83,12 @@ func (p *parser) needOperator(at token) error {
 	if at.text == "&" || at.text == "|" {
 		return p.fail(at, "write %s%s", at.text, at.text)
 	}
-	if refused[at.text] != "" && !p.known(at.text) {
+	if (refused[at.text] != "" || slices.Contains(absentWords, absent(at.text))) && !p.known(at.text) {
 		return p.refuse(at)
+	}
+	switch lower := strings.ToLower(at.text); lower {
+	case "and", "or", "not":
+		return p.fail(at, "say %s", lower)
 	}
 	return p.fail(at, `put "and" or "or" before %q`, at.text)
 }
@@ -151,6 +163,18 @@ func (p *parser) nested(q qualifiers, item func(qualifiers) (node, qualifiers, e
 // term reads a primitive, a comparison, their negation, or an expression in
 // parentheses.
 func (p *parser) term(inherited qualifiers) (node, qualifiers, error) {
+	t := p.peek()
+	n, q, err := p.anyTerm(inherited)
+	if err == nil && p.absent == nil {
+		if p.absent = absentIn(n); p.absent != nil {
+			said := strings.TrimRightFunc(p.expr[t.offset:p.peek().offset], unicode.IsSpace)
+			p.absentAt = token{word, said, t.offset}
+		}
+	}
+	return n, q, err
+}
+
+func (p *parser) anyTerm(inherited qualifiers) (node, qualifiers, error) {
 	if n, ok, err := p.relation(); ok {
 		return n, qualifiers{}, err
 	}
@@ -166,6 +190,13 @@ func (p *parser) term(inherited qualifiers) (node, qualifiers, error) {
 	}
 	if t.text == "ether" {
 		return p.ether()
+	}
+	if beside := absent(t.text); slices.Contains(absentWords, beside) && !p.known(t.text) {
+		p.next()
+		if p.atQualifier() {
+			return nil, inherited, p.refuse(t)
+		}
+		return beside, qualifiers{}, nil
 	}
 	var q qualifiers
 	if leaf, ok := protocolWords[t.text]; ok {

@@ -60,7 +60,7 @@ func (p *parser) misplaced(t token, q qualifiers) error {
 		return p.fail(t, "%q cannot stand here", t.text)
 	case q.what != unsaid && q.what != isHost && q.what != isContainer || p.known(t.text):
 		return nil
-	case refused[t.text] != "":
+	case refused[t.text] != "", slices.Contains(absentWords, absent(t.text)):
 		return p.refuse(t)
 	}
 	return nil
@@ -68,6 +68,12 @@ func (p *parser) misplaced(t token, q qualifiers) error {
 
 // refuse says what to say instead.
 func (p *parser) refuse(t token) error {
+	switch beside := absent(t.text); {
+	case slices.Contains(absentWords, beside):
+		return p.fail(t, "%s; for a container of that name say container %s", noJourney(t.text, isEvent(beside)), t.text)
+	case refused[t.text] == "":
+		return p.fail(t, "%s", noJourney(t.text, isEvent(p.absent)))
+	}
 	return p.fail(t, "%q is not in this language: %s; for a container of that name say container %[1]s", t.text, refused[t.text])
 }
 
@@ -110,9 +116,6 @@ func (p *parser) proto(t token, q qualifiers) (node, error) {
 	if !ok {
 		return nil, p.needIdentifier(t, q)
 	}
-	if n == packet.IGMP {
-		return nil, p.fail(t, "proto %s is igmp: %s", t.text, refused["igmp"])
-	}
 	over, _ := q.protocol.(family)
 	if what, behind := inIPv6[n]; behind && over == ip6 {
 		return nil, p.fail(t, "natlens looks behind %s: say ip6 proto and what follows them", what)
@@ -141,6 +144,9 @@ func (p *parser) unsaid(t token, q qualifiers) (node, error) {
 	if p.known(t.text) {
 		return p.container(t, q)
 	}
+	if err := p.displayFilter(t); err != nil {
+		return nil, err
+	}
 	if _, err := netip.ParseAddr(t.text); err == nil {
 		return p.host(t, q)
 	}
@@ -151,13 +157,8 @@ func (p *parser) unsaid(t token, q qualifiers) (node, error) {
 		if _, ok := portNumber(t.text); ok {
 			return nil, p.fail(t, "for a port say port %s, for a network net %s", t.text, t.text)
 		}
-		if at, port, ok := strings.Cut(t.text, ":"); ok {
-			if _, err := netip.ParseAddr(at); err == nil {
-				if _, ok := portNumber(port); !ok {
-					port = "PORT"
-				}
-				return nil, p.fail(t, "for an address and its port say host %s and port %s", at, port)
-			}
+		if err := p.socket(t, q); err != nil {
+			return nil, err
 		}
 		return nil, p.fail(t, "%q is not a whole address; for a network say net %s", t.text, t.text)
 	}
@@ -165,11 +166,15 @@ func (p *parser) unsaid(t token, q qualifiers) (node, error) {
 }
 
 func (p *parser) container(t token, q qualifiers) (node, error) {
-	name := t.text
-	if p.known(name) {
-		name = p.names(name)
+	if p.known(t.text) {
+		return container{q.direction, p.names(t.text)}, nil
 	}
-	return container{q.direction, name}, nil
+	if !q.given || q.what != isContainer {
+		if err := p.doubt(t, q); err != nil {
+			return nil, err
+		}
+	}
+	return container{q.direction, t.text}, nil
 }
 
 func (p *parser) host(t token, q qualifiers) (node, error) {
@@ -177,6 +182,9 @@ func (p *parser) host(t token, q qualifiers) (node, error) {
 	if err == nil && a.Zone() == "" {
 		a = a.Unmap()
 		return prefix{q.direction, netip.PrefixFrom(a, a.BitLen()), true}, nil
+	}
+	if err := p.socket(t, q); err != nil {
+		return nil, err
 	}
 	switch {
 	case p.known(t.text), !q.given && !looksNumeric(t.text):
@@ -191,7 +199,39 @@ func (p *parser) host(t token, q qualifiers) (node, error) {
 	return nil, p.fail(t, "host needs an address, got %q; for a container say container %s", t.text, t.text)
 }
 
+// socket refuses an address with its port, and says how to ask for both.
+func (p *parser) socket(t token, q qualifiers) error {
+	address, port, ok := withPort(t.text)
+	if !ok {
+		return nil
+	}
+	end := q.direction.prefix()
+	return p.fail(t, "for an address and its port say %[1]shost %[2]s and %[1]sport %[3]s", end, address, port)
+}
+
+// withPort reads 10.0.0.1:80 or [fd00::1]:http; port is PORT where it is none.
+func withPort(s string) (address netip.Addr, port string, ok bool) {
+	at := strings.LastIndexByte(s, ':')
+	if at < 0 {
+		return address, "", false
+	}
+	host, bracketed := strings.CutPrefix(s[:at], "[")
+	if bracketed {
+		host = strings.TrimSuffix(host, "]")
+	}
+	address, err := netip.ParseAddr(host)
+	if port = s[at+1:]; err == nil {
+		if _, known := portNumber(port); !known {
+			port = "PORT"
+		}
+	}
+	return address, port, err == nil && address.Is6() == bracketed
+}
+
 func (p *parser) net(t token, q qualifiers) (node, error) {
+	if err := p.socket(t, q); err != nil {
+		return nil, err
+	}
 	address, length, hasLength := strings.Cut(t.text, "/")
 	of, err := partialAddress(address)
 	if err != nil {

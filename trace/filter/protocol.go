@@ -77,7 +77,7 @@ var protocolWords = map[string]node{
 	"ip": ip4, "ip6": ip6,
 	"icmp": protocol{packet.ICMP, ip4}, "icmp6": protocol{packet.ICMPv6, ip6},
 	"tcp": protocol{packet.TCP, anyFamily}, "udp": protocol{packet.UDP, anyFamily},
-	"sctp": protocol{packet.SCTP, anyFamily},
+	"sctp": protocol{packet.SCTP, anyFamily}, "igmp": protocol{packet.IGMP, ip4},
 	"igrp": protocol{igrp, ip4}, "pim": protocol{pim, anyFamily},
 	"ah": protocol{ah, ip4}, "esp": protocol{esp, anyFamily}, "vrrp": protocol{vrrp, ip4},
 }
@@ -95,6 +95,9 @@ func protocolNumber(s string) (packet.Protocol, bool) {
 	}
 	if p, ok := protocolWords[s].(protocol); ok {
 		return p.number, true
+	}
+	if n, ok := protocolNames[s]; ok {
+		return n, true
 	}
 	n, ok := number(s)
 	return packet.Protocol(n), ok && n <= 255

@@ -10,9 +10,6 @@ var alone = map[string]bool{
 // people try, with what to say about them. Taken for containers' names they would
 // quietly match nothing.
 var refused = map[string]string{
-	"arp":     "it makes no journeys, see it with --events",
-	"rarp":    "it makes no journeys",
-	"igmp":    "it makes no journeys, see it with --events",
 	"gateway": `say "ether host MAC and not host ADDRESS"`,
 
 	"protochain": "natlens looks behind extension headers anyhow, say proto",
@@ -23,9 +20,7 @@ var refused = map[string]string{
 	"on":         "for a link say link NAME",
 	"carp":       "it has vrrp's number, say vrrp",
 
-	"mpls": notIP, "pppoed": notIP, "pppoes": notIP, "geneve": notIP, "llc": notIP, "stp": notIP, "ipx": notIP,
-	"iso": notIP, "clnp": notIP, "esis": notIP, "isis": notIP, "netbeui": notIP, "atalk": notIP, "aarp": notIP,
-	"decnet": notIP, "lat": notIP, "moprc": notIP, "mopdl": notIP,
+	"mpls": notIP, "pppoed": notIP, "pppoes": notIP, "geneve": notIP, "llc": notIP,
 	"ppp": notEthernet, "slip": notEthernet, "fddi": notEthernet, "tr": notEthernet, "wlan": notEthernet,
 
 	"syn": "say tcp[tcpflags] & tcp-syn != 0", "fin": "say tcp[tcpflags] & tcp-fin != 0",
