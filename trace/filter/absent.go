@@ -48,6 +48,7 @@ func (f *Filter) Absent() (events, others []string) {
 	if f == nil || f.root == nil {
 		return nil, nil
 	}
+	onlyICMPv6 := f.root.bounds().some == protocols(packet.ICMPv6)
 	var look func(n node, asked bool)
 	look = func(n node, asked bool) {
 		switch m := n.(type) {
@@ -57,8 +58,9 @@ func (f *Filter) Absent() (events, others []string) {
 			look(m.left, asked)
 			look(m.right, asked)
 		default:
-			if list := &others; asked && absence(n) {
-				if isEvent(n) {
+			byByte := onlyICMPv6 && isTypeBehindIP(n)
+			if list := &others; asked && (absence(n) || byByte) {
+				if byByte || isEvent(n) {
 					list = &events
 				}
 				if word := n.String(); !slices.Contains(*list, word) {
@@ -102,16 +104,27 @@ func isEvent(n node) bool {
 	case protocol:
 		return n.number == packet.IGMP
 	case relation:
-		return n.operator == "=" && (isEventType(n.left, n.right) || isEventType(n.right, n.left))
+		return isEventType(n, field{icmp6Header, 0, 1})
 	}
 	return false
 }
 
-// isEventType reports whether the values are ICMPv6's type and one of those of
+// isTypeBehindIP is isEvent for "ip6[40] = 135", where only ICMPv6 is asked for.
+func isTypeBehindIP(n node) bool {
+	r, ok := n.(relation)
+	return ok && isEventType(r, captured{ip6Header, constant(40), 1})
+}
+
+// isEventType reports whether typ is compared with a type of ICMPv6 that is of
 // neighbour discovery or of group membership (RFC 4861, 2710, 3810).
-func isEventType(of, is value) bool {
-	typ, ok := is.(constant)
-	return ok && of == value(field{icmp6Header, 0, 1}) && (typ >= 130 && typ <= 137 || typ == 143)
+func isEventType(r relation, typ value) bool {
+	is, ok := r.right.(constant)
+	of := r.left
+	if !ok {
+		is, ok = r.left.(constant)
+		of = r.right
+	}
+	return ok && r.operator == "=" && of == typ && (is >= 130 && is <= 137 || is == 143)
 }
 
 // never reports whether n picks nothing because of what is absent.

@@ -15,6 +15,9 @@ func TestAbsent(t *testing.T) {
 		{"not (tcp and not arp)", "arp", ""},
 		{"icmp or icmp6[icmp6type] = icmp6-neighborsolicit", "icmp6[0] = 135", ""},
 		{"icmp or icmp6[icmp6type] = icmp6-echo", "", ""},
+		{"icmp6 and ip6[40] == 135", "ip6[40] = 135", ""},
+		{"icmp6 and 136 = ip6[40]", "136 = ip6[40]", ""},
+		{"tcp and ip6[40] == 135 or not ip6[40] == 135", "", ""},
 	} {
 		f := mustParse(t, c.expr)
 		events, others := f.Absent()

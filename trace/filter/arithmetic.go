@@ -192,23 +192,22 @@ func (a *arithmetic) field(name token) (value, error) {
 		for i := range kept {
 			names[i] = kept[i].name
 		}
-		return nil, a.p.fail(name, "journeys keep bytes of %s only", strings.Join(names, ", "))
+		return nil, a.p.fail(name, "only bytes of %s can be asked for", strings.Join(names, ", "))
 	}
 	at := a.word(a.at)
 	offset, err := a.value()
 	if err != nil && !errors.Is(err, errNotArithmetic) {
 		return nil, err
 	}
-	number, ok := offset.(constant)
-	if err != nil || !ok {
+	if err != nil {
 		return nil, a.p.fail(at, "a number is expected in [ ], such as %s[0]", name.text)
 	}
-	size := uint32(1)
+	size := uint8(1)
 	if a.take(":") != "" {
 		w := a.word(a.at)
 		switch w.text {
 		case "1", "2", "4":
-			size = uint32(w.text[0] - '0')
+			size = w.text[0] - '0'
 		default:
 			return nil, a.p.fail(w, "a size is 1, 2 or 4 bytes")
 		}
@@ -217,12 +216,7 @@ func (a *arithmetic) field(name token) (value, error) {
 	if a.take("]") == "" {
 		return nil, a.p.fail(a.word(a.at), "a ] is missing here")
 	}
-	f, err := newField(h, uint32(number), size)
-	if err != nil {
-		whole := a.p.expr[name.offset:a.at]
-		return nil, a.p.fail(token{word, whole, name.offset}, "%v", err)
-	}
-	return f, nil
+	return bytesOf(h, offset, size), nil
 }
 
 // operator reads an operator between two values; && and || are none.

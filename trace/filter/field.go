@@ -22,21 +22,20 @@ const (
 	icmp6Header
 )
 
-// kept says of each header which of its bytes journeys keep, as a bit for each,
-// and what to say to somebody who asks for another.
+// kept says of each header which of its bytes journeys keep of every hop, as a bit
+// for each.
 var kept = [...]struct {
 	name  string
 	bytes uint64
-	hint  string
 }{
-	etherHeader: {"ether", 0xfff, "ether[0:4] and ether[4:2] to, ether[6:4] and ether[10:2] from; for the type say ip or ip6"},
-	ipHeader:    {"ip", 0xff3fe, "TOS ip[1], length ip[2:2], id ip[4:2], fragments ip[6:2], TTL ip[8], protocol ip[9], addresses ip[12:4] and ip[16:4]"},
-	ip6Header:   {"ip6", 0xffffffffb1, "payload length ip6[4:2], hop limit ip6[7], addresses from ip6[8]; for the protocol say ip6 proto"},
-	tcpHeader:   {"tcp", 0xefff, "ports tcp[0:2] and tcp[2:2], sequence tcp[4:4], acknowledgement tcp[8:4], flags tcp[tcpflags], window tcp[14:2]"},
-	udpHeader:   {"udp", 0xf, "ports udp[0:2] and udp[2:2]; for the length say len"},
-	sctpHeader:  {"sctp", 0xf, "ports sctp[0:2] and sctp[2:2]"},
-	icmpHeader:  {"icmp", 0x3, "icmp[icmptype] and icmp[icmpcode]"},
-	icmp6Header: {"icmp6", 0x3, "icmp6[icmp6type] and icmp6[icmp6code]"},
+	etherHeader: {"ether", 0xfff},
+	ipHeader:    {"ip", 0xff3fe},
+	ip6Header:   {"ip6", 0xffffffffb1},
+	tcpHeader:   {"tcp", 0xefff},
+	udpHeader:   {"udp", 0xf},
+	sctpHeader:  {"sctp", 0xf},
+	icmpHeader:  {"icmp", 0x3},
+	icmp6Header: {"icmp6", 0x3},
 }
 
 // headerNamed finds the header of a name.
@@ -55,14 +54,14 @@ type field struct {
 	offset, size uint8 // size is 1, 2 or 4
 }
 
-// newField returns the field, or says which are kept when it is not.
-func newField(h header, offset, size uint32) (field, error) {
-	if offset < 64 {
-		if wanted := (uint64(1)<<size - 1) << offset; kept[h].bytes&wanted == wanted && offset+size <= 64 {
-			return field{h, uint8(offset), uint8(size)}, nil
+// bytesOf returns those bytes of a header: as a field where every hop has them.
+func bytesOf(h header, offset value, size uint8) value {
+	if n, ok := offset.(constant); ok && n < 64 {
+		if wanted := (uint64(1)<<size - 1) << n; kept[h].bytes&wanted == wanted && uint32(n)+uint32(size) <= 64 {
+			return field{h, uint8(n), size}
 		}
 	}
-	return field{}, fmt.Errorf("journeys keep no more of this header than %s", kept[h].hint)
+	return captured{h, offset, size}
 }
 
 func (f field) value(s sighting) (uint32, bool) {

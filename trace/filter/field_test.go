@@ -1,8 +1,10 @@
 package filter
 
 import (
+	"fmt"
 	"math/rand/v2"
-	"strings"
+	"slices"
+	"strconv"
 	"testing"
 
 	"natlens/capture/packet"
@@ -25,15 +27,14 @@ func TestFieldsAreThePacketsBytes(t *testing.T) {
 				}
 				for of, start := range starts {
 					for offset := range uint32(70) {
-						f, err := newField(of, offset, 1)
-						if err != nil {
+						f := bytesOf(of, constant(offset), 1)
+						got, ok := atFirst(j, f)
+						if !ok {
 							continue
 						}
-						if got, ok := atFirst(j, f); ok {
-							asked[of]++
-							if want := uint32(data[int(start)+int(offset)]); got != want {
-								t.Fatalf("%v is %#x, want %#x", f, got, want)
-							}
+						asked[of]++
+						if at := int(start) + int(offset); at >= len(data) || got != uint32(data[at]) {
+							t.Fatalf("%v is %#x of % x", f, got, data)
 						}
 					}
 				}
@@ -47,33 +48,44 @@ func TestFieldsAreThePacketsBytes(t *testing.T) {
 	}
 }
 
-// atFirst is the field's value at the journey's first hop.
-func atFirst(j *trace.Journey, f field) (uint32, bool) {
+// atFirst is the value at the journey's first hop.
+func atFirst(j *trace.Journey, f value) (uint32, bool) {
 	s := sighting{journey: j, hop: &j.Hops[0], headers: &j.Hops[0].Headers}
 	s.set(s.headers.Tuple, true)
 	return f.value(s)
 }
 
-// What is offered instead of a byte that is not kept can be asked for, and what
-// is not kept can't.
-func TestFieldsNotKept(t *testing.T) {
-	for h := range kept {
-		for word := range strings.FieldsSeq(kept[h].hint) {
-			word = strings.Trim(word, ",;")
-			if !strings.Contains(word, "[") {
-				continue
-			}
-			if _, err := Parse(word+" = 1", nil); err != nil {
-				t.Errorf("offered instead: %v", err)
-			}
-		}
-	}
-	for _, expr := range []string{
-		"ip[0]", "ip[10]", "ip[11:2]", "ip[20]", "ip6[1]", "ip6[6]", "ip6[40]", "tcp[12]", "tcp[12:2]", "tcp[16]", "udp[4:2]", "udp[3:2]",
-		"sctp[4]", "icmp[2]", "icmp[1:2]", "icmp6[4:2]", "ether[12:2]", "ether[11:2]", "ip[4294967295]", "ip6[63:4]", "tcp[64]",
+// Bytes that not every hop has are known at the first one, as far as they were
+// captured and are the packet's.
+func TestCapturedBytes(t *testing.T) {
+	data := randomFrame(t, rand.New(rand.NewPCG(3, 3)), hosts4[0], hosts4[1], packet.UDP, false)
+	size := len(data) - 14
+	last := fmt.Sprintf("ip[%d] = 0", size-1)
+	for _, c := range []struct {
+		expr             string
+		data             []byte
+		first, elsewhere bool
+	}{
+		{"udp[4:2] = " + strconv.Itoa(size-20), data, true, false},
+		{"udp and ip[0] = 0x45", data, true, false},
+		{"udp[0:2] != 0", data, true, true}, // every hop has it
+		{last, data, true, false},
+		{last, data[:len(data)-1], false, false},
+		{last, nil, false, false},
+		{fmt.Sprintf("ip[%d] = 0", size), append(slices.Clone(data), 0), false, false}, // padding
+		{fmt.Sprintf("ip[%d:2] = 0", size-1), append(slices.Clone(data), 0), false, false},
+		{"ip[4294967295] = 0 or ip[0 - 1:4] = 0 or udp[1000000] = 0", data, false, false},
+		{"tcp[12] = 0 or icmp[4] = 0 or ip6[40] = 0", data, false, false}, // another protocol's
+		{"udp[ip[2:2] - 21] = 0", data, true, false},
 	} {
-		if f, err := Parse(expr+" = 1", nil); err == nil {
-			t.Errorf("%q is taken as %v", expr, f)
+		j := seenOnce(data)
+		j.Data = c.data
+		if got := mustParse(t, c.expr).Match(j); got != c.first {
+			t.Errorf("%q: %t at the first hop, want %t", c.expr, got, c.first)
+		}
+		j.Hops = append(make([]trace.Hop, 1), j.Hops...)
+		if got := mustParse(t, c.expr).Match(j); got != c.elsewhere {
+			t.Errorf("%q: %t at the second hop, want %t", c.expr, got, c.elsewhere)
 		}
 	}
 }

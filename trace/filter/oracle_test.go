@@ -85,7 +85,7 @@ func newCorpus(t *testing.T, tagged bool) corpus {
 
 // seenOnce is the journey of a packet that was seen at one place.
 func seenOnce(data []byte) *trace.Journey {
-	j := &trace.Journey{Hops: make([]trace.Hop, 1)}
+	j := &trace.Journey{Hops: make([]trace.Hop, 1), Data: data}
 	h := &j.Hops[0].Headers
 	h.Parse(packet.Ethernet, data, uint32(len(data)))
 	j.Protocol = h.Tuple.Protocol
@@ -252,6 +252,10 @@ func TestAgreesWithTcpdump(t *testing.T) {
 		"icmp6[icmp6type] = icmp6-echoreply", "icmp6[0] < 128", "ip[8] < 64", "ip6[7] = 64", "ip[1] != 0", "ip[2:2] > 70", "ip6[4:2] < 60",
 		"ip[4:2] = 3", "ip[6:2] & 0x1fff = 0", "ip[6] & 0x40 != 0", "ip[6:2] & 0x3fff != 0", "ip[9] = 17", "ip[12:4] = 0x0a000001", "ip6[8:4] = 0xfd000000",
 		"ip[16:4] - ip[12:4] = 1", "ip[12] + 214 = ip[16]", "-ip[8] & 0xff = 192", "ip[8] - 64 = 0xffffffff",
+		// Bytes that only the first hop has.
+		"ip[0] = 0x45", "ip6[6] = 17", "ip[20:2] = 80 and (tcp or udp)", "ip6[42:2] = 53", "icmp6 and ip6[40] = 129", "udp[4:2] > 40 and ip",
+		"tcp[12] & 0xf0 = 0x50 and ip", "ip and tcp[((tcp[12:1] & 0xf0) >> 2):4] = 0", "ip and udp[8:4] = 0", "icmp[2:2] != 0", "sctp[4:4] != 0 and ip",
+		"ether[12:2] = 0x86dd", "ip[len - 15] = 0", "ip[2:2] - 4 = len - 18 and ip[(ip[0] & 0xf) << 2] = 0",
 		// How tightly operators bind.
 		"len - 14 - 20 = 36", "len - (14 - 20) < 70", "ip[8] << 1 + 1 = 256", "ip[8] & 1 | 2 = 3", "1 | 2 & 4 = 1 and tcp",
 		"ip[1] >> 4 + 0 = 1", "ip[8] * 2 + 1 = 129", "1 + ip[8] * 2 = 129", "ip[8] / 2 * 2 = 62", "(ip[8] & 1) + 1 = 2", "(ip[8] % 2) = 1", "ip[8] ^ 63 = 1",

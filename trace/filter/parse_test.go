@@ -63,6 +63,8 @@ func TestParse(t *testing.T) {
 		{"less 100", "len <= 100"},
 		{"greater 0x40", "len >= 64"},
 		{"tcp[(1+12)*1] = 2", "tcp[13] = 2"},
+		{"tcp[((tcp[12:1] & 0xf0) >> 2):4] = 0x47455420", "tcp[(tcp[12] & 240) >> 2:4] = 1195725856"},
+		{"udp[len - 40:2] > ip6[40]", "udp[len - 40:2] > ip6[40]"},
 		{"1+1=2", "2 = 2"},
 		{"port 80 or 443 and len > 9 or udp", "port 80 or port 443 and len > 9 or udp"},
 		// Protocols by number, Ethernet.

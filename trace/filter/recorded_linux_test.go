@@ -35,6 +35,7 @@ var everyday = struct{ all, ethernet, cooked []string }{
 		"icmp[icmptype] == icmp-echo", "icmp[icmptype] != icmp-echo and icmp[icmptype] != icmp-echoreply", "icmp[0] = 3 and icmp[1] = 3",
 		"ip[8] < 64", "ip[6] & 0x40 != 0", "ip[6:2] & 0x3fff != 0", "ip[2:2] > 100", "proto 1", "ip proto 6", `ip proto \udp`, "ip6 proto 17",
 		"less 80", "greater 200", "len > 100 and len < 1000", "icmp and host 198.51.100.7 and less 120",
+		"tcp port 80 and ip and tcp[((tcp[12:1] & 0xf0) >> 2):4] = 0x47455420", "udp[8:4] = 0x746f2077", "icmp6 and ip6[40] == 135 or icmp",
 		"udp and src host 172.17.0.2 and dst port 9", "tcp and host 172.17.0.2 and port 81",
 	},
 	ethernet: []string{

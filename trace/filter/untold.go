@@ -75,6 +75,8 @@ func asksEthernet(v value) bool {
 	switch v := v.(type) {
 	case field:
 		return v.header == etherHeader
+	case captured:
+		return v.header == etherHeader || asksEthernet(v.offset)
 	case operation:
 		return asksEthernet(v.left) || asksEthernet(v.right)
 	}
