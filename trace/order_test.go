@@ -2,6 +2,7 @@ package trace
 
 import (
 	"fmt"
+	"strings"
 	"testing"
 	"time"
 
@@ -57,6 +58,24 @@ func TestStampsThatAreNotInOrder(t *testing.T) {
 	s.expect(way, way)
 	if s.journeys[0].Hops[0].Headers.IPID != 0 || s.journeys[0].Time >= s.journeys[1].Time {
 		t.Error("journeys are not in the order of their stamps")
+	}
+}
+
+// Datagrams need have no identification, and in IPv6 have none. When two differ in what
+// is not compared of each packet, the second is no duplicate of the first.
+func TestDatagramsThatLookAlikeAreNoDuplicates(t *testing.T) {
+	s := newStage(t)
+	for _, end := range []string{"first", "other"} {
+		d := udp(t, port(backIP, 1), port(baseIP, 53), 0, strings.Repeat("the same words ", 4)+end)
+		for _, where := range []at{backOut, vethIn, baseVOut, baseIn} {
+			s.see(where, d)
+		}
+	}
+	s.wantLast("delivered delivered", 0)
+	for _, j := range s.journeys {
+		if len(j.Related) > 0 {
+			t.Errorf("#%d is related to %v, want nothing", j.ID, j.Related)
+		}
 	}
 }
 
