@@ -70,7 +70,8 @@ type checker struct {
 	host     *Host
 	journey  *Journey
 	packet   *Packet
-	hops     []*Sighting // of each hop of the journey; nil when wrongly joined
+	matched  map[moment]int64 // when tcpdump saw what hops saw
+	hops     []*Sighting      // of each hop of the journey; nil when wrongly joined
 	mistakes []Mistake
 
 	// What is right and yet less than there is to know: a rule dropped it and is
@@ -85,9 +86,9 @@ func (c *checker) bad(f Fault, format string, args ...any) {
 
 // check holds one journey against the truth and notes what is wrong with it. The
 // packet is nil when the oracle saw none that the journey can be of.
-func (o *Oracle) check(j *Journey, host *Host) *checker {
-	c := &checker{oracle: o, host: host, journey: j, packet: o.find(&j.Hops[0])}
-	if c.packet == nil {
+func (o *Oracle) check(j *Journey, p *Packet, host *Host, matched map[moment]int64) *checker {
+	c := &checker{oracle: o, host: host, journey: j, packet: p, matched: matched}
+	if p == nil {
 		c.bad(Joined, "tcpdump saw no such packet")
 		return c
 	}
@@ -119,7 +120,8 @@ func (c *checker) checkHops() {
 	c.hops = make([]*Sighting, len(j.Hops))
 	for i := range j.Hops {
 		h := &j.Hops[i]
-		n := slices.IndexFunc(left, func(s *Sighting) bool { return s.point() == h.point() })
+		stamp, seen := c.matched[h.moment()]
+		n := slices.IndexFunc(left, func(s *Sighting) bool { return seen && s.moment() == moment{h.point(), stamp} })
 		if n < 0 {
 			c.bad(Joined, "hop %d, %s/%s %s: of another packet", i, h.Namespace, h.Interface, h.Direction)
 			continue
@@ -129,14 +131,18 @@ func (c *checker) checkHops() {
 		if d := apart(h, s); d > stampSlack && !s.unrecorded {
 			c.bad(Order, "hop %d: %v from tcpdump's stamp", i, d)
 		}
-		if before := c.before(i); before != nil {
-			tolerance := int64(0)
-			if before.Space != s.Space {
-				tolerance = int64(50 * time.Microsecond)
-			}
-			if s.Time < before.Time-tolerance {
-				c.bad(Order, "hop %d is earlier than the one it came from", i)
-			}
+	}
+	for i, s := range c.hops {
+		before := c.before(i)
+		if s == nil || before == nil {
+			continue
+		}
+		tolerance := int64(0)
+		if before.Space != s.Space {
+			tolerance = int64(50 * time.Microsecond)
+		}
+		if s.Time < before.Time-tolerance {
+			c.bad(Order, "hop %d is earlier than the one it came from", i)
 		}
 	}
 	for _, s := range left {

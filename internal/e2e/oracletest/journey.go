@@ -31,11 +31,14 @@ type Journey struct {
 		Leak                               bool
 		Rule                               *Rule
 	}
-	Related []struct {
-		ID  uint64
-		Why string
-	}
-	Notes []string
+	Related []Relation
+	Notes   []string
+}
+
+// Relation is to another journey.
+type Relation struct {
+	ID  uint64
+	Why string
 }
 
 // OneOfSeveral reports whether the journey says that what a docker-proxy passed on
@@ -81,12 +84,15 @@ type Hop struct {
 		Seq, Ack uint32
 		Flags    string
 	}
-	Part   *struct{ Index, Of, Offset int }
+	Part   *Part
 	Quoted *struct {
 		Protocol            string
 		Source, Destination Address
 	}
 }
+
+// Part is which piece of a datagram a hop saw.
+type Part struct{ Index, Of, Offset int }
 
 // Translation is one change of addresses, as natlens tells it.
 type Translation struct {

@@ -41,7 +41,8 @@ func (p *Packet) Pieces() bool {
 // Oracle knows all packets that passed.
 type Oracle struct {
 	Packets []*Packet
-	byPoint map[point][]*Packet
+	seen    map[moment][]*Packet // when and where
+	stamps  map[point][]int64    // of what was seen there, in order, each once
 	flows   map[tuple][]flow
 	inside  map[tuple][]flow
 	said    map[[2]Address]string // the first data of each direction of a TCP connection
@@ -63,7 +64,7 @@ type Oracle struct {
 // themselves, which tell of packets that the host has no entry for. Packets
 // first seen before since are left out.
 func NewOracle(entries, inside []Entry, sightings []Sighting, since int64) *Oracle {
-	o := &Oracle{byPoint: map[point][]*Packet{}, flows: flowsOf(entries), inside: flowsOf(inside), said: map[[2]Address]string{}}
+	o := &Oracle{flows: flowsOf(entries), inside: flowsOf(inside), said: map[[2]Address]string{}}
 	sightings = bothWays(sightings)
 	slices.SortStableFunc(sightings, func(a, b Sighting) int { return int(a.Time - b.Time) })
 	wholePieces(sightings)
@@ -87,22 +88,28 @@ func NewOracle(entries, inside []Entry, sightings []Sighting, since int64) *Orac
 	return o
 }
 
-// index makes packets findable by where they were seen.
+// index makes packets findable by when and where they were seen.
 func (o *Oracle) index() {
+	o.seen, o.stamps = map[moment][]*Packet{}, map[point][]int64{}
 	for _, p := range o.Packets {
 		for i := range p.Sightings {
-			at := p.Sightings[i].point()
-			if !slices.Contains(o.byPoint[at], p) {
-				o.byPoint[at] = append(o.byPoint[at], p)
+			m := p.Sightings[i].moment()
+			if !slices.Contains(o.seen[m], p) {
+				o.seen[m] = append(o.seen[m], p)
 			}
+			o.stamps[m.at] = append(o.stamps[m.at], m.time)
 		}
+	}
+	for at, stamps := range o.stamps {
+		slices.Sort(stamps)
+		o.stamps[at] = slices.Compact(stamps)
 	}
 }
 
 // WithoutLinks is the same oracle for who sees all links of a namespace without being
 // told which is which.
 func (o *Oracle) WithoutLinks() *Oracle {
-	same := &Oracle{byPoint: map[point][]*Packet{}, flows: o.flows, inside: o.inside, said: o.said}
+	same := &Oracle{flows: o.flows, inside: o.inside, said: o.said}
 	for _, p := range o.Packets {
 		other := *p
 		other.Sightings = slices.Clone(p.Sightings)
@@ -336,22 +343,4 @@ func (o *Oracle) direction(p *Packet) string {
 		return "reply"
 	}
 	return "original"
-}
-
-// find returns the packet that a hop is a sighting of: where several look the
-// same at that point, the one with its stamp.
-func (o *Oracle) find(h *Hop) *Packet {
-	at := h.point()
-	var best *Packet
-	var bestApart time.Duration
-	for _, p := range o.byPoint[at] {
-		for i := range p.Sightings {
-			if s := &p.Sightings[i]; s.point() == at {
-				if d := apart(h, s); best == nil || d < bestApart {
-					best, bestApart = p, d
-				}
-			}
-		}
-	}
-	return best
 }

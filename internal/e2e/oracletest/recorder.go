@@ -212,10 +212,14 @@ func parseSighting(t testing.TB, space uint64, printed []string) Sighting {
 	return s
 }
 
+// offsetUnit is in how many bytes offsets of fragments count (RFC 791, section 3.1; RFC
+// 8200, section 4.5); tshark prints them as they are.
+const offsetUnit = 8
+
 func (r record) readIPv4(s *Sighting) {
 	s.Protocol, s.Source.IP, s.Dest.IP = r.number("ip.proto", 0), r.at("ip.src", 0), r.at("ip.dst", 0)
 	s.IPID, s.Length = uint16(r.number("ip.id", 0)), r.number("ip.len", 0)
-	s.Offset, s.More = r.number("ip.frag_offset", 0), r.number("ip.flags.mf", 0) == 1
+	s.Offset, s.More = r.number("ip.frag_offset", 0)*offsetUnit, r.number("ip.flags.mf", 0) == 1
 	s.fragmentID = uint32(s.IPID)
 }
 
@@ -236,7 +240,7 @@ func (r record) readIPv6(s *Sighting) {
 	}
 	if r.f["ipv6.fraghdr.nxt"] != "" {
 		s.fragmentID = uint32(r.number("ipv6.fraghdr.ident", 0))
-		s.Offset, s.More = r.number("ipv6.fraghdr.offset", 0), r.number("ipv6.fraghdr.more", 0) == 1
+		s.Offset, s.More = r.number("ipv6.fraghdr.offset", 0)*offsetUnit, r.number("ipv6.fraghdr.more", 0) == 1
 	}
 }
 

@@ -83,6 +83,7 @@ type point struct {
 	source, dest Address
 	ipID         uint16
 	length       int
+	offset       int // of a later fragment, bytes
 	icmpID       int
 	icmpSeq      int
 	tcpSeq       uint32
@@ -90,12 +91,15 @@ type point struct {
 }
 
 func (s *Sighting) point() point {
-	return point{s.place(), s.Source, s.Dest, s.IPID, s.Length, s.ICMPID, s.ICMPSeq, s.TCPSeq, s.TCPAck}
+	return point{s.place(), s.Source, s.Dest, s.IPID, s.Length, s.Offset, s.ICMPID, s.ICMPSeq, s.TCPSeq, s.TCPAck}
 }
 
 func (h *Hop) point() point {
 	p := point{place: place{h.NamespaceInode, h.Ifindex, h.Direction == "out"}, source: h.Source, dest: h.Destination,
 		ipID: h.IPID, length: h.Length}
+	if h.Part != nil && h.ICMP == nil && h.TCP == nil && h.Source.Port == 0 {
+		p.offset = h.Part.Offset // elsewhere it is what was cut otherwise
+	}
 	if h.ICMP != nil {
 		p.icmpID, p.icmpSeq = h.ICMP.ID, h.ICMP.Seq
 	}

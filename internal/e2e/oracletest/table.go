@@ -45,7 +45,28 @@ func (t *Table) line(name string) *Tally {
 // packet; what it calls "" is not counted.
 func (o *Oracle) Judge(journeys []Journey, host *Host, since int64, caseOf func(*Packet) string) *Table {
 	t := &Table{Foreign: host.Foreign}
-	found := map[*Packet]bool{}
+	var counted []*Journey
+	for i := range journeys {
+		j := &journeys[i]
+		if len(j.Hops) == 0 || housekeeping(j.Hops[0].Source.IP, j.Hops[0].Destination.IP) || j.Hops[0].Time.UnixNano() < since {
+			continue
+		}
+		counted = append(counted, j)
+	}
+	matched := o.match(counted)
+	found := map[*Packet]*checker{}
+	var checked []*checker
+	for _, j := range counted {
+		c := o.check(j, o.find(j, matched, found), host, matched)
+		checked = append(checked, c)
+		switch p := c.packet; {
+		case p == nil:
+		case found[p] == nil:
+			found[p] = c
+		case !p.Ambiguous:
+			c.bad(Split, "a second journey of one packet")
+		}
+	}
 	examples := map[string]int{}
 	example := func(name string, m Mistake, format string, args ...any) {
 		if key := name + m.Fault.String(); examples[key] < 3 {
@@ -53,39 +74,28 @@ func (o *Oracle) Judge(journeys []Journey, host *Host, since int64, caseOf func(
 			t.Examples = append(t.Examples, fmt.Sprintf("%s, %s: %s: ", name, m.Fault, m.Text)+fmt.Sprintf(format, args...))
 		}
 	}
-	for i := range journeys {
-		j := &journeys[i]
-		if len(j.Hops) == 0 || housekeeping(j.Hops[0].Source.IP, j.Hops[0].Destination.IP) || j.Hops[0].Time.UnixNano() < since {
-			continue
-		}
-		c := o.check(j, host)
-		p, mistakes := c.packet, c.mistakes
-		name := "other"
+	for _, c := range checked {
+		p, j, name := c.packet, c.journey, "other"
 		if p != nil {
 			if name = caseOf(p); name == "" {
 				continue
 			}
 			if p.Ambiguous {
-				found[p] = true
 				if !j.ambiguous() && !host.Foreign && !p.borderline {
 					t.line(name).Unsaid++
 				}
 				continue
 			}
-			if found[p] {
-				mistakes = append(mistakes, Mistake{Split, "a second journey of one packet"})
-			}
-			found[p] = true
 		}
 		l := t.line(name)
-		if len(mistakes) == 0 {
+		if len(c.mistakes) == 0 {
 			l.Right++
 			l.Unruled += number(c.unruled)
 			l.Vanished += number(c.vanished)
 			l.Inferred += number(c.inferred)
 		}
 		var had [faults]bool
-		for _, m := range mistakes {
+		for _, m := range c.mistakes {
 			if !had[m.Fault] {
 				had[m.Fault] = true
 				l.Wrong[m.Fault]++
@@ -103,7 +113,7 @@ func (o *Oracle) Judge(journeys []Journey, host *Host, since int64, caseOf func(
 		case p.Ambiguous:
 			l.Ambiguous++
 			continue
-		case !found[p]:
+		case found[p] == nil:
 			l.Wrong[Missing]++
 			example(name, Mistake{Missing, "no journey"}, "%v", p.Sightings)
 		}
