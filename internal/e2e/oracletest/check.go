@@ -17,12 +17,13 @@ const (
 	Judged                   // the verdict, or the direction, is another
 	Unevidenced              // right, but not on the evidence that there is
 	Missing                  // the packet has no journey
+	Parted                   // a piece, or what was merged, is not what tcpdump saw
 	faults
 )
 
 // String returns the heading of the table.
 func (f Fault) String() string {
-	return [...]string{"joined", "split", "order", "transl.", "verdict", "evid.", "missing"}[f]
+	return [...]string{"joined", "split", "order", "transl.", "verdict", "evid.", "missing", "parts"}[f]
 }
 
 // Mistake is one thing that is wrong with a journey.
@@ -93,6 +94,7 @@ func (o *Oracle) check(j *Journey, p *Packet, host *Host, matched map[moment]int
 		return c
 	}
 	c.checkHops()
+	c.checkParts()
 	if host.Foreign {
 		c.checkInferred()
 		return c

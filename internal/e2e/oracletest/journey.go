@@ -85,6 +85,7 @@ type Hop struct {
 		Flags    string
 	}
 	Part   *Part
+	Merged int `json:"merged_with"`
 	Quoted *struct {
 		Protocol            string
 		Source, Destination Address

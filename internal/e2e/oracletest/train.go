@@ -32,15 +32,19 @@ func trainOf(s *Sighting) *train {
 	return &t
 }
 
-// addTrain adds a sighting to the packets that it shows: to the one that was cut, or
-// to each of those that were merged.
-func (g *grouping) addTrain(id string, t *train, s *Sighting) {
+// end is the number behind that of the last datagram that a sighting shows.
+func (t *train) end(s *Sighting) uint32 {
 	header := 28 // of IPv4 and of UDP
 	if s.is6() {
 		header = 48
 	}
-	begin := uint32(t.n)
-	end := begin + uint32((s.Length-header+t.size-1)/t.size)
+	return uint32(t.n + (s.Length-header+t.size-1)/t.size)
+}
+
+// addTrain adds a sighting to the packets that it shows: to the one that was cut, or
+// to each of those that were merged.
+func (g *grouping) addTrain(id string, t *train, s *Sighting) {
+	begin, end := uint32(t.n), t.end(s)
 	joined := false
 	for _, p := range g.trains[id] {
 		if begin < p.end && p.begin < end && !slices.ContainsFunc(p.Sightings, func(o Sighting) bool {
