@@ -18,12 +18,13 @@ const (
 	Unevidenced              // right, but not on the evidence that there is
 	Missing                  // the packet has no journey
 	Parted                   // a piece, or what was merged, is not what tcpdump saw
+	Unrelated                // it belongs to another earlier one, or is not said to
 	faults
 )
 
 // String returns the heading of the table.
 func (f Fault) String() string {
-	return [...]string{"joined", "split", "order", "transl.", "verdict", "evid.", "missing", "parts"}[f]
+	return [...]string{"joined", "split", "order", "transl.", "verdict", "evid.", "missing", "parts", "related"}[f]
 }
 
 // Mistake is one thing that is wrong with a journey.

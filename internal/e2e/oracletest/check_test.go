@@ -40,7 +40,7 @@ func TestFaultsAreSeen(t *testing.T) {
 		"swapped beginnings": {func(s *scene) {
 			a, b := s.journeys[0].Hops, s.journeys[1].Hops
 			a[0], b[0] = b[0], a[0]
-		}, []Fault{Joined, Split, Translated, Judged}},
+		}, []Fault{Joined, Split, Translated, Judged, Unrelated}},
 		"a hop of another packet": {func(s *scene) {
 			s.journeys[2].Hops[1] = s.journeys[0].Hops[1]
 		}, []Fault{Joined, Split}},

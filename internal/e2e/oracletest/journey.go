@@ -33,6 +33,8 @@ type Journey struct {
 	}
 	Related []Relation
 	Notes   []string
+	// earlier are the ids of records that this one replaces; Newest knows them.
+	earlier []uint64
 }
 
 // Relation is to another journey.
@@ -128,15 +130,25 @@ type Summary struct {
 
 // Newest drops the records that later ones supersede.
 func Newest(all []Journey) []Journey {
-	superseded := map[uint64]bool{}
+	replaced := map[uint64]uint64{}
 	for i := range all {
-		superseded[all[i].Supersedes] = true
+		if j := &all[i]; j.Supersedes != 0 {
+			replaced[j.ID] = j.Supersedes
+		}
+	}
+	superseded := map[uint64]bool{}
+	for _, id := range replaced {
+		superseded[id] = true
 	}
 	kept := all[:0]
-	for i := range all {
-		if !superseded[all[i].ID] {
-			kept = append(kept, all[i])
+	for _, j := range all {
+		if superseded[j.ID] {
+			continue
 		}
+		for id := replaced[j.ID]; id != 0; id = replaced[id] {
+			j.earlier = append(j.earlier, id)
+		}
+		kept = append(kept, j)
 	}
 	return kept
 }

@@ -332,10 +332,7 @@ func (g *grouping) certain(packets []*Packet, at place, margin int64) int {
 
 // direction is what the journey of a packet has to call it.
 func (o *Oracle) direction(p *Packet) string {
-	f := flow{p.Entry, p.Reply, p.About}
-	for i := 0; f.entry == nil && i < len(p.Sightings); i++ {
-		f = flowOf(o.inside, &p.Sightings[i])
-	}
+	f := o.flow(p)
 	switch {
 	case f.entry == nil:
 		return "none"

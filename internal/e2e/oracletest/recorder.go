@@ -259,7 +259,7 @@ func (r record) readICMP(s *Sighting, ip, protocol, kind, id, seq string) {
 	}
 	q := tuple{protocol: r.number(protocol, 1), source: Address{IP: r.at(ip+"src", 1)}, dest: Address{IP: r.at(ip+"dst", 1)}, icmpID: r.number(id, 0)}
 	q.source.Port, q.dest.Port = r.ports(q.protocol, 0)
-	s.quoted = &q
+	s.quoted, s.quotedID = &q, uint16(r.number("ip.id", 1))
 }
 
 // housekeeping is what the kernel says to its neighbours of its own accord, and

@@ -31,7 +31,8 @@ type Sighting struct {
 	unrecorded   bool   // it is in no file; its twin is
 	payload      string // as much as was captured
 
-	quoted *tuple // of the packet that an ICMP error is about
+	quoted   *tuple // of the packet that an ICMP error is about
+	quotedID uint16 // its identification; 0 in IPv6
 	// whole is the packet's tuple; for a later fragment, its first one's, as is
 	// beginning, what a datagram's payload begins with.
 	whole     tuple

@@ -46,19 +46,24 @@ func (t *Table) line(name string) *Tally {
 func (o *Oracle) Judge(journeys []Journey, host *Host, since int64, caseOf func(*Packet) string) *Table {
 	t := &Table{Foreign: host.Foreign}
 	var counted []*Journey
+	byID := map[uint64]*checker{}
 	for i := range journeys {
 		j := &journeys[i]
 		if len(j.Hops) == 0 || housekeeping(j.Hops[0].Source.IP, j.Hops[0].Destination.IP) || j.Hops[0].Time.UnixNano() < since {
+			byID[j.ID] = &checker{journey: j}
 			continue
 		}
 		counted = append(counted, j)
 	}
-	matched := o.match(counted)
+	matched, related := o.match(counted), o.relate()
 	found := map[*Packet]*checker{}
 	var checked []*checker
 	for _, j := range counted {
 		c := o.check(j, o.find(j, matched, found), host, matched)
 		checked = append(checked, c)
+		for _, id := range append(j.earlier, j.ID) {
+			byID[id] = c
+		}
 		switch p := c.packet; {
 		case p == nil:
 		case found[p] == nil:
@@ -86,6 +91,7 @@ func (o *Oracle) Judge(journeys []Journey, host *Host, since int64, caseOf func(
 				}
 				continue
 			}
+			c.checkRelated(related[p], byID, found)
 		}
 		l := t.line(name)
 		if len(c.mistakes) == 0 {
