@@ -66,12 +66,13 @@ func (c *cast) open(name string, in *netns.Handle, sourcePort uint16, to netip.A
 	if sourcePort != 0 {
 		local = netip.AddrPortFrom(netip.IPv4Unspecified(), sourcePort)
 	}
+	since := time.Now()
 	conn, err := lab.DialTCP(context.Background(), in, local, to)
 	c.must(err)
 	if err != nil {
 		return nil
 	}
-	c.belongs(name, 6, conn.LocalAddr().(*net.TCPAddr).AddrPort())
+	c.belongsSince(since, name, 6, conn.LocalAddr().(*net.TCPAddr).AddrPort())
 	return conn
 }
 

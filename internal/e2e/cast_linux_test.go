@@ -24,6 +24,7 @@ type stage struct {
 	suffix   string   // of its cases' names
 	args     []string // dockerd's
 	filtered string   // net.bridge.bridge-nf-call-iptables
+	snaplen  []string // the watch's
 	rounds   func(*cast) map[string]func(string)
 }
 
@@ -265,8 +266,7 @@ func (l *load) caseOf(p *oracletest.Packet) string {
 		for _, end := range all {
 			owners := l.cases[party{protocol, end.IP, int(end.Port)}]
 			for n, o := range slices.Backward(owners) {
-				// A connection's first segments are earlier than the news of it.
-				if n == 0 || o.since.Add(-time.Second).UnixNano() <= p.Sightings[0].Time {
+				if n == 0 || o.since.UnixNano() <= p.Sightings[0].Time {
 					return o.name
 				}
 			}

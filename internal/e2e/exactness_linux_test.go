@@ -67,11 +67,10 @@ func TestEveryJourneyIsWhatTcpdumpSaw(t *testing.T) {
 	if sum.again != sum.shown {
 		t.Error("a file gives other journeys")
 	}
-	if n := sum.files.Total().Wrong[oracletest.Joined]; n > 0 {
-		t.Errorf("%d journeys wrongly joined from files", n)
-	}
-	for _, example := range append(sum.files.Examples, sum.unlinked.Examples...) {
-		t.Logf("from files: %s", example)
+	for how, table := range map[string]*oracletest.Table{"from files": &sum.files, "from files without links": &sum.unlinked} {
+		if !table.Perfect() {
+			t.Errorf("not exact %s:\n%s", how, strings.Join(table.Examples, "\n"))
+		}
 	}
 	if n := sum.live.Total().Packets; *exactCases == "" && n < 2000 {
 		t.Errorf("%d packets compared, want at least 2000", n)
@@ -94,7 +93,7 @@ func (s *stage) measure(t *testing.T, sum *exactness) {
 	// A network of its own brings DNS, by rules that make a container track.
 	inFront, inRouted := oracletest.Track(t, inside("front")), oracletest.Track(t, inside("routed"))
 	own := filepath.Join(t.TempDir(), "own.pcapng")
-	w := startWatch(t, e, "--json", "-w", own, "-s", "256")
+	w := startWatch(t, e, append([]string{"--json", "-w", own}, s.snaplen...)...)
 
 	since := time.Now()
 	played := c.play(s, *exactFor, *exactRate)

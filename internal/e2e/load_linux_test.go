@@ -38,13 +38,18 @@ type party struct {
 // belongs says to which case the traffic of a party belongs from now on: the kernel
 // gives a port to another socket in time.
 func (l *load) belongs(name string, protocol int, at netip.AddrPort) {
+	l.belongsSince(time.Now(), name, protocol, at)
+}
+
+// belongsSince says since when: a port is known only when it has been used.
+func (l *load) belongsSince(since time.Time, name string, protocol int, at netip.AddrPort) {
 	l.Lock()
 	defer l.Unlock()
 	if l.cases == nil {
 		l.cases = map[party][]owned{}
 	}
 	who := party{protocol, at.Addr().String(), int(at.Port())}
-	l.cases[who] = append(l.cases[who], owned{time.Now(), name})
+	l.cases[who] = append(l.cases[who], owned{since, name})
 }
 
 // owned is since when a party is of a case.
