@@ -3,12 +3,10 @@ package record_test
 import (
 	"bytes"
 	"context"
-	"encoding/binary"
 	"encoding/json"
 	"errors"
 	"maps"
 	"os"
-	"path/filepath"
 	"runtime"
 	"slices"
 	"strings"
@@ -129,48 +127,6 @@ func playBytes(ctx context.Context, contents ...[]byte) (journeys int, err error
 	}
 	_, err = recording.Play(ctx, 1024, record.Listener{Journey: func(*trace.Journey) { journeys++ }, ARP: func(trace.ARP) {}})
 	return journeys, err
-}
-
-// Whatever stands in a file, reading it ends, and ends well.
-func FuzzPlay(f *testing.F) {
-	paths, err := filepath.Glob("testdata/*.pcap*")
-	if err != nil || len(paths) < 5 {
-		f.Fatal(paths, err)
-	}
-	for _, path := range paths {
-		file, err := os.ReadFile(path)
-		if err != nil {
-			f.Fatal(err)
-		}
-		f.Add(file)
-	}
-	foreign, err := os.ReadFile("testdata/uplink.pcap")
-	if err != nil {
-		f.Fatal(err)
-	}
-	header := local(f, 1, `{"Version":1,"Session":"s"}`)
-	for kind, data := range []string{
-		2: `{"Interface":0,"Namespace":1,"Ifindex":2}`,
-		3: `{"Value":{"Number":1,"Self":1,"Namespaces":[{"ID":1,"Name":"host","Links":[{"Key":{"Namespace":1,"Index":2},"Name":"eth0"}],"Containers":[0]}],"Containers":[{"Name":"back"}]}}`,
-		4: `{"Value":{"Namespace":1,"Tables":[{"Family":"ip","Name":"nat","Chains":[{"Name":"POSTROUTING","Base":true,"NAT":true,"Hook":"postrouting"}]}],"Base":[[0,0]]}}`,
-		5: `{"Namespace":1,"Through":9,"Events":[{"Kind":"NEW","After":1,"Before":2,"Flow":{"ID":3,"Original":{"Protocol":17,"Source":"192.0.2.1","Destination":"192.0.2.2"},"Reply":{"Protocol":17,"Source":"192.0.2.2","Destination":"192.0.2.1"}}}]}`,
-		6: `{"Value":{"Namespace":1,"Since":1}}`,
-		7: `{"Through":1790000000000000000}`,
-		8: `{"Through":1790000000000000000}`,
-		9: `{"Packets":{"1":7}}`, 10: `{"Reason":"the clock was set"}`,
-	} {
-		if data != "" {
-			alone := local(f, uint32(kind), data)
-			section := binary.LittleEndian.Uint32(alone[4:])
-			f.Add(append(header[:len(header):len(header)], alone[section:]...))
-		}
-	}
-	f.Fuzz(func(t *testing.T, file []byte) {
-		_, err := playBytes(t.Context(), file)
-		_ = err // broken is what it mostly is
-		_, _ = playBytes(t.Context(), file, file)
-		_, _ = playBytes(t.Context(), file, foreign)
-	})
 }
 
 // Names and counters before the first packet are nobody's: a file can have any number
