@@ -131,14 +131,22 @@ func socketInode(c Connection, pid int) (inode uint64, err error) {
 		return 0, err
 	}
 	for _, a := range answers {
-		if len(a.Data) >= diagAnswerSize {
-			inode = uint64(binary.NativeEndian.Uint32(a.Data[diagInode:]))
+		if n, ok := inodeIn(a.Data); ok {
+			inode = n
 		}
 	}
 	if inode == 0 {
 		return 0, fs.ErrNotExist // not accepted yet, or closed
 	}
 	return inode, nil
+}
+
+// inodeIn is the socket's in an answer; 0 of one that no program has.
+func inodeIn(answer []byte) (inode uint64, ok bool) {
+	if len(answer) < diagAnswerSize {
+		return 0, false
+	}
+	return uint64(binary.NativeEndian.Uint32(answer[diagInode:])), true
 }
 
 // diagRequest is a request for one socket. For UDP source and destination stand
