@@ -52,6 +52,7 @@ var may = map[string][]string{
 	"internal/leak":   {},
 	"internal/deps":   {},
 
+	"scripts/fuzzkeep":   {},
 	"scripts/testreport": {},
 
 	"cmd/natlens": {"capture/...", "netinfo/...", "trace/...", "internal/doctor", "internal/explain", "internal/flows", "internal/live", "internal/probe",
