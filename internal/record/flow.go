@@ -1,8 +1,11 @@
 package record
 
 import (
+	"cmp"
 	"errors"
+	"maps"
 	"net/netip"
+	"slices"
 
 	"natlens/capture/packet"
 	"natlens/netinfo/netfilter"
@@ -132,6 +135,33 @@ func (t flowTable) news(b *netfilter.Batch) []event {
 		}
 	}
 	return out
+}
+
+// againAtOnce is how many flows stand in a block that repeats them.
+const againAtOnce = 256
+
+// again tells of the flows anew, those of one namespace many at once, in the order in
+// which they came.
+func (t flowTable) again(yield func(flows)) {
+	spaces := map[netns.ID][]*netfilter.Event{}
+	for key, e := range t {
+		spaces[key.namespace] = append(spaces[key.namespace], e)
+	}
+	for _, ns := range slices.Sorted(maps.Keys(spaces)) {
+		all := spaces[ns]
+		slices.SortFunc(all, func(a, b *netfilter.Event) int {
+			return cmp.Or(cmp.Compare(a.Before, b.Before), cmp.Compare(a.Flow.ID, b.Flow.ID))
+		})
+		for some := range slices.Chunk(all, againAtOnce) {
+			f := flows{Again: true, Namespace: ns, Through: some[len(some)-1].Before}
+			for _, e := range some {
+				told := *e
+				told.Kind = netfilter.Known
+				f.Events = append(f.Events, eventOf(&told))
+			}
+			yield(f)
+		}
+	}
 }
 
 // sameFlow reports whether two are the same but for what changes all the time.

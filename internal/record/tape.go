@@ -20,8 +20,9 @@ type Config struct {
 	// Open opens the file with that number, the first is 0. The Tape closes
 	// it.
 	Open func(part int) (io.WriteCloser, error)
-	// Size and Every end a file and begin the next: when it has so many bytes,
-	// or covers so much time. 0 never does.
+	// Size and Every end a file and begin the next: when it has so many bytes
+	// beside what it repeats of the one before, or covers so much time. 0 never
+	// does. A file without packets goes on.
 	Size  int64
 	Every time.Duration
 	// Snaplen is how many bytes of each packet were captured at most.
@@ -58,6 +59,9 @@ type Tape struct {
 	counts  []counter     // of each
 	drops   map[netns.ID]uint64
 	named   map[string]bool // names that this file has
+
+	repeated int64 // bytes with which this file began
+	packets  int   // in this file
 
 	began     int64 // watermark when the file was begun
 	mark      int64 // watermark that was written last
@@ -262,6 +266,7 @@ func (t *Tape) packet(id int, o *capture.Observation, comments []string) {
 	if o.Type == capture.Outgoing {
 		p.Direction = pcapng.Outbound
 	}
+	t.packets++
 	t.keep(t.w.Packet(&p))
 }
 

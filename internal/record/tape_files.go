@@ -5,7 +5,6 @@ import (
 	"time"
 
 	"natlens/capture/pcapng"
-	"natlens/netinfo/netfilter"
 )
 
 const (
@@ -42,6 +41,9 @@ func (t *Tape) advanced() {
 	t.busy = busy
 	if t.began == 0 {
 		t.began = now
+		if t.part == 0 { // all of it was known before the first packet
+			t.repeated = t.w.Written()
+		}
 	}
 	if now-t.completed >= completeEvery {
 		t.local(kindComplete, complete{t.Oldest()})
@@ -51,9 +53,20 @@ func (t *Tape) advanced() {
 		t.keep(t.w.Flush())
 		t.flushed = now
 	}
-	if t.config.Size > 0 && t.err == nil && t.w.Written() >= t.config.Size || t.config.Every > 0 && now-t.began >= int64(t.config.Every) {
+	if t.err == nil && t.full(now) {
 		t.next()
 	}
+}
+
+// full reports whether the file has what Config allows it. What it repeats of the one
+// before counts for nothing, and a file without a packet is not ended before it has
+// news as long as that: else an idle host would be written again and again.
+func (t *Tape) full(now int64) bool {
+	news := t.w.Written() - t.repeated
+	if t.packets == 0 && news < t.repeated {
+		return false
+	}
+	return t.config.Size > 0 && news >= t.config.Size || t.config.Every > 0 && now-t.began >= int64(t.config.Every)
 }
 
 // next ends a file and begins another one, that stands alone as well.
@@ -83,6 +96,7 @@ func (t *Tape) next() {
 	if t.err == nil {
 		t.keep(t.w.Flush())
 	}
+	t.repeated, t.packets = t.w.Written(), 0
 }
 
 // end writes what is known of each interface at last, and closes the file.
@@ -136,13 +150,4 @@ func (t *Tape) names() {
 func (t *Tape) interrupted() {
 	t.note(kindInterrupt, interrupt{"the clock was set back meanwhile"})
 	t.mark, t.skipped, t.completed, t.flushed, t.began = t.Now(), 0, 0, 0, 0
-}
-
-// again returns events that tell of a flow anew.
-func (t flowTable) again(yield func(flows)) {
-	for key, e := range t {
-		told := *e
-		told.Kind = netfilter.Known
-		yield(flows{Again: true, Namespace: key.namespace, Through: e.Before, Events: []event{eventOf(&told)}})
-	}
 }
