@@ -60,8 +60,9 @@ type Tape struct {
 	drops   map[netns.ID]uint64
 	named   map[string]bool // names that this file has
 
-	repeated int64 // bytes with which this file began
-	packets  int   // in this file
+	headed   bool  // this file has its beginning
+	repeated int64 // bytes with which it began
+	packets  int   // in it
 
 	began     int64 // watermark when the file was begun
 	mark      int64 // watermark that was written last
@@ -282,18 +283,27 @@ func (t *Tape) iface(o *capture.Observation, namespace, link string) int {
 	if ok || t.err != nil {
 		return id
 	}
+	if !t.headed {
+		t.head()
+	}
+	id = t.point(p, namespace)
+	t.local(kindInterface, place{Interface: id, Namespace: o.Namespace, Ifindex: o.Ifindex})
+	return id
+}
+
+// point adds an interface to this file.
+func (t *Tape) point(p point, namespace string) int {
 	i := pcapng.Interface{
 		LinkType: p.link, Snaplen: uint32(t.config.Snaplen), Name: clean(p.name),
-		Comments: []string{fmt.Sprintf("namespace %v (%s), link %d", o.Namespace, clean(namespace), o.Ifindex)},
+		Comments: []string{fmt.Sprintf("namespace %v (%s), link %d", p.namespace, clean(namespace), p.ifindex)},
 	}
-	i.Description, i.MAC = t.known.describe(o.Namespace, o.Ifindex)
+	i.Description, i.MAC = t.known.describe(p.namespace, p.ifindex)
 	id, err := t.w.Interface(i)
 	if t.keep(err); err != nil {
 		return 0
 	}
 	t.points[p] = id
-	t.counts = append(t.counts, counter{namespace: o.Namespace})
-	t.local(kindInterface, place{Interface: id, Namespace: o.Namespace, Ifindex: o.Ifindex})
+	t.counts = append(t.counts, counter{namespace: p.namespace})
 	return id
 }
 
@@ -307,6 +317,9 @@ func (t *Tape) note(kind uint32, value any) {
 }
 
 func (t *Tape) local(kind uint32, value any) {
+	if !t.headed {
+		t.head()
+	}
 	if t.err != nil {
 		return
 	}

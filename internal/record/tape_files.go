@@ -4,7 +4,9 @@ import (
 	"slices"
 	"time"
 
+	"natlens/capture/packet"
 	"natlens/capture/pcapng"
+	"natlens/netinfo"
 )
 
 const (
@@ -86,8 +88,10 @@ func (t *Tape) next() {
 	t.w, err = pcapng.NewWriter(file, pcapng.Section{Application: t.config.Application, OS: t.config.OS})
 	t.keep(err)
 	t.points, t.counts, t.named = map[point]int{}, nil, map[string]bool{}
-	t.began = max(t.mark, t.skipped)
-	t.local(kindHeader, header{Version: version, Session: t.session, Part: t.part, Host: t.config.Host})
+	t.began, t.headed = max(t.mark, t.skipped), false
+	if t.known.topology != nil { // else the first word on it begins the file
+		t.head()
+	}
 	t.known.each(t.local)
 	t.names()
 	if t.mark != 0 {
@@ -97,6 +101,29 @@ func (t *Tape) next() {
 		t.keep(t.w.Flush())
 	}
 	t.repeated, t.packets = t.w.Written(), 0
+}
+
+// head begins a file with the links that are known, before any block that only natlens
+// reads: Wireshark's programs look for an interface there, and refuse to write again
+// what begins otherwise.
+func (t *Tape) head() {
+	t.headed = true
+	var places []place
+	if k := t.known.topology; k != nil {
+		for _, n := range k.Namespaces {
+			for _, l := range n.Links {
+				p := point{n.ID, l.Key.Index, n.Name + "/" + l.Name, pcapng.LinkTypeOf(packet.Ethernet)}
+				if l.MAC == "" && l.Role != netinfo.RoleLoopback {
+					p.link = pcapng.LinkTypeOf(packet.RawIP)
+				}
+				places = append(places, place{t.point(p, n.Name), n.ID, l.Key.Index})
+			}
+		}
+	}
+	t.local(kindHeader, header{Version: version, Session: t.session, Part: t.part, Host: t.config.Host})
+	for _, p := range places {
+		t.local(kindInterface, p)
+	}
 }
 
 // end writes what is known of each interface at last, and closes the file.

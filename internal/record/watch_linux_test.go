@@ -317,3 +317,39 @@ func TestAFullDiskEndsTheWatch(t *testing.T) {
 		t.Error("the file was left open")
 	}
 }
+
+// Wireshark's programs cut, sort and merge what natlens wrote, and natlens reads what
+// they make of it.
+func TestWiresharkRewritesARecordedWatch(t *testing.T) {
+	r := watch(t, record.Config{Others: true}, scenario(t))
+	packets := strings.Count(tshark(t, "tshark", "-r", r.paths[0], "-n", "-T", "fields", "-e", "frame.number"), "\n")
+	for program, args := range map[string]func(to string) []string{
+		"editcap":    func(to string) []string { return []string{r.paths[0], to} },
+		"reordercap": func(to string) []string { return []string{r.paths[0], to} },
+		"mergecap":   func(to string) []string { return []string{"-w", to, r.paths[0], r.paths[0]} },
+	} {
+		t.Run(program, func(t *testing.T) {
+			to := filepath.Join(t.TempDir(), "made.pcapng")
+			tshark(t, program, args(to)...)
+			want := packets
+			if program == "mergecap" {
+				want *= 2
+			}
+			out := tshark(t, "tshark", "-r", to, "-n", "-T", "fields", "-e", "frame.interface_name", "-e", "frame.comment")
+			if n := strings.Count(out, "\n"); n != want || !strings.Contains(out, "back/eth0\tjourney ") {
+				t.Errorf("%d packets, want %d:\n%s", n, want, out)
+			}
+			f, err := os.Open(to)
+			must(t, err)
+			defer f.Close()
+			recording, err := record.Open([]record.File{{Name: "made", In: f}})
+			must(t, err)
+			journeys := 0
+			_, err = recording.Play(t.Context(), trace.DefaultOpen, record.Listener{Journey: func(*trace.Journey) { journeys++ }})
+			must(t, err)
+			if journeys < len(r.journeys) {
+				t.Errorf("%d journeys, live %d", journeys, len(r.journeys))
+			}
+		})
+	}
+}
