@@ -238,13 +238,7 @@ func (c *Correlator) Observe(b *capture.Batch) {
 	if b.Through != 0 && b.Through < c.ringThrough-clockStep {
 		c.Interrupt("the clock was set back meanwhile")
 	}
-	var lost uint64
-	for _, n := range b.Lost {
-		lost += n
-	}
-	if lost > 0 {
-		c.lostRing.add(b.Through, lost)
-	}
+	c.AddLost(b.Lost, b.Through)
 	for i := range b.Observations {
 		c.waiting.add(&b.Observations[i])
 	}

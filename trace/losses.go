@@ -1,5 +1,7 @@
 package trace
 
+import "natlens/netinfo/netns"
+
 // losses remembers when things were lost, so that a journey can say whether
 // something it lacks may be among them.
 type losses struct {
@@ -23,6 +25,19 @@ const (
 	// keepLosses is longer than any journey stays open.
 	keepLosses = 60e9
 )
+
+// AddLost takes in what rings lost up to a time, as Observe does with what a Batch
+// says, for who plays what was recorded: there it is known before the packets of that
+// time are.
+func (c *Correlator) AddLost(packets map[netns.ID]uint64, through int64) {
+	var n uint64
+	for _, lost := range packets {
+		n += lost
+	}
+	if n > 0 {
+		c.lostRing.add(through, n)
+	}
+}
 
 // add takes in a loss that was told at a source's watermark.
 func (l *losses) add(through int64, n uint64) {

@@ -71,8 +71,12 @@ type mark struct {
 // complete says that all packets before a time stand before it in the file.
 type complete struct{ Through int64 }
 
-// lost counts what rings dropped.
-type lost struct{ Packets map[netns.ID]uint64 }
+// lost counts what rings dropped before a time. Files of the first version of natlens
+// that wrote any don't tell the time.
+type lost struct {
+	Packets map[netns.ID]uint64
+	Through int64 `json:",omitempty"`
+}
 
 // interrupt says that times before and after can't be compared.
 type interrupt struct{ Reason string }

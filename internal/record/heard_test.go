@@ -65,8 +65,14 @@ func newDeck(t *testing.T, config record.Config) *deck {
 // datagram is seen coming in by a namespace's eth0.
 func (d *deck) datagram(to netns.ID, port uint16) capture.Observation {
 	d.t.Helper()
+	return d.datagramFor(deckHost, to, port)
+}
+
+// datagramFor is datagram with another destination.
+func (d *deck) datagramFor(address netip.Addr, to netns.ID, port uint16) capture.Observation {
+	d.t.Helper()
 	d.now += int64(time.Millisecond)
-	ip := &layers.IPv4{Version: 4, TTL: 64, Id: port, Protocol: layers.IPProtocolUDP, SrcIP: deckPeer.AsSlice(), DstIP: deckHost.AsSlice()}
+	ip := &layers.IPv4{Version: 4, TTL: 64, Id: port, Protocol: layers.IPProtocolUDP, SrcIP: deckPeer.AsSlice(), DstIP: address.AsSlice()}
 	udp := &layers.UDP{SrcPort: 5, DstPort: layers.UDPPort(port)}
 	must(d.t, udp.SetNetworkLayerForChecksum(ip))
 	b := gopacket.NewSerializeBuffer()

@@ -139,7 +139,7 @@ func (p *player) tell(f *opened, l *pcapng.Local, continues bool) error {
 		return err
 	case kindLost:
 		v, err := decode[lost](l)
-		p.wait(func(c *trace.Correlator) { c.Observe(&capture.Batch{Lost: v.on(p.host), Through: c.Now()}) })
+		p.wait(func(c *trace.Correlator) { c.AddLost(v.on(p.host), cmp.Or(v.Through, c.Now())) })
 		return err
 	case kindMark:
 		v, err := decode[mark](l)

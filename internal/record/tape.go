@@ -184,7 +184,7 @@ func (t *Tape) AddHits(b *netfilter.HitBatch) {
 // Observe hands packets on. They are written when their journeys come back.
 func (t *Tape) Observe(b *capture.Batch) {
 	if len(b.Lost) > 0 {
-		t.note(kindLost, lost{b.Lost})
+		t.note(kindLost, lost{Packets: b.Lost, Through: b.Through})
 		for ns, n := range b.Lost {
 			t.drops[ns] += n
 		}

@@ -152,12 +152,15 @@ func TestWiresharkReadsARecordedWatch(t *testing.T) {
 }
 
 func TestFilesOfARotationContinueAndStandAlone(t *testing.T) {
-	r := watch(t, record.Config{Others: true, Size: 12_000}, func(ctx context.Context, h *lab.Host) {
+	r := watch(t, record.Config{Others: true, Size: 6_000}, func(ctx context.Context, h *lab.Host) {
 		scenario(t)(ctx, h)
 		for seq := range uint16(60) {
 			if _, err := lab.Ping(ctx, h.Find("back").Namespace(), lab.ServerAddress, lab.Echo{ID: 9, Seq: seq, Payload: make([]byte, 400)}); err != nil {
 				t.Error(err)
 				return
+			}
+			if seq%10 == 9 {
+				time.Sleep(100 * time.Millisecond) // a file ends between two looks at the rings
 			}
 		}
 	})
