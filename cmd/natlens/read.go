@@ -19,7 +19,7 @@ import (
 )
 
 func newReadCommand(a *app) *cobra.Command {
-	f := &showFlags{}
+	f := &readFlags{}
 	cmd := &cobra.Command{
 		Use:   "read FILE... [FILTER]",
 		Short: "Shows the packets of capture files, before and after NAT",
@@ -31,7 +31,8 @@ func newReadCommand(a *app) *cobra.Command {
 			"is one journey, too. Nothing in other programs' files tells what NAT did; natlens\n" +
 			"infers it from packets that are alike, and says inferred. - is standard input.\n\n" +
 			"FILTER is that of natlens watch. It begins with the first word that is no file, or\n" +
-			"behind --.",
+			"behind --. Of a file that a watch with a filter wrote, it picks among what that\n" +
+			"picked; with --all also among the packets that are there for those to be judged.",
 		Example: "  natlens read incident.pcapng\n" +
 			"  natlens read incident_*.pcapng tcp port 8000\n" +
 			"  ssh host sudo tcpdump -i any -U -w - | natlens read -",
@@ -52,8 +53,15 @@ func newReadCommand(a *app) *cobra.Command {
 	f.viewFlags(cmd)
 	flags.IntVarP(&f.count, "count", "c", 0, "end after so many packets (`N`)")
 	flags.BoolVarP(&f.json, "json", "j", false, "JSON Lines on standard output")
+	flags.BoolVar(&f.all, "all", false, "also what the filter of the watch did not pick, as far as the file has it")
 	flags.BoolVar(&f.events, "events", false, "also what came and went, who asked for MAC addresses, who listened to groups")
 	return cmd
+}
+
+// readFlags are the flags of read.
+type readFlags struct {
+	showFlags
+	all bool
 }
 
 // splitFiles tells files from the filter: what stands before a --, else the first
@@ -74,7 +82,7 @@ func isFile(word string) bool {
 	return word == "-" || err == nil && !info.IsDir()
 }
 
-func (a *app) read(cmd *cobra.Command, f *showFlags, paths []string, expression string) error {
+func (a *app) read(cmd *cobra.Command, f *readFlags, paths []string, expression string) error {
 	if err := aboveZero(cmd, map[string]int{"count": f.count}); err != nil {
 		return err
 	}
@@ -94,7 +102,12 @@ func (a *app) read(cmd *cobra.Command, f *showFlags, paths []string, expression 
 	if err != nil {
 		return err
 	}
-	return a.play(cmd.Context(), recording, a.follow(f, pick, recording.Topology()), a.newScreen(f.json, f.detail, !f.noNames))
+	for _, path := range paths {
+		if filter := recording.Filters()[nameOf(path)]; filter != "" && !f.all {
+			fmt.Fprintln(a.stderr, a.style().Escape(fmt.Sprintf("%s has what its watch picked: %s", nameOf(path), filter)))
+		}
+	}
+	return a.play(cmd.Context(), recording, f.all, a.follow(&f.showFlags, pick, recording.Topology()), a.newScreen(f.json, f.detail, !f.noNames))
 }
 
 // openFiles opens what paths name; - is standard input.
@@ -111,7 +124,7 @@ func (a *app) openFiles(paths []string) (files []record.File, closeAll func(), e
 				closeAll()
 				return nil, nil, usagef("standard input can be read once only")
 			}
-			files = append(files, record.File{Name: "standard input", In: a.stdin})
+			files = append(files, record.File{Name: nameOf(path), In: a.stdin})
 			continue
 		}
 		f, err := os.Open(path)
@@ -129,8 +142,16 @@ func (a *app) openFiles(paths []string) (files []record.File, closeAll func(), e
 	return files, closeAll, nil
 }
 
+// nameOf is how people are told of a file.
+func nameOf(path string) string {
+	if path == "-" {
+		return "standard input"
+	}
+	return path
+}
+
 // play shows what is in a recording, then the summary.
-func (a *app) play(ctx context.Context, recording *record.Recording, follow *live.Follow, screen screen) error {
+func (a *app) play(ctx context.Context, recording *record.Recording, all bool, follow *live.Follow, screen screen) error {
 	ctx, stop := context.WithCancel(ctx)
 	defer stop()
 	records := make(chan live.Record, 64)
@@ -144,6 +165,7 @@ func (a *app) play(ctx context.Context, recording *record.Recording, follow *liv
 			ARP:     func(seen trace.ARP) { records <- live.Record{ARP: &seen} },
 			Change:  func(c netinfo.Change, at time.Time) { records <- live.Record{Change: &c, At: at} },
 			Warning: func(sentence string) { records <- live.Record{Warning: sentence} },
+			All:     all,
 		})
 		ended <- err
 	}()

@@ -18,7 +18,6 @@ import (
 	"natlens/capture"
 	"natlens/internal/live"
 	"natlens/internal/record"
-	"natlens/trace"
 )
 
 // writeFlags are those of watch that are about files. Letters are tcpdump's.
@@ -104,9 +103,11 @@ func parseInterval(s string) (time.Duration, error) {
 func (a *app) record(f *watchFlags, session *live.Session, follow *live.Follow, shown screen, expression string) (screen, error) {
 	config := record.Config{
 		Open: a.captureFiles(&f.write), Size: f.write.bytes, Every: f.write.interval, Snaplen: f.snaplen, Limit: f.count,
-		Others:      expression == "" && len(f.links) == 0 && len(f.containers) == 0,
-		Match:       func(j *trace.Journey) bool { return !follow.Own.Hides(j) && follow.Match(j) },
+		Filter: f.filterInWords(expression), Leave: follow.Own.Hides,
 		Application: application(), OS: kernel(), Host: hostname(),
+	}
+	if config.Others = config.Filter == ""; !config.Others {
+		config.Match = follow.Match
 	}
 	tape, err := record.NewTape(config)
 	if err != nil {
@@ -117,6 +118,21 @@ func (a *app) record(f *watchFlags, session *live.Session, follow *live.Follow, 
 		return shown, nil
 	}
 	return silentScreen{shown}, nil
+}
+
+// filterInWords is what picks packets, as it was typed.
+func (f *watchFlags) filterInWords(expression string) string {
+	var words []string
+	for _, l := range f.links {
+		words = append(words, "-i "+l)
+	}
+	for _, c := range f.containers {
+		words = append(words, "--container "+c)
+	}
+	if expression != "" {
+		words = append(words, expression)
+	}
+	return strings.Join(words, " ")
 }
 
 // application says what wrote a file.

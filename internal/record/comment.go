@@ -14,8 +14,8 @@ import (
 // comments says next to a packet what its bytes don't: which journey it is part
 // of, what happens next, and how it ends. Names and rules come from outside:
 // what moves a cursor does not stand in a comment.
-func comments(j *trace.Journey, hop int) []string {
-	s := fmt.Sprintf("journey %d, hop %d of %d", j.Hops[hop].Packet.Journey, hop+1, len(j.Hops))
+func comments(j *trace.Journey, hop int, id uint64) []string {
+	s := fmt.Sprintf("journey %d, hop %d of %d", id, hop+1, len(j.Hops))
 	var rules []string
 	for i := range j.Translations {
 		t := &j.Translations[i]

@@ -32,6 +32,7 @@ const (
 	kindSocket    = 11
 	kindHits      = 12
 	kindCounts    = 13
+	kindPicked    = 14
 )
 
 // header comes first in each file.
@@ -42,6 +43,9 @@ type header struct {
 	Session string
 	Part    int
 	Host    string `json:",omitempty"` // its name, as hostname(1) prints it
+	// Filter is what picked the journeys, in words; empty when all are here. Else
+	// kindPicked says which they are, and the others are here for their sake.
+	Filter string `json:",omitempty"`
 }
 
 // place says which link an interface of the file is.

@@ -30,6 +30,9 @@ type Listener struct {
 	Change  func(netinfo.Change, time.Time)
 	// Warning is a sentence about what can't be known; may be nil.
 	Warning func(string)
+	// All also tells what the filter of a watch did not pick, as far as the file
+	// has it for the sake of what it did.
+	All bool
 
 	advanced func() // the correlator's watermark may have moved; may be nil
 }
@@ -90,6 +93,16 @@ func Open(files []File) (*Recording, error) {
 // Topology is the hosts as their first watches found them; nil when another
 // program wrote the files.
 func (r *Recording) Topology() *netinfo.Topology { return r.topology }
+
+// Filters returns in words what picked the journeys of each file, those of other
+// programs left out; empty where all were.
+func (r *Recording) Filters() map[string]string {
+	all := map[string]string{}
+	for _, f := range r.own {
+		all[f.Name] = f.header.Filter
+	}
+	return all
+}
 
 // Play plays the files. Those of one host are played one watch after another, with
 // the parts of each in order; several hosts, and files of other programs, side by
@@ -211,6 +224,7 @@ type player struct {
 	to      Listener
 	account *Account
 	last    *netinfo.Topology
+	choice  *choice // nil when all was picked
 
 	// queue is what was read and must wait until all packets before it were
 	// read, too.
@@ -227,6 +241,17 @@ type told struct {
 
 func newPlayer(open int, to Listener, account *Account) *player {
 	p := &player{to: to, account: account}
-	p.c = trace.New(open, trace.Sink{Journey: to.Journey, ARP: to.ARP})
+	sink := trace.Sink{ARP: to.ARP}
+	if to.Journey != nil {
+		sink.Journey = p.journey
+	}
+	p.c = trace.New(open, sink)
 	return p
+}
+
+// journey tells of a journey that the watch's filter picked.
+func (p *player) journey(j *trace.Journey) {
+	if p.choice == nil || p.choice.take(j) || p.to.All {
+		p.to.Journey(j)
+	}
 }

@@ -21,6 +21,9 @@ import (
 // session plays the files of one watch.
 func (p *player) session(ctx context.Context, files []*opened) error {
 	var errs []error
+	if files[0].header.Filter != "" {
+		p.choice = newChoice()
+	}
 	for i, f := range files {
 		continues := i > 0 && f.header.Part == files[i-1].header.Part+1
 		if i > 0 && !continues {
@@ -140,6 +143,12 @@ func (p *player) tell(f *opened, l *pcapng.Local, continues bool) error {
 	case kindLost:
 		v, err := decode[lost](l)
 		p.wait(func(c *trace.Correlator) { c.AddLost(v.on(p.host), cmp.Or(v.Through, c.Now())) })
+		return err
+	case kindPicked:
+		v, err := decode[picked](l)
+		if p.choice != nil {
+			p.choice.learn(&v)
+		}
 		return err
 	case kindMark:
 		v, err := decode[mark](l)

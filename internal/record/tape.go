@@ -1,6 +1,7 @@
 package record
 
 import (
+	"cmp"
 	"encoding/json"
 	"fmt"
 	"io"
@@ -27,8 +28,12 @@ type Config struct {
 	Every time.Duration
 	// Snaplen is how many bytes of each packet were captured at most.
 	Snaplen int
-	// Match picks the journeys that are written; nil takes all.
-	Match func(*trace.Journey) bool
+	// Match picks the journeys that are written; nil takes all. What they are judged
+	// by is written as well, and marked. Filter says in words what is picked.
+	Match  func(*trace.Journey) bool
+	Filter string
+	// Leave says which journeys are never written; may be nil.
+	Leave func(*trace.Journey) bool
 	// Limit is how many of them are written at most; 0 never ends.
 	Limit int
 	// Others are written, too: packets that belong to no journey.
@@ -52,6 +57,9 @@ type Tape struct {
 	file    io.WriteCloser
 	w       *pcapng.Writer
 	err     error
+
+	beside *beside // nil when all is written
+	picked picked  // and not told yet
 
 	known   knowledge
 	content [32]byte      // of the last topology that was written
@@ -92,6 +100,10 @@ func NewTape(config Config) (*Tape, error) {
 		config: config, known: newKnowledge(), drops: map[netns.ID]uint64{},
 		session: fmt.Sprintf("%x", time.Now().UnixNano()), part: -1,
 	}
+	if config.Match != nil {
+		t.beside = newBeside()
+		t.config.Filter = cmp.Or(config.Filter, "a program's own")
+	}
 	t.next()
 	return t, t.err
 }
@@ -111,6 +123,9 @@ func (t *Tape) SetTopology(topology *netinfo.Topology) {
 	t.Correlator.SetTopology(topology)
 	t.known.topology = topology
 	t.known.keep(topology)
+	if t.beside != nil {
+		t.beside.know(topology)
+	}
 	written := topologyOf(topology)
 	if content := written.content(); content != t.content {
 		t.content = content
@@ -196,6 +211,7 @@ func (t *Tape) Observe(b *capture.Batch) {
 // Interrupt hands on that the clock was set, and notes it.
 func (t *Tape) Interrupt(reason string) {
 	t.Correlator.Interrupt(reason)
+	t.settle(math.MaxInt64)
 	t.note(kindInterrupt, interrupt{reason})
 	t.mark, t.skipped, t.completed, t.flushed, t.began = 0, 0, 0, 0, 0
 }
@@ -208,72 +224,8 @@ func (t *Tape) Flush() {
 		t.note(kindMark, mark{Through: t.Now(), Heard: heard})
 	}
 	t.Correlator.Flush()
+	t.settle(math.MaxInt64)
 	t.end()
-}
-
-// Journey writes the packets of a journey that were not written yet, and takes
-// them out of it.
-func (t *Tape) Journey(j *trace.Journey) {
-	write := t.picks(j)
-	for i := range j.Hops {
-		h := &j.Hops[i]
-		if h.Packet == nil {
-			continue
-		}
-		id := t.iface(h.Packet, h.Namespace, h.Interface)
-		if t.err != nil {
-			return
-		}
-		t.counts[id].received++
-		if write {
-			t.packet(id, h.Packet, comments(j, i))
-		}
-		h.Packet = nil // what waits to be shown needs no bytes
-	}
-}
-
-// picks reports whether a journey is to be written.
-func (t *Tape) picks(j *trace.Journey) bool {
-	switch {
-	case t.config.Match != nil && !t.config.Match(j):
-		return false
-	case t.config.Limit == 0 || j.Supersedes != 0:
-		return true
-	case t.written == t.config.Limit:
-		return false
-	}
-	t.written++
-	return true
-}
-
-// Other writes a packet that belongs to no journey.
-func (t *Tape) Other(o *capture.Observation) {
-	namespace, link := t.known.place(o)
-	id := t.iface(o, namespace, link)
-	if t.err != nil {
-		return
-	}
-	t.counts[id].received++
-	if t.config.Others {
-		t.packet(id, o, nil)
-	}
-}
-
-func (t *Tape) packet(id int, o *capture.Observation, comments []string) {
-	p := pcapng.Packet{
-		Interface: id, Time: o.Time, WireLength: o.WireLength, Data: o.Data, ID: o.Journey, Comments: comments,
-		Direction: pcapng.Inbound, Reception: receptions[o.Type],
-	}
-	if o.Type == capture.Outgoing {
-		p.Direction = pcapng.Outbound
-	}
-	t.packets++
-	t.keep(t.w.Packet(&p))
-}
-
-// receptions are the kernel's packet types in the file's words.
-var receptions = map[capture.PacketType]pcapng.Reception{
-	capture.Host: pcapng.Unicast, capture.Broadcast: pcapng.Broadcast, capture.Multicast: pcapng.Multicast, capture.OtherHost: pcapng.Promiscuous,
 }
 
 // iface returns the interface of a packet in this file, making it at the first.

@@ -1,6 +1,7 @@
 package record
 
 import (
+	"math"
 	"slices"
 	"time"
 
@@ -27,6 +28,7 @@ func (t *Tape) advanced() {
 		t.interrupted()
 		return
 	}
+	t.settle(now)
 	observed := t.Counters().Observations
 	busy := t.Open() > 0 || t.Walks() > 0 || observed != t.observed
 	t.observed = observed
@@ -48,7 +50,11 @@ func (t *Tape) advanced() {
 		}
 	}
 	if now-t.completed >= completeEvery {
-		t.local(kindComplete, complete{t.Oldest()})
+		oldest := t.Oldest()
+		if t.beside != nil {
+			oldest = t.beside.oldest(oldest)
+		}
+		t.local(kindComplete, complete{oldest})
 		t.completed = now
 	}
 	if now-t.flushed >= flushEvery && t.err == nil {
@@ -120,7 +126,7 @@ func (t *Tape) head() {
 			}
 		}
 	}
-	t.local(kindHeader, header{Version: version, Session: t.session, Part: t.part, Host: t.config.Host})
+	t.local(kindHeader, header{Version: version, Session: t.session, Part: t.part, Host: t.config.Host, Filter: t.config.Filter})
 	for _, p := range places {
 		t.local(kindInterface, p)
 	}
@@ -175,6 +181,7 @@ func (t *Tape) names() {
 
 // interrupted notes that the correlator found the clock set back by itself.
 func (t *Tape) interrupted() {
+	t.settle(math.MaxInt64)
 	t.note(kindInterrupt, interrupt{"the clock was set back meanwhile"})
 	t.mark, t.skipped, t.completed, t.flushed, t.began = t.Now(), 0, 0, 0, 0
 }

@@ -17,6 +17,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"natlens/capture"
+	"natlens/capture/packet"
 	"natlens/internal/lab"
 	"natlens/internal/lab/labtest"
 	"natlens/internal/leak"
@@ -191,20 +192,34 @@ func TestFilesOfARotationContinueAndStandAlone(t *testing.T) {
 	}
 }
 
-func TestOnlyWhatMatchesIsWritten(t *testing.T) {
-	r := watch(t, record.Config{Match: func(j *trace.Journey) bool { return j.Protocol == 1 }}, scenario(t))
-	var want []any
+// What a filter picks reads as it was shown, though it rests on packets that the filter
+// does not pick; those are in the file, and marked, and others are not.
+func TestWhatMatchesReadsTheSame(t *testing.T) {
+	answers := func(j *trace.Journey) bool { return j.Protocol == 1 && j.Direction == trace.Reply }
+	r := watch(t, record.Config{Match: answers, Filter: "icmp replies"}, scenario(t))
+	var want []map[string]any
 	for _, j := range r.journeys {
-		if j["protocol"] == "icmp" {
-			want = append(want, j["id"])
+		if j["protocol"] == "icmp" && j["direction"] == "reply" {
+			want = append(want, j)
 		}
 	}
-	var got []any
-	for _, j := range play(t, r.paths...).journeys {
-		got = append(got, j["id"])
+	if diff := cmp.Diff(want, play(t, r.paths...).journeys); len(want) != 2 || diff != "" {
+		t.Errorf("%d journeys; -live +read\n%s", len(want), diff)
 	}
-	if len(want) != 4 || cmp.Diff(want, got) != "" {
-		t.Errorf("journeys %v, want %v", got, want)
+	f, err := os.Open(r.paths[0])
+	must(t, err)
+	defer f.Close()
+	recording, err := record.Open([]record.File{{Name: "tape", In: f}})
+	must(t, err)
+	protocols := map[packet.Protocol]int{}
+	_, err = recording.Play(t.Context(), trace.DefaultOpen, record.Listener{All: true, Journey: func(j *trace.Journey) { protocols[j.Protocol]++ }})
+	must(t, err)
+	if filters := recording.Filters(); protocols[packet.ICMP] != 4 || protocols[packet.TCP] != 0 || filters["tape"] != "icmp replies" {
+		t.Errorf("%v are in the file, picked by %q", protocols, filters)
+	}
+	out := tshark(t, "tshark", "-r", r.paths[0], "-n", "-Y", "icmp.type == 8", "-T", "fields", "-e", "frame.comment")
+	if n := strings.Count(out, "not picked by the filter; journey "); n == 0 || n != strings.Count(out, "\n") {
+		t.Errorf("%d of the requests are marked:\n%s", n, out)
 	}
 }
 
