@@ -22,6 +22,7 @@ type lane struct {
 	namespace *netinfo.Namespace // made up: each file is a place of its own
 	names     []string           // of its interfaces
 	last      int64              // time of the last packet that was read
+	drip      *drip              // nil when all of it is there
 	done      bool
 	err       error
 	unknown   map[pcapng.LinkType]bool // said already
@@ -53,22 +54,28 @@ func (p *player) foreign(ctx context.Context, files []*opened) error {
 		l.namespace = &netinfo.Namespace{ID: netns.ID(i + 1).On(p.host), Name: p.uniqueName(baseName(f.Name)), NameFrom: "file"}
 		lanes = append(lanes, l)
 		p.announce(l.namespace, nil)
+		if f.start < 0 {
+			l.drip = newDrip(l.opened.next)
+			defer l.drip.close(l.In)
+		}
 	}
 	var through int64
 	var told uint64
+	last := time.Now() // when it was told
 	for ctx.Err() == nil {
 		l := earliest(lanes)
 		if l == nil {
 			break
 		}
-		p.nextPacket(l)
-		if len(p.packets) < foreignBatch {
+		waits := !p.nextPacket(ctx, l) || l.drip != nil && time.Since(last) > dripWait
+		if len(p.packets) < foreignBatch && !waits {
 			continue
 		}
+		last = time.Now()
 		told += uint64(len(p.packets))
 		if l = earliest(lanes); l != nil {
 			// Where times go back by more, packets come late; that is theirs.
-			through = max(through, l.last-tolerance(told-p.c.Counters().Observations))
+			through = max(through, l.time()-tolerance(told-p.c.Counters().Observations))
 		}
 		p.c.Observe(&capture.Batch{Observations: p.packets, Through: through})
 		p.packets = nil
@@ -100,23 +107,43 @@ func tolerance(waiting uint64) int64 {
 // earliest returns the lane that is the furthest behind; nil when all have ended.
 func earliest(lanes []*lane) (first *lane) {
 	for _, l := range lanes {
-		if !l.done && (first == nil || l.last < first.last) {
+		if !l.done && (first == nil || l.time() < first.time()) {
 			first = l
 		}
 	}
 	return first
 }
 
-// nextPacket reads up to a lane's next packet.
-func (p *player) nextPacket(l *lane) {
+// time is how far a lane has come: where packets come as they are captured, it goes
+// on while there are none.
+func (l *lane) time() int64 {
+	if l.drip == nil {
+		return l.last
+	}
+	return l.last + int64(l.drip.silent())
+}
+
+func (l *lane) next(ctx context.Context) (b pcapng.Block, ok bool, err error) {
+	if l.drip != nil {
+		return l.drip.next(ctx)
+	}
+	b, err = l.opened.next()
+	return b, true, err
+}
+
+// nextPacket reads up to a lane's next packet. It is false when none came for a while.
+func (p *player) nextPacket(ctx context.Context, l *lane) bool {
 	for {
-		b, err := l.next()
+		b, ok, err := l.next(ctx)
+		if !ok {
+			return false
+		}
 		if err != nil {
 			l.done = true
 			if !errors.Is(err, io.EOF) {
 				l.err = err
 			}
-			return
+			return true
 		}
 		switch b := b.(type) {
 		case *pcapng.Interface:
@@ -130,7 +157,7 @@ func (p *player) nextPacket(l *lane) {
 				l.unknown[kind] = true
 				p.warn(fmt.Sprintf("%s: packets of link type %v are left out", l.Name, kind))
 			}
-			return
+			return true
 		}
 	}
 }

@@ -1,0 +1,59 @@
+package record_test
+
+import (
+	"bytes"
+	"context"
+	"io"
+	"os"
+	"testing"
+	"time"
+
+	"natlens/internal/leak"
+	"natlens/internal/record"
+	"natlens/trace"
+)
+
+// What tcpdump writes to a pipe is shown while it writes, also the last packet before
+// it has nothing more to write; and reading ends when nobody wants more.
+func TestAPipeThatDrips(t *testing.T) {
+	leak.Check(t)
+	file, err := os.ReadFile("testdata/any.pcap")
+	must(t, err)
+	alone := play(t, "testdata/any.pcap")
+	in, out, err := os.Pipe()
+	must(t, err)
+	defer out.Close()
+	defer in.Close()
+	_, err = out.Write(file[:len(file)-1]) // less than what is told at once, and within a packet
+	must(t, err)
+	recording, err := record.Open([]record.File{{Name: "any", In: in}})
+	must(t, err)
+	ctx, stop := context.WithTimeout(t.Context(), time.Minute)
+	defer stop()
+	journeys := 0
+	_, err = recording.Play(ctx, trace.DefaultOpen, record.Listener{Journey: func(*trace.Journey) {
+		if journeys++; journeys == len(alone.journeys)-1 {
+			stop()
+		}
+	}})
+	if err == nil || journeys < len(alone.journeys)-1 {
+		t.Errorf("%d journeys before the pipe was closed, of %d; %v", journeys, len(alone.journeys), err)
+	}
+}
+
+// A pipe that is always full tells what the file tells.
+func TestAPipeOfAFile(t *testing.T) {
+	file, err := os.ReadFile("testdata/any.pcap")
+	must(t, err)
+	alone := play(t, "testdata/any.pcap")
+	recording, err := record.Open([]record.File{{Name: "any.pcap", In: io.MultiReader(bytes.NewReader(file))}})
+	must(t, err)
+	var piped recorded
+	account, err := recording.Play(t.Context(), trace.DefaultOpen, record.Listener{
+		Journey: func(j *trace.Journey) { piped.journeys = append(piped.journeys, asJSON(t, j)) },
+		ARP:     func(trace.ARP) { piped.arp++ },
+	})
+	must(t, err)
+	piped.counters = account.Counters
+	alone.same(t, piped)
+}
