@@ -75,7 +75,10 @@ func (p *player) foreign(ctx context.Context, files []*opened) error {
 		told += uint64(len(p.packets))
 		if l = earliest(lanes); l != nil {
 			// Where times go back by more, packets come late; that is theirs.
-			through = max(through, l.time()-tolerance(told-p.c.Counters().Observations))
+			waiting := told - p.c.Counters().Observations
+			if through = max(through, l.time()-tolerance(waiting)); waiting > 2*maxEarly {
+				through++ // those of the last time, too, need not wait
+			}
 		}
 		p.c.Observe(&capture.Batch{Observations: p.packets, Through: through})
 		p.packets = nil
@@ -97,7 +100,7 @@ func (p *player) foreign(ctx context.Context, files []*opened) error {
 func tolerance(waiting uint64) int64 {
 	switch {
 	case waiting > 2*maxEarly:
-		return -1 // not at all: those of the last time, too, need not wait
+		return 0
 	case waiting > maxEarly:
 		return disorder / 64
 	}

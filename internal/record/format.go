@@ -33,6 +33,7 @@ const (
 	kindHits      = 12
 	kindCounts    = 13
 	kindPicked    = 14
+	kindChanged   = 15
 )
 
 // header comes first in each file.

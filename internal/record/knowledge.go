@@ -28,15 +28,15 @@ func newKnowledge() knowledge {
 }
 
 // each writes all of it.
-func (k *knowledge) each(write func(kind uint32, value any)) {
+func (k *knowledge) each(write func(kind uint32, value any), version func(key versionKey, value any, repeated bool)) {
 	if k.topology != nil {
-		write(kindTopology, again[*topologyJSON]{Again: true, Value: topologyOf(k.topology)})
+		version(versionKey{kind: kindTopology}, topologyOf(k.topology), true)
 	}
 	for _, r := range k.rings {
 		write(kindRing, again[ring]{Again: true, Value: r})
 	}
 	for _, r := range k.rulesets {
-		write(kindRuleset, again[*netfilter.Ruleset]{Again: true, Value: r})
+		version(versionKey{kindRuleset, r.Namespace}, r, true)
 	}
 	for ns, silent := range k.silent {
 		write(kindFlows, flows{Again: true, Namespace: ns, Silent: &silent})

@@ -56,7 +56,11 @@ func (o *opened) tell(ctx context.Context, to Knowledge) error {
 			return err
 		}
 		if l, ok := b.(*pcapng.Local); ok {
-			if err := to.tell(l); err != nil {
+			l, err := o.told.read(l)
+			if err == nil {
+				err = to.tell(l)
+			}
+			if err != nil {
 				return fmt.Errorf("block before byte %d: %w", o.reader.Offset(), err)
 			}
 		}

@@ -138,6 +138,7 @@ type opened struct {
 	// topology is that of the host when the file began; nil when the file does
 	// not tell.
 	topology *netinfo.Topology
+	told     versions          // what the file said of the host so far
 	ahead    []pcapng.Block    // what was read so far of what is played
 	places   map[int]place     // by interface
 	links    []pcapng.LinkType // by interface
@@ -145,7 +146,7 @@ type opened struct {
 
 // openFile reads until it is clear whose file it is, and of which host.
 func openFile(f File) (*opened, error) {
-	o := &opened{File: f, places: map[int]place{}, start: -1}
+	o := &opened{File: f, places: map[int]place{}, told: versions{}, start: -1}
 	var err error
 	if file, ok := f.In.(io.Seeker); ok {
 		if at, err := file.Seek(0, io.SeekCurrent); err == nil {

@@ -74,6 +74,10 @@ func (p *player) part(ctx context.Context, f *opened, continues bool) error {
 
 // tell takes in a piece of knowledge.
 func (p *player) tell(f *opened, l *pcapng.Local, continues bool) error {
+	l, err := f.told.read(l)
+	if err != nil {
+		return err
+	}
 	switch l.Kind {
 	case kindInterface:
 		at, err := decode[place](l)

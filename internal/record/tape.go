@@ -67,6 +67,7 @@ type Tape struct {
 	counts  []counter     // of each
 	drops   map[netns.ID]uint64
 	named   map[string]bool // names that this file has
+	told    versions        // what it says of the host
 
 	headed   bool  // this file has its beginning
 	repeated int64 // bytes with which it began
@@ -129,7 +130,7 @@ func (t *Tape) SetTopology(topology *netinfo.Topology) {
 	written := topologyOf(topology)
 	if content := written.content(); content != t.content {
 		t.content = content
-		t.note(kindTopology, again[*topologyJSON]{Value: written})
+		t.version(versionKey{kind: kindTopology}, written, false)
 		t.names()
 	}
 }
@@ -138,7 +139,7 @@ func (t *Tape) SetTopology(topology *netinfo.Topology) {
 func (t *Tape) SetRuleset(r *netfilter.Ruleset) {
 	t.Correlator.SetRuleset(r)
 	t.known.rulesets[r.Namespace] = r
-	t.note(kindRuleset, again[*netfilter.Ruleset]{Value: r})
+	t.version(versionKey{kindRuleset, r.Namespace}, r, false)
 }
 
 // Watch notes and hands on that a ring was attached.
@@ -266,6 +267,18 @@ func (t *Tape) note(kind uint32, value any) {
 		t.skipped = 0
 	}
 	t.local(kind, value)
+}
+
+// version notes what a host or rules are now; repeated: as the file before said.
+func (t *Tape) version(key versionKey, value any, repeated bool) {
+	write := t.note
+	if repeated {
+		write = t.local
+	}
+	data, err := json.Marshal(value)
+	if t.keep(err); t.err == nil {
+		t.told.write(key, data, repeated, write)
+	}
 }
 
 func (t *Tape) local(kind uint32, value any) {

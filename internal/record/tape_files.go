@@ -94,11 +94,12 @@ func (t *Tape) next() {
 	t.w, err = pcapng.NewWriter(file, pcapng.Section{Application: t.config.Application, OS: t.config.OS})
 	t.keep(err)
 	t.points, t.counts, t.named = map[point]int{}, nil, map[string]bool{}
+	t.told = versions{}
 	t.began, t.headed = max(t.mark, t.skipped), false
 	if t.known.topology != nil { // else the first word on it begins the file
 		t.head()
 	}
-	t.known.each(t.local)
+	t.known.each(t.local, t.version)
 	t.names()
 	if t.mark != 0 {
 		t.local(kindMark, mark{Through: t.mark})

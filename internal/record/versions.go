@@ -1,0 +1,74 @@
+package record
+
+import (
+	"encoding/json"
+
+	"natlens/capture/pcapng"
+	"natlens/netinfo/netns"
+)
+
+// versions are what a file says of the host and of each namespace's rules by now, so
+// that it has to say what changes only.
+type versions map[versionKey]json.RawMessage
+
+type versionKey struct {
+	kind      uint32
+	namespace netns.ID // of a ruleset
+}
+
+// changed says that what an earlier block of a kind told is otherwise now.
+type changed struct {
+	Kind      uint32
+	Namespace netns.ID `json:",omitempty"`
+	Change    patch
+}
+
+// write writes a value, or how it differs from the one before where that is shorter.
+func (v versions) write(key versionKey, value json.RawMessage, repeated bool, local func(kind uint32, value any)) {
+	old, known := v[key]
+	v[key] = value
+	if known && !repeated {
+		change, _ := difference(old, value)
+		b, err := json.Marshal(&change)
+		if err == nil && len(b) < len(value)/2 {
+			local(kindChanged, changed{Kind: key.kind, Namespace: key.namespace, Change: change})
+			return
+		}
+	}
+	local(key.kind, again[json.RawMessage]{Again: repeated, Value: value})
+}
+
+// read returns a block as it would be had it been written whole. Other kinds stay as
+// they are.
+func (v versions) read(l *pcapng.Local) (*pcapng.Local, error) {
+	switch l.Kind {
+	case kindTopology, kindRuleset:
+		told, err := decode[again[json.RawMessage]](l)
+		if err != nil {
+			return nil, err
+		}
+		key := versionKey{kind: l.Kind}
+		if l.Kind == kindRuleset {
+			var of struct{ Namespace netns.ID }
+			if json.Unmarshal(told.Value, &of) != nil {
+				return l, nil // who reads it says why
+			}
+			key.namespace = of.Namespace
+		}
+		v[key] = told.Value
+	case kindChanged:
+		told, err := decode[changed](l)
+		if err != nil {
+			return nil, err
+		}
+		key := versionKey{told.Kind, told.Namespace}
+		value, err := told.Change.apply(v[key])
+		if err != nil {
+			return nil, err
+		}
+		v[key] = value
+		data, err := json.Marshal(again[json.RawMessage]{Value: value})
+		return &pcapng.Local{Kind: told.Kind, Data: data}, err
+	}
+	return l, nil
+}
