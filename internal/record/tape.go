@@ -23,7 +23,7 @@ type Config struct {
 	Open func(part int) (io.WriteCloser, error)
 	// Size and Every end a file and begin the next: when it has so many bytes
 	// beside what it repeats of the one before, or covers so much time. 0 never
-	// does. A file without packets goes on.
+	// does.
 	Size  int64
 	Every time.Duration
 	// Snaplen is how many bytes of each packet were captured at most.

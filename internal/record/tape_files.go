@@ -67,14 +67,12 @@ func (t *Tape) advanced() {
 }
 
 // full reports whether the file has what Config allows it. What it repeats of the one
-// before counts for nothing, and a file without a packet is not ended before it has
-// news as long as that: else an idle host would be written again and again.
+// before has no size, and a file without a packet is not full before it has news as
+// long as that: else an idle host would be written again and again.
 func (t *Tape) full(now int64) bool {
 	news := t.w.Written() - t.repeated
-	if t.packets == 0 && news < t.repeated {
-		return false
-	}
-	return t.config.Size > 0 && news >= t.config.Size || t.config.Every > 0 && now-t.began >= int64(t.config.Every)
+	return t.config.Every > 0 && now-t.began >= int64(t.config.Every) ||
+		t.config.Size > 0 && news >= t.config.Size && (t.packets > 0 || news >= t.repeated)
 }
 
 // next ends a file and begins another one, that stands alone as well.
