@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"strings"
 )
 
 // BreakError says where a file stops being a capture file. Everything before
@@ -49,8 +50,12 @@ type source struct {
 const (
 	magicMicro = 0xA1B2C3D4
 	magicNano  = 0xA1B23C4D
-	magicGzip  = 0x1F8B
 )
+
+// compressors are the programs that unpack what begins so.
+var compressors = []struct{ magic, program string }{
+	{"\x1f\x8b", "gzip"}, {"\xfd7zX", "xz"}, {"\x28\xb5\x2f\xfd", "zstd"}, {"BZh", "bzip2"}, {"\x04\x22\x4d\x18", "lz4"},
+}
 
 // NewReader looks at the beginning of a file and tells its format. The error is
 // a *BreakError when it is neither pcap nor pcapng.
@@ -68,8 +73,11 @@ func NewReader(in io.Reader) (*Reader, error) {
 	case binary.BigEndian.Uint32(magic) == typeSection:
 		r.next = r.nextBlock
 		return r, nil
-	case binary.BigEndian.Uint16(magic) == magicGzip:
-		return nil, &BreakError{Reason: "compressed; unpack it first (gzip -dc FILE | natlens read -)"}
+	}
+	for _, c := range compressors {
+		if strings.HasPrefix(string(magic), c.magic) {
+			return nil, &BreakError{Reason: fmt.Sprintf("compressed by %s; unpack it first (%[1]s -dc FILE | natlens read -)", c.program)}
+		}
 	}
 	for _, order := range []binary.ByteOrder{binary.LittleEndian, binary.BigEndian} {
 		switch order.Uint32(magic) {

@@ -6,8 +6,10 @@ import (
 	"errors"
 	"io"
 	"math"
+	"os/exec"
 	"runtime"
 	"slices"
+	"strings"
 	"testing"
 	"testing/iotest"
 	"time"
@@ -289,6 +291,25 @@ func TestBrokenBlocksAreNamed(t *testing.T) {
 		var broken *BreakError
 		if _, err := readAll(t, file); !errors.As(err, &broken) || broken.Offset != 0 {
 			t.Errorf("%s: %v", name, err)
+		}
+	}
+}
+
+// What is compressed is not read, but who unpacks it is said.
+func TestCompressedFilesNameTheirProgram(t *testing.T) {
+	for _, program := range []string{"gzip", "xz", "zstd", "bzip2", "lz4"} {
+		if _, err := exec.LookPath(program); err != nil {
+			continue
+		}
+		file, _ := sample(t)
+		cmd := exec.Command(program, "-c")
+		cmd.Stdin = bytes.NewReader(file)
+		packed, err := cmd.Output()
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err = readAll(t, packed); err == nil || !strings.Contains(err.Error(), "compressed by "+program+"; unpack it first ("+program+" -dc FILE | natlens read -)") {
+			t.Errorf("%s: %v", program, err)
 		}
 	}
 }
