@@ -76,7 +76,9 @@ func TestChangesAreWrittenAsSuch(t *testing.T) {
 	must(t, recording.Tell(context.Background(), record.Knowledge{
 		Topology: func(t *netinfo.Topology) { last = t }, Ruleset: func(r *netfilter.Ruleset) { rules = r }, Flows: func(*netfilter.Batch) {},
 	}))
-	if !slices.EqualFunc(last.Namespaces, host.Namespaces, func(a, b *netinfo.Namespace) bool { return a.ID == b.ID && a.Name == b.Name && len(a.Links) == len(b.Links) }) || rules.Time != 59 {
+	if !slices.EqualFunc(last.Namespaces, host.Namespaces, func(a, b *netinfo.Namespace) bool {
+		return a.ID == b.ID && a.Name == b.Name && len(a.Links) == len(b.Links)
+	}) || rules.Time != 59 {
 		t.Errorf("the last topology read is of %v, the last rules of %d", last.Time, rules.Time)
 	}
 }

@@ -205,6 +205,9 @@ func (p *player) announce(n *netinfo.Namespace, link *netinfo.Link) {
 	t.Namespaces = append(t.Namespaces, &grown)
 	p.last = t.Seal()
 	p.c.SetTopology(p.last)
+	if p.to.Topology != nil {
+		p.to.Topology(p.last)
+	}
 }
 
 // uniqueName names the place that a file stands for.

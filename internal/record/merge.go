@@ -38,6 +38,7 @@ type news struct {
 	arp     *trace.ARP
 	change  *netinfo.Change
 	when    time.Time
+	known   *netinfo.Topology
 	warning string
 }
 
@@ -55,7 +56,7 @@ func (r *Recording) merge(ctx context.Context, open int, to Listener) (Account, 
 	for _, o := range origins {
 		playing.Go(func() {
 			defer close(o.told)
-			o.err = o.play(ctx, o, o.listener(ctx), &o.account)
+			o.err = o.play(ctx, o, o.listener(ctx, to.All), &o.account)
 		})
 	}
 	w := newWeaver(to.Journey)
@@ -74,6 +75,8 @@ func (r *Recording) merge(ctx context.Context, open int, to Listener) (Account, 
 		case n.change != nil && to.Change != nil:
 			n.change.NamespaceName = o.qualify(n.change.NamespaceName)
 			to.Change(*n.change, n.when)
+		case n.known != nil && to.Topology != nil:
+			to.Topology(n.known)
 		case n.warning != "" && to.Warning != nil:
 			to.Warning(n.warning)
 		}
@@ -114,7 +117,7 @@ func earliestOrigin(origins []*origin) (first *origin) {
 }
 
 // listener passes on what a player tells.
-func (o *origin) listener(ctx context.Context) Listener {
+func (o *origin) listener(ctx context.Context, all bool) Listener {
 	pass := func(n news) {
 		o.now = max(o.now, o.player.c.Now())
 		if n.journey != nil {
@@ -130,7 +133,9 @@ func (o *origin) listener(ctx context.Context) Listener {
 		Journey:  func(j *trace.Journey) { pass(news{journey: j}) },
 		ARP:      func(a trace.ARP) { pass(news{arp: &a}) },
 		Change:   func(c netinfo.Change, at time.Time) { pass(news{change: &c, when: at}) },
+		Topology: func(t *netinfo.Topology) { pass(news{known: t}) },
 		Warning:  func(s string) { pass(news{warning: s}) },
+		All:      all,
 		advanced: func() { pass(news{}) },
 	}
 }

@@ -28,6 +28,9 @@ type Listener struct {
 	Journey func(*trace.Journey)
 	ARP     func(trace.ARP)
 	Change  func(netinfo.Change, time.Time)
+	// Topology is what files say of a host, each time that it is otherwise; of files
+	// of other programs what is made up to name places. It may be nil.
+	Topology func(*netinfo.Topology)
 	// Warning is a sentence about what can't be known; may be nil.
 	Warning func(string)
 	// All also tells what the filter of a watch did not pick, as far as the file
@@ -73,6 +76,11 @@ func Open(files []File) (*Recording, error) {
 	slices.SortStableFunc(r.own, func(a, b *opened) int {
 		return cmp.Or(cmp.Compare(a.header.Session, b.header.Session), cmp.Compare(a.header.Part, b.header.Part))
 	})
+	for i, o := range r.own[min(1, len(r.own)):] {
+		if before := r.own[i]; o.header.Session == before.header.Session && o.header.Part == before.header.Part {
+			return nil, fmt.Errorf("%s and %s: both are the same part of one watch, one is a copy", before.Name, o.Name)
+		}
+	}
 	r.hosts = hostsOf(r.own)
 	if len(r.hosts) == 1 {
 		r.topology = r.own[0].topology

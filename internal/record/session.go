@@ -217,6 +217,9 @@ func (p *player) drain() {
 
 func (p *player) setTopology(t *netinfo.Topology) {
 	p.c.SetTopology(t)
+	if p.to.Topology != nil {
+		p.to.Topology(t)
+	}
 	if p.last != nil && p.to.Change != nil {
 		for _, change := range netinfo.Diff(p.last, t) {
 			p.to.Change(change, t.Time)
