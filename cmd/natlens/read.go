@@ -5,7 +5,9 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net/netip"
 	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 	"time"
@@ -65,10 +67,10 @@ type readFlags struct {
 }
 
 // splitFiles tells files from the filter: what stands before a --, else the first
-// word and those after it that are names of files.
+// word and those after it that name files, or look as if they did.
 func splitFiles(args []string, dash int) (paths []string, expression string) {
 	n := 1
-	for n < len(args) && isFile(args[n]) {
+	for n < len(args) && (isFile(args[n]) || looksLikeFile(args[n])) {
 		n++
 	}
 	if dash > 0 {
@@ -82,11 +84,21 @@ func isFile(word string) bool {
 	return word == "-" || err == nil && !info.IsDir()
 }
 
+// captureEndings are what names of capture files end with.
+var captureEndings = []string{".pcap", ".pcapng", ".cap", ".dmp", ".gz", ".xz", ".zst", ".bz2"}
+
+// looksLikeFile reports whether a word is no word of a filter, whether or not there is
+// a file of that name.
+func looksLikeFile(word string) bool {
+	if _, err := netip.ParsePrefix(word); err == nil {
+		return false
+	}
+	return strings.ContainsRune(word, filepath.Separator) || strings.ContainsRune(word, '/') ||
+		slices.Contains(captureEndings, strings.ToLower(filepath.Ext(word)))
+}
+
 func (a *app) read(cmd *cobra.Command, f *readFlags, paths []string, expression string) error {
 	if err := aboveZero(cmd, map[string]int{"count": f.count}); err != nil {
-		return err
-	}
-	if _, err := parseFilter(expression, nil); err != nil {
 		return err
 	}
 	files, closeFiles, err := a.openFiles(paths)
@@ -107,7 +119,15 @@ func (a *app) read(cmd *cobra.Command, f *readFlags, paths []string, expression 
 			fmt.Fprintln(a.stderr, a.style().Escape(fmt.Sprintf("%s has what its watch picked: %s", nameOf(path), filter)))
 		}
 	}
-	return a.play(cmd.Context(), recording, f.all, a.follow(&f.showFlags, pick, recording.Topology()), a.newScreen(f.json, f.detail, !f.noNames))
+	f.known = &known{}
+	follow := a.follow(&f.showFlags, pick, recording.Topology())
+	err = a.play(cmd.Context(), recording, record.Listener{All: f.all, Topology: f.known.add}, follow, a.newScreen(f.json, f.detail, !f.noNames))
+	if recording.Topology() != nil && !errors.Is(err, errOutputClosed) {
+		for _, sentence := range f.known.missing(&f.showFlags, pick) {
+			fmt.Fprintln(a.stderr, a.style().Escape(sentence))
+		}
+	}
+	return err
 }
 
 // openFiles opens what paths name; - is standard input.
@@ -151,7 +171,7 @@ func nameOf(path string) string {
 }
 
 // play shows what is in a recording, then the summary.
-func (a *app) play(ctx context.Context, recording *record.Recording, all bool, follow *live.Follow, screen screen) error {
+func (a *app) play(ctx context.Context, recording *record.Recording, to record.Listener, follow *live.Follow, screen screen) error {
 	ctx, stop := context.WithCancel(ctx)
 	defer stop()
 	records := make(chan live.Record, 64)
@@ -160,13 +180,11 @@ func (a *app) play(ctx context.Context, recording *record.Recording, all bool, f
 	go func() {
 		defer close(records)
 		var err error
-		account, err = recording.Play(ctx, trace.DefaultOpen, record.Listener{
-			Journey: func(j *trace.Journey) { records <- live.Record{Journey: j} },
-			ARP:     func(seen trace.ARP) { records <- live.Record{ARP: &seen} },
-			Change:  func(c netinfo.Change, at time.Time) { records <- live.Record{Change: &c, At: at} },
-			Warning: func(sentence string) { records <- live.Record{Warning: sentence} },
-			All:     all,
-		})
+		to.Journey = func(j *trace.Journey) { records <- live.Record{Journey: j} }
+		to.ARP = func(seen trace.ARP) { records <- live.Record{ARP: &seen} }
+		to.Change = func(c netinfo.Change, at time.Time) { records <- live.Record{Change: &c, At: at} }
+		to.Warning = func(sentence string) { records <- live.Record{Warning: sentence} }
+		account, err = recording.Play(ctx, trace.DefaultOpen, to)
 		ended <- err
 	}()
 	err := follow.Run(records, screen, stop)

@@ -2,7 +2,6 @@ package main
 
 import (
 	"fmt"
-	"slices"
 
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
@@ -24,6 +23,7 @@ type showFlags struct {
 	count      int
 	json       bool
 	events     bool
+	known      *known // what files told; nil on a host
 }
 
 // pickFlags adds the flags that pick.
@@ -46,7 +46,8 @@ func (f *showFlags) viewFlags(cmd *cobra.Command) {
 // follow makes what picks journeys and says what nothing can match.
 func (a *app) follow(f *showFlags, pick *filter.Filter, topology *netinfo.Topology) *live.Follow {
 	names, remarks := selected(topology, f.containers, f.links)
-	for _, r := range slices.Concat(remarks, unheardOf(topology, pick), absent(pick, f.events)) {
+	remarks = f.known.early(append(remarks, unheardOf(topology, pick)...), topology)
+	for _, r := range append(remarks, absent(pick, f.events)...) {
 		fmt.Fprintln(a.stderr, a.style().Escape(r))
 	}
 	warn := func(sentence string) { fmt.Fprintln(a.stderr, a.style().Escape(sentence)) }

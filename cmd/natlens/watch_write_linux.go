@@ -53,6 +53,8 @@ func (a *app) checkWrite(f *watchFlags) (err error) {
 		return usagef("-w - and what is shown can't both go to standard output")
 	case w.path == "-" && rotate:
 		return usagef("-C and -G go with a file, not with -w -")
+	case rotate && strings.Contains(w.path, "%"):
+		return usagef("files of -C and -G are numbered, as in back_00001.pcapng: no %%H or the like in -w %s", w.path)
 	case w.path == "-" && a.terminal.interactive:
 		return usagef("-w - writes bytes that are not for a terminal; send them to a file or a program: … | wireshark -k -i -")
 	}

@@ -3,6 +3,7 @@ package e2e
 import (
 	"context"
 	"net/netip"
+	"os/exec"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -69,6 +70,10 @@ func TestFilteredFileReadsTheSame(t *testing.T) {
 			sameFromFile(t, watches[filter], filepath.Join(folder, filter), 1)
 			if !strings.Contains(watches[filter].stdout.String(), shows) {
 				t.Errorf("no journey shows %s: the test shows less than it should", shows)
+			}
+			// The file knows the name that stands for an address here.
+			if out, err := exec.Command(natlens, "read", "-q", filepath.Join(folder, filter), "host", "back").Output(); err != nil || len(out) == 0 {
+				t.Errorf("natlens read FILE host back: %v", err)
 			}
 		})
 	}
