@@ -16,10 +16,28 @@ import (
 // what moves a cursor does not stand in a comment.
 func comments(j *trace.Journey, hop int, id uint64) []string {
 	s := fmt.Sprintf("journey %d, hop %d of %d", id, hop+1, len(j.Hops))
-	var rules []string
+	if p := j.Hops[hop].Part; p != nil && p.Of > 1 {
+		s += fmt.Sprintf(", piece %d of %d", p.Index+1, p.Of)
+	}
+	if n := j.Hops[hop].MergedWith; n > 0 {
+		s += fmt.Sprintf(", merged with %d more", n)
+	}
+	var more []string
+	if hop == 0 {
+		for _, r := range j.Related {
+			s += "; " + relation(r)
+		}
+		for _, n := range j.Notes[:min(len(j.Notes), maxNotes)] {
+			more = append(more, "note: "+brief(clean(n)))
+		}
+	}
 	for i := range j.Translations {
 		t := &j.Translations[i]
 		switch {
+		case t.Kind == trace.Proxy && hop == 0:
+			s += fmt.Sprintf("; before, in docker-proxy, of journey %d: ", t.PeerJourney) + change(t, "became")
+		case t.Kind == trace.Proxy:
+			continue
 		case t.Between[0] == hop:
 			s += "; next: " + change(t, "becomes")
 		case t.Between[0] < 0 && t.Between[1] == hop:
@@ -28,13 +46,39 @@ func comments(j *trace.Journey, hop int, id uint64) []string {
 			continue
 		}
 		if t.Rule != nil {
-			rules = append(rules, "rule: "+clean(t.Rule.Text))
+			more = append(more, "rule: "+clean(t.Rule.Text))
 		}
 	}
 	if j.Verdict.Hop == hop || j.Verdict.Hop < 0 && hop == len(j.Hops)-1 {
 		s += "; " + ending(j)
 	}
-	return append([]string{clean(s)}, rules...)
+	return append([]string{clean(s)}, more...)
+}
+
+const (
+	// maxNotes is how many notes of a journey stand beside its first packet, and
+	// maxNote how much of each.
+	maxNotes, maxNote = 3, 200
+)
+
+// brief cuts what is long.
+func brief(s string) string {
+	if r := []rune(s); len(r) > maxNote {
+		return string(r[:maxNote-1]) + "…"
+	}
+	return s
+}
+
+// relation says what an earlier journey has to do with this one.
+func relation(r trace.Relation) string {
+	words := map[string]string{
+		"reply_to": "reply to journey %d", "error_about": "error about journey %d", "retransmission_of": "journey %d again",
+		"duplicate_of": "duplicate of journey %d", "proxied_as": "a process made it of journey %d", "resolved_by": "address told by journey %d",
+	}[r.Why]
+	if words == "" {
+		words = r.Why + " journey %d"
+	}
+	return fmt.Sprintf(words, r.ID)
 }
 
 // change says what a translation does.
@@ -76,11 +120,17 @@ func end(t packet.Tuple, destination bool) string {
 // ending says what became of the packet after the hop where that was decided.
 func ending(j *trace.Journey) string {
 	s := string(j.Verdict.Result)
+	at := j.Verdict.Hop
 	switch {
+	case j.Verdict.Result == trace.Delivered && at >= 0 && j.OwnHop(&j.Hops[at]):
+		// Rules at INPUT stand behind the tap.
+		if s += " to this host"; j.Verdict.Evidence == trace.ByTap {
+			s = "reached this host"
+		}
 	case j.Verdict.Result == trace.Delivered && j.To.Name != "":
 		s += " to " + j.To.Name
-	case j.Verdict.Result == trace.Left && j.Verdict.Hop >= 0:
-		s += " by " + j.Hops[j.Verdict.Hop].Interface
+	case j.Verdict.Result == trace.Left && at >= 0:
+		s += " by " + j.Hops[at].Interface
 	case j.Verdict.By != "":
 		s += " by " + j.Verdict.By
 	}
