@@ -1,8 +1,10 @@
 package record
 
 import (
+	"encoding/json"
 	"io"
 	"net/netip"
+	"strings"
 	"testing"
 
 	"natlens/capture/packet"
@@ -43,5 +45,26 @@ func TestKnowledgeOfANamespaceThatWent(t *testing.T) {
 	}
 	if tape.Flush(); tape.Err() != nil {
 		t.Error(tape.Err())
+	}
+}
+
+// What is nobody's business elsewhere is not in a file.
+func TestWhatAFileDoesNotTell(t *testing.T) {
+	c := &netinfo.Container{}
+	c.Name, c.PID, c.SandboxKey, c.Labels = "back", 4711, "/run/docker/netns/abc", map[string]string{"password": "secret"}
+	n := &netinfo.Namespace{ID: 1, Name: "back", PIDs: []int{4711}, Paths: []string{"/run/docker/netns/abc"}, Containers: []*netinfo.Container{c}}
+	host := (&netinfo.Topology{Self: 1, Namespaces: []*netinfo.Namespace{n}, Containers: []*netinfo.Container{c}}).Seal()
+	written, err := json.Marshal(topologyOf(host))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, secret := range []string{"4711", "/run", "secret"} {
+		if strings.Contains(string(written), secret) {
+			t.Errorf("%q is in %s", secret, written)
+		}
+	}
+	read, err := readTopology(written, 0)
+	if err != nil || len(read.FindContainer("back")) != 1 {
+		t.Errorf("%+v: %v", read, err)
 	}
 }

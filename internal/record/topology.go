@@ -54,7 +54,7 @@ func topologyOf(t *netinfo.Topology) *topologyJSON {
 	for i, c := range t.Containers {
 		place[c] = i
 		kept := *c
-		kept.Labels = nil
+		kept.Labels, kept.PID, kept.SandboxKey = nil, 0, ""
 		out.Containers = append(out.Containers, &kept)
 	}
 	for _, n := range t.Namespaces {
