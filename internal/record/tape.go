@@ -69,9 +69,10 @@ type Tape struct {
 	named   map[string]bool // names that this file has
 	told    versions        // what it says of the host
 
-	headed   bool  // this file has its beginning
-	repeated int64 // bytes with which it began
-	packets  int   // in it
+	headed   bool    // this file has its beginning
+	places   []place // with which it begins, and that are not told yet
+	repeated int64   // bytes with which it began
+	packets  int     // in it
 
 	began     int64 // watermark when the file was begun
 	mark      int64 // watermark that was written last
@@ -292,7 +293,15 @@ func (t *Tape) local(kind uint32, value any) {
 	if err == nil {
 		err = t.w.Local(pcapng.Local{Kind: kind, Data: data})
 	}
-	t.keep(err)
+	if t.keep(err); kind == kindHeader {
+		return
+	}
+	// Who looks at the beginning of a file looks for the host behind the header.
+	places := t.places
+	t.places = nil
+	for _, p := range places {
+		t.local(kindInterface, p)
+	}
 }
 
 // keep remembers the first error.

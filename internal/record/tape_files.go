@@ -92,7 +92,7 @@ func (t *Tape) next() {
 	t.w, err = pcapng.NewWriter(file, pcapng.Section{Application: t.config.Application, OS: t.config.OS})
 	t.keep(err)
 	t.points, t.counts, t.named = map[point]int{}, nil, map[string]bool{}
-	t.told = versions{}
+	t.told, t.places = versions{}, nil
 	t.began, t.headed = max(t.mark, t.skipped), false
 	if t.known.topology != nil { // else the first word on it begins the file
 		t.head()
@@ -113,7 +113,6 @@ func (t *Tape) next() {
 // what begins otherwise.
 func (t *Tape) head() {
 	t.headed = true
-	var places []place
 	if k := t.known.topology; k != nil {
 		for _, n := range k.Namespaces {
 			for _, l := range n.Links {
@@ -121,14 +120,11 @@ func (t *Tape) head() {
 				if l.MAC == "" && l.Role != netinfo.RoleLoopback {
 					p.link = pcapng.LinkTypeOf(packet.RawIP)
 				}
-				places = append(places, place{t.point(p, n.Name), n.ID, l.Key.Index})
+				t.places = append(t.places, place{t.point(p, n.Name), n.ID, l.Key.Index})
 			}
 		}
 	}
 	t.local(kindHeader, header{Version: version, Session: t.session, Part: t.part, Host: t.config.Host, Filter: t.config.Filter})
-	for _, p := range places {
-		t.local(kindInterface, p)
-	}
 }
 
 // end writes what is known of each interface at last, and closes the file.

@@ -49,11 +49,11 @@ func (v versions) read(l *pcapng.Local) (*pcapng.Local, error) {
 		}
 		key := versionKey{kind: l.Kind}
 		if l.Kind == kindRuleset {
-			var of struct{ Namespace netns.ID }
-			if json.Unmarshal(told.Value, &of) != nil {
-				return l, nil // who reads it says why
+			of, err := decode[again[struct{ Namespace netns.ID }]](l)
+			if err != nil {
+				return nil, err
 			}
-			key.namespace = of.Namespace
+			key.namespace = of.Value.Namespace
 		}
 		v[key] = told.Value
 	case kindChanged:
