@@ -24,6 +24,7 @@ func TestFilteredFileReadsTheSame(t *testing.T) {
 	apart := strings.TrimSpace(e.Docker("inspect", "-f", "{{.NetworkSettings.Networks.apart.IPAddress}}", "other"))
 	address := strings.TrimSpace(e.Docker("inspect", "-f", "{{.NetworkSettings.Networks.bridge.IPAddress}}", "back"))
 	folder := t.TempDir()
+	const traced = "container back and not port 1"
 	filters := map[string]string{ // by what a journey that it picks shows
 		"container back":                       `"why":"proxied_as"`,
 		"src container back":                   `"why":"reply_to"`,
@@ -35,9 +36,14 @@ func TestFilteredFileReadsTheSame(t *testing.T) {
 		"tcp and dst port 8000":                `"why":"proxied_as"`,
 		"not src host " + hostAddress.String(): `"why":"reply_to"`,
 	}
+	filters[traced] = `"evidence":"trace"`
 	watches := map[string]*watch{}
 	for filter := range filters {
-		watches[filter] = startWatch(t, e, "-w", filepath.Join(folder, filter), "--json", filter)
+		args := []string{"-w", filepath.Join(folder, filter), "--json"}
+		if filter == traced {
+			args = append(args, "--trace")
+		}
+		watches[filter] = startWatch(t, e, append(args, filter)...)
 	}
 	time.Sleep(1500 * time.Millisecond) // until rules were counted once
 	for n := range 4 {
