@@ -8,29 +8,37 @@ import (
 	"natlens/trace"
 )
 
-// hooksInOrder are a packet's stations in a namespace: what stands between two
-// hops is shown as it happened.
-var hooksInOrder = []netfilter.Hook{netfilter.Prerouting, netfilter.Output, netfilter.Forward, netfilter.Input, netfilter.Postrouting}
+// hooksInOrder are a packet's stations in a namespace. Ingress stands behind
+// prerouting: only who was asked for a trace there is told of, and meets it when a
+// bridge hands it to itself.
+var hooksInOrder = []netfilter.Hook{
+	netfilter.Prerouting, netfilter.Ingress, netfilter.Output, netfilter.Forward, netfilter.Input, netfilter.Postrouting, netfilter.Egress,
+}
 
 // gap is what happened to a packet between two hops.
 type gap struct {
 	c    *card
-	done int // hooks shown so far
+	done int // rules looked at so far
 	met  func(*trace.Met) bool
 }
 
 // through shows the rules that the packet met before a translation was made at
-// that hook, and with it; with no hook all that are left.
+// that hook, and with it; with no hook all that are left. They are shown as they
+// were met: those of frames stand before IP's or behind them. A rule of which the
+// hook is not known holds nothing up.
 func (g *gap) through(hook netfilter.Hook) {
-	until := slices.Index(hooksInOrder, hook) + 1
-	if hook == "" {
-		until = len(hooksInOrder)
-	}
-	for ; g.done < until; g.done++ {
-		g.show(hooksInOrder[g.done])
-	}
-	if hook == "" {
-		g.show("")
+	until := slices.Index(hooksInOrder, hook)
+	for ; g.done < len(g.c.j.Rules); g.done++ {
+		r := &g.c.j.Rules[g.done]
+		if r.Met == nil || !g.met(r.Met) {
+			continue
+		}
+		if hook != "" && slices.Index(hooksInOrder, r.Met.Hook) > until {
+			return
+		}
+		if !g.c.shown(r.RuleRef) && (g.c.Verbose || g.c.matters(r)) {
+			g.c.meeting(r)
+		}
 	}
 }
 
@@ -38,14 +46,6 @@ func (g *gap) through(hook netfilter.Hook) {
 func (g *gap) before(t *trace.Translation) {
 	if t.Hook != "" {
 		g.through(t.Hook)
-	}
-}
-
-func (g *gap) show(hook netfilter.Hook) {
-	for i := range g.c.j.Rules {
-		if r := &g.c.j.Rules[i]; r.Met != nil && r.Met.Hook == hook && g.met(r.Met) && !g.c.shown(r.RuleRef) && (g.c.Verbose || g.c.matters(r)) {
-			g.c.meeting(r)
-		}
 	}
 }
 
