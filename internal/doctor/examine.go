@@ -222,7 +222,14 @@ func rules(h Host) []Check {
 			legacy.Means += "; packets pass them and those of nf_tables, one after the other"
 		}
 	}
-	return []Check{nft, compat, legacy}
+	checks := []Check{nft, compat, legacy}
+	if left := h.Rules.LeftLoggers; len(left) > 0 {
+		checks = append(checks, Check{
+			Group: group, Name: "loggers", Status: Limited, Found: strings.Join(left, " and ") + " is nfnetlink_log, and no program listens",
+			Means: "left by a natlens that was killed with its whole cgroup; sysctl -w " + strings.Join(left, "=NONE ") + "=NONE puts it back",
+		})
+	}
+	return checks
 }
 
 func unread(group, name string, err error) Check {

@@ -78,6 +78,7 @@ func TestAilments(t *testing.T) {
 		{"legacy rules", func(h *Host) { h.Rules.Legacy = []string{"ip nat"} }, "iptables-legacy", Limited, "ip nat", false}, // beside others
 		{"legacy rules alone", func(h *Host) { h.Rules.Legacy, h.Rules.IPTablesNFT = []string{"ip nat"}, nil }, "iptables-legacy", OK, "ip nat", false},
 		{"legacy not read", func(h *Host) { h.Rules.LegacyRead = false }, "iptables-legacy", Limited, "not read", false},
+		{"loggers left", func(h *Host) { h.Rules.LeftLoggers = []string{"net.netfilter.nf_log.2"} }, "loggers", Limited, "nf_log.2 is nfnetlink_log", false},
 		{"no engine", func(h *Host) { h.Topology = &netinfo.Topology{} }, "engine", Limited, "none found", false},
 		{"no scan", func(h *Host) { h.Topology, h.ScanErr = nil, errors.New("list links: no buffer space") }, "engine", Limited, "no buffer space", false},
 		{"elsewhere", func(h *Host) { h.Topology.Engine.Elsewhere = "remote engine" }, "containers", Limited, "1 running", false},

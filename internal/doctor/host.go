@@ -44,6 +44,9 @@ type Rules struct {
 	Legacy     []string
 	LegacyErr  error // why they could not be read; nil also when there are none
 	LegacyRead bool
+	// LeftLoggers are settings that a natlens left which was killed with all of its
+	// cgroup: net.netfilter.nf_log.2.
+	LeftLoggers []string
 }
 
 // Settings that Examine looks at.

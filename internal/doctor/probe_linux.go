@@ -13,6 +13,7 @@ import (
 	"kernel.org/pub/linux/libs/security/libcap/cap"
 
 	"natlens/netinfo"
+	"natlens/netinfo/netfilter"
 )
 
 // Probe looks at the host. t and scanErr are what a scan found. It never fails:
@@ -37,6 +38,7 @@ func Probe(t *netinfo.Topology, scanErr error) Host {
 		}
 	}
 	h.Rules.readLegacy("/proc/net")
+	h.Rules.LeftLoggers = netfilter.LeftLoggers()
 	return h
 }
 

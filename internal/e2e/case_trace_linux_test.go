@@ -2,9 +2,12 @@ package e2e
 
 import (
 	"bytes"
+	"fmt"
 	"os"
 	"os/exec"
+	"path/filepath"
 	"slices"
+	"strconv"
 	"strings"
 	"syscall"
 	"testing"
@@ -195,5 +198,80 @@ func TestCaseTraceLeavesNothing(t *testing.T) {
 			_ = w.cmd.Wait()
 			await(t, 20*time.Second, "all to be as before", func() bool { return rules() == before })
 		})
+	}
+}
+
+// TestCaseTraceKilledWithItsWatchdog kills natlens and the process that would put the
+// loggers back, as docker rm -f does. The next natlens says so, with the command that
+// doctor finds to help; the first one has said it before.
+func TestCaseTraceKilledWithItsWatchdog(t *testing.T) {
+	e := engine.Start(t)
+	must(t, e.Command("iptables-legacy", "-A", "INPUT", "-p", "icmp", "-j", "ACCEPT"))
+	loggers := func() string {
+		t.Helper()
+		out, err := e.Command("cat", "/proc/sys/net/netfilter/nf_log/2", "/proc/sys/net/netfilter/nf_log/10").Output()
+		if err != nil {
+			t.Fatal(err)
+		}
+		return string(out)
+	}
+	said := func(printed string) string { return strings.Join(strings.Fields(printed), " ") }
+	before := loggers()
+	w := startWatch(t, e, "--trace")
+	_, rest, _ := strings.Cut(said(w.stderr.String()), "they stay so: sysctl -w ")
+	putBack, _, _ := strings.Cut(rest, " puts them back")
+	if !strings.HasPrefix(putBack, "net.netfilter.nf_log.2=") {
+		t.Fatalf("it is not said how to put them back:\n%s", w.stderr.String())
+	}
+	var killed []*os.Process
+	threads, err := filepath.Glob(fmt.Sprintf("/proc/%d/task/*/children", w.cmd.Process.Pid))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, file := range threads {
+		children, err := os.ReadFile(file)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for word := range strings.FieldsSeq(string(children)) {
+			pid, err := strconv.Atoi(word)
+			if err != nil {
+				t.Fatal(err)
+			}
+			watchdog, err := os.FindProcess(pid)
+			if err != nil {
+				t.Fatal(err)
+			}
+			killed = append(killed, watchdog)
+		}
+	}
+	if len(killed) == 0 {
+		t.Fatal("there is no watchdog")
+	}
+	for _, p := range append(killed, w.cmd.Process) {
+		if err := p.Kill(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	_ = w.cmd.Wait()
+	const left = "nfnetlink_log\nnfnetlink_log\n"
+	if now := loggers(); now != left {
+		t.Fatalf("the loggers are %q: somebody put them back", now)
+	}
+	const says = "net.netfilter.nf_log.2 and net.netfilter.nf_log.10 is nfnetlink_log"
+	if printed, _, _ := finish(t, e.Command(natlens, "doctor")); !strings.Contains(said(printed), says) {
+		t.Errorf("doctor does not say what is left:\n%s", printed)
+	}
+	w = startWatch(t, e, "--trace")
+	if !strings.Contains(said(w.stderr.String()), says) {
+		t.Errorf("the next watch does not say what is left:\n%s", w.stderr.String())
+	}
+	w.end()
+	must(t, e.Command("sysctl", append([]string{"-w"}, strings.Fields(putBack)...)...))
+	if now := loggers(); now != before {
+		t.Errorf("%s makes them %q, they were %q", putBack, now, before)
+	}
+	if printed, _, _ := finish(t, e.Command(natlens, "doctor")); strings.Contains(said(printed), says) {
+		t.Errorf("doctor finds something left:\n%s", printed)
 	}
 }

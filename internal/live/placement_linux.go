@@ -21,7 +21,7 @@ type Watching struct {
 	// Untraced are sentences about namespaces in which no trace can be asked for.
 	Untraced []string
 	// Logged are sentences about namespaces in which a setting is changed until
-	// the end, because there are rules of iptables-legacy.
+	// the end, because there are rules of iptables-legacy, or was left changed.
 	Logged []string
 }
 
@@ -33,7 +33,7 @@ type notice struct {
 	rules     *netfilter.Ruleset // as they are at the beginning; nil when they can't be read
 	refused   string             // a sentence: it can't be attached to; empty otherwise
 	untraced  string             // a sentence: its rules can't be traced; empty otherwise
-	logged    string             // a sentence: what is changed there until it is let go; empty otherwise
+	logged    []string           // sentences: what is changed there until it is let go, and what was before
 }
 
 func (n notice) tell(c feed) {
@@ -157,10 +157,7 @@ func (p *placement) attach(n *netinfo.Namespace) (notice, error) {
 		if err := s.tracer.Attach(h); err != nil {
 			news.untraced = "rules of " + n.Name + " are not traced: " + err.Error()
 		}
-		if s.tracer.Loggers(n.ID) {
-			news.logged = "tracing iptables-legacy: in " + n.Name + " sysctl net.netfilter.nf_log.2 and .10 are nfnetlink_log until natlens ends, " +
-				"even if killed; rules with LOG write nothing to the kernel's log meanwhile"
-		}
+		news.logged = logged(n.Name, s.tracer.Loggers(n.ID))
 	}
 	return news, nil
 }

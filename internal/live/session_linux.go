@@ -119,9 +119,7 @@ func Open(ctx context.Context, config Config) (_ *Session, err error) {
 		if n.untraced != "" {
 			s.watching.Untraced = append(s.watching.Untraced, n.untraced)
 		}
-		if n.logged != "" {
-			s.watching.Logged = append(s.watching.Logged, n.logged)
-		}
+		s.watching.Logged = append(s.watching.Logged, n.logged...)
 	}
 	return s, nil
 }
@@ -399,7 +397,7 @@ func (s *Session) correlate(ctx context.Context, batches <-chan capture.Batch, f
 		case n := <-notices:
 			n.tell(c)
 			rules.hear(n)
-			for _, sentence := range []string{n.refused, n.untraced, n.logged} {
+			for _, sentence := range append([]string{n.refused, n.untraced}, n.logged...) {
 				if sentence != "" {
 					warn.say(sentence)
 				}

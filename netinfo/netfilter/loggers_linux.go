@@ -99,6 +99,17 @@ func (l *loggers) guard(restorer []string) error {
 	return nil
 }
 
+// changed are the settings that are not what they were, and that.
+func (l *loggers) changed() (settings []string) {
+	for line := range strings.Lines(l.before) {
+		family, logger, _ := strings.Cut(strings.TrimSpace(line), " ")
+		if logger != netlinkLogger {
+			settings = append(settings, loggerSetting+family+"="+logger)
+		}
+	}
+	return settings
+}
+
 // close puts the setting back and ends the watchdog, which looks once more.
 func (l *loggers) close() error {
 	err := restoreLoggers(l.namespace, l.before)

@@ -57,8 +57,16 @@ func TestTracerOfLegacyRules(t *testing.T) {
 	if err := tracer.Attach(r.middle); err != nil {
 		t.Fatal(err)
 	}
-	if now := loggersOf(t, r.middle); now != "nfnetlink_log\nnfnetlink_log\n" || !tracer.Loggers(r.middle.ID()) {
+	if now := loggersOf(t, r.middle); now != "nfnetlink_log\nnfnetlink_log\n" {
 		t.Errorf("loggers are %q", now)
+	}
+	changed := tracer.Loggers(r.middle.ID())
+	if was := strings.Fields(before); len(changed.Left) > 0 ||
+		!slices.Equal(changed.Changed, []string{"net.netfilter.nf_log.2=" + was[0], "net.netfilter.nf_log.10=" + was[1]}) {
+		t.Errorf("%+v, were %q", changed, was)
+	}
+	if left := leftLoggers(t, r.middle); len(left) > 0 {
+		t.Errorf("somebody listens, and %q are said to be left", left)
 	}
 	rules, err := ReadRuleset(r.middle)
 	if err != nil {
@@ -110,6 +118,57 @@ func TestTracerOfLegacyRules(t *testing.T) {
 	}
 	if after := loggersOf(t, r.middle); after != before {
 		t.Errorf("loggers were %q, are %q", before, after)
+	}
+}
+
+func leftLoggers(t *testing.T, ns *netns.Handle) (left []string) {
+	t.Helper()
+	if err := ns.Do(func() error { left = LeftLoggers(); return nil }); err != nil {
+		t.Fatal(err)
+	}
+	return left
+}
+
+// TestLoggersLeft: who is killed together with the watchdog leaves the settings as
+// they are while rules are traced. The next Tracer finds that, changes nothing, and
+// says so no more when they are put back as it was said.
+func TestLoggersLeft(t *testing.T) {
+	needs(t, "iptables-legacy", "sysctl")
+	r := newRouter(t)
+	run(t, r.middle, "iptables-legacy -A FORWARD -j ACCEPT")
+	t.Setenv(restorerVariable, "1")
+	attached := func() Loggers {
+		t.Helper()
+		tracer, err := NewTracer(TracerConfig{Restorer: []string{"/proc/self/exe"}})
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer func() {
+			if err := tracer.Close(); err != nil {
+				t.Error(err)
+			}
+		}()
+		if err := tracer.Attach(r.middle); err != nil {
+			t.Fatal(err)
+		}
+		return tracer.Loggers(r.middle.ID())
+	}
+	before := attached().Changed
+	for _, setting := range []string{"2", "10"} {
+		run(t, r.middle, "sysctl -w net.netfilter.nf_log."+setting+"=nfnetlink_log")
+	}
+	both := []string{"net.netfilter.nf_log.2", "net.netfilter.nf_log.10"}
+	if left := leftLoggers(t, r.middle); !slices.Equal(left, both) {
+		t.Errorf("left are %q, want %q", left, both)
+	}
+	if l := attached(); !slices.Equal(l.Left, both) || len(l.Changed) > 0 {
+		t.Errorf("the next one finds %+v, want %q left", l, both)
+	}
+	for _, setting := range before {
+		run(t, r.middle, "sysctl -w "+setting)
+	}
+	if left, l := leftLoggers(t, r.middle), attached(); len(left)+len(l.Left) > 0 || !slices.Equal(l.Changed, before) {
+		t.Errorf("put back: %q left, %+v; want %q changed", left, l, before)
 	}
 }
 

@@ -80,6 +80,7 @@ type tracedSpace struct {
 	hits      *tracedSocket
 	log       *tracedSocket // of iptables-legacy; nil where there is none
 	loggers   *loggers      // likewise
+	left      []string      // see LeftLoggers
 	// asked is how many packets were traced since the table was looked at, looked;
 	// then it had met so many, if that is known.
 	asked  int
@@ -161,7 +162,8 @@ func (s *tracedSpace) open(t *Tracer, ns *netns.Handle) error {
 		return err
 	}
 	if t.config.Restorer != nil {
-		if err := s.openLegacy(t, ns); err != nil {
+		err := ns.Do(func() error { s.left = LeftLoggers(); return nil })
+		if err = errors.Join(err, s.openLegacy(t, ns)); err != nil {
 			return errors.Join(err, t.release(s))
 		}
 	}
@@ -219,16 +221,24 @@ func (t *Tracer) release(s *tracedSpace) (err error) {
 	return err
 }
 
-// Loggers reports whether net.netfilter.nf_log.2 and .10 of a namespace are changed
-// until it is detached: rules of iptables-legacy tell only what they log, and that
-// comes to programs only when the family's logger is nfnetlink_log. Meanwhile rules
-// with LOG write nothing to the kernel's log. A process of its own puts the setting
-// back if this one is killed.
-func (t *Tracer) Loggers(id netns.ID) bool {
+// Loggers tells which settings of a namespace are changed until it is detached: rules
+// of iptables-legacy tell only what they log, and that comes to programs only when
+// the family's logger is nfnetlink_log. Meanwhile the kernel's log lacks the traces
+// that others ask for, and what nf_conntrack_log_invalid writes; rules with LOG name
+// their logger (nf_log_packet, net/netfilter/nf_log.c). A process of its own puts
+// the settings back if this one is killed, unless that one is, too.
+func (t *Tracer) Loggers(id netns.ID) (l Loggers) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	s := t.spaces[id]
-	return s != nil && s.loggers != nil
+	if s == nil {
+		return l
+	}
+	l.Left = s.left
+	if s.loggers != nil {
+		l.Changed = s.loggers.changed()
+	}
+	return l
 }
 
 // Detach ends tracing in a namespace: the table is gone when it returns. It is
