@@ -13,7 +13,6 @@ import (
 
 	"natlens/internal/live"
 	"natlens/netinfo"
-	"natlens/netinfo/netfilter"
 )
 
 // watchFlags are the flags of watch.
@@ -119,25 +118,12 @@ func (a *app) watch(cmd *cobra.Command, f *watchFlags, expression string) error 
 		fmt.Fprint(a.stderr, a.style().Watching(watching.Names, watching.Links, leftOut(watching.LeftOut)))
 	}
 	if f.trace {
-		a.sayTraced(watching)
+		fmt.Fprint(a.stderr, a.style().Tracing(len(watching.Untraced) < len(watching.Names), slices.Concat(watching.Untraced, watching.Logged)))
 	}
 	for _, p := range watching.Partly {
 		fmt.Fprintln(a.stderr, "translations are inferred in "+a.style().Escape(p))
 	}
 	return a.runSession(cmd.Context(), session, follow, screen, f.duration)
-}
-
-// sayTraced names what is written, and where nothing is.
-func (a *app) sayTraced(w live.Watching) {
-	if len(w.Untraced) < len(w.Names) {
-		fmt.Fprintf(a.stderr, "tracing: a table inet %s… is in each namespace until natlens ends,\n"+
-			"even if killed; together they trace %d packets a second that enter a namespace,\n"+
-			"%[2]d that begin in one, and some more of ICMP and first packets of TCP; not all the\n"+
-			"time where packets are very many; rules of family bridge are not traced\n", netfilter.TraceTable, netfilter.DefaultTraceRate)
-	}
-	for _, sentence := range slices.Concat(w.Untraced, w.Logged) {
-		fmt.Fprintln(a.stderr, a.style().Escape(sentence))
-	}
 }
 
 // beforeWatching is what err means while the watch has not begun: Ctrl-C ends it

@@ -23,7 +23,14 @@ func TestWatching(t *testing.T) {
 		}
 	}
 	long := st.Watching([]string{strings.Repeat("x", 60), strings.Repeat("y", 60)}, 3, []string{strings.Repeat("word ", 40)})
-	for line := range strings.Lines(long) {
+	tracing := st.Tracing(true, []string{strings.Repeat("sentence ", 40), "of \x1b"})
+	if !strings.Contains(tracing, "table inet natlens_trace_… is in each namespace") || !strings.HasSuffix(tracing, "sentence\nof \\x1b\n") {
+		t.Errorf("tracing:\n%s", tracing)
+	}
+	if said := st.Tracing(false, nil); said != "" {
+		t.Errorf("nothing is traced: %q", said)
+	}
+	for line := range strings.Lines(long + tracing) {
 		if Columns(strings.TrimSuffix(line, "\n")) > DefaultWidth {
 			t.Errorf("too wide: %q", line)
 		}
