@@ -30,7 +30,7 @@ var volatile = []struct {
 	{regexp.MustCompile(`(?m)  [\d.]+ (ns|µs|ms)$`), ""},
 	{regexp.MustCompile(`\b(after|in) [\d.]+ (ns|µs|ms)\b`), "$1 T"},
 	// Counters are read so seldom that other packets may have moved one, too.
-	{regexp.MustCompile(`, counter\]`), "]"},
+	{regexp.MustCompile(`, (evaluated|eval|counter)\]`), ", evidence]"},
 	{regexp.MustCompile(`\[(evaluated|counter)\]`), "[evidence]"},
 	// It stands where there is room, which times and numbers leave.
 	{regexp.MustCompile(`  (peer of \S+|otherhost)`), ""},

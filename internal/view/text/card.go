@@ -313,10 +313,13 @@ func (c *card) basis(t *trace.Translation, word string) string {
 	return "[" + strings.Join(on, ", ") + "]"
 }
 
-// rule shows a rule and where it stands: on two lines, cut where it must be, or
-// in full when verbose.
+// rule shows a rule, where it stands and how that is known: on two lines, cut where it
+// must be, or in full when verbose.
 func (c *card) rule(prefix string, r *trace.Rule) {
-	at := c.position(r, c.Verbose)
+	at, short := c.position(r)
+	if c.Verbose {
+		short = ""
+	}
 	text := c.Escape(r.Text)
 	if text == "" {
 		text = c.Escape(strings.TrimSpace(strings.Join([]string{r.Family, r.Table, r.Chain}, " ")))
@@ -324,9 +327,9 @@ func (c *card) rule(prefix string, r *trace.Rule) {
 	if !c.Verbose {
 		text = c.Cut(text, 2*c.Columns()-Columns(prefix)-hopHang-Columns(at)-2-wrapLoss)
 	}
-	c.add(c.lay(prefix, hopHang, []piece{{text: text, words: true, tone: Dim}, {gap: 2, text: at}}))
-	if r.Marker != nil {
-		c.rule(prefix+"mark set by ", &trace.Rule{RuleRef: *r.Marker, Evidence: r.Evidence})
+	c.add(c.lay(prefix, hopHang, []piece{{text: text, words: true, tone: Dim}, {gap: 2, text: at, short: short}}))
+	if r.Marker != nil { // known as the rule itself is
+		c.rule(prefix+"mark set by ", &trace.Rule{RuleRef: *r.Marker})
 	}
 }
 

@@ -87,7 +87,7 @@ func (c *card) meeting(r *trace.Rule) {
 	}
 	at := ""
 	if !m.Policy {
-		at = c.position(&trace.Rule{RuleRef: r.RuleRef}, false)
+		at, _ = c.position(&trace.Rule{RuleRef: r.RuleRef}) // all of a walk is told by the trace
 	}
 	c.add(c.lay("    "+c.Escape(where)+": ", hopHang, []piece{
 		{text: c.Escape(what), words: true, tone: Dim}, {gap: 1, text: at}, {gap: 2, text: c.Escape(verdict), tone: tone},

@@ -175,27 +175,28 @@ func relation(j *trace.Journey, r trace.Relation) string {
 	return strings.ReplaceAll(r.Why, "_", " ") + " #" + strconv.FormatUint(r.ID, 10)
 }
 
-// position says where a rule stands and, unless it was found by reading the
-// rules, what connects it with the packet.
-func (st Style) position(r *trace.Rule, always bool) string {
-	var at []string
+// position says where a rule stands and what connects it with the packet: [#2,
+// counter]. short is the same where that does not fit, with the word for a rule that
+// was found by reading the rules cut down; empty where it can't be shorter.
+func (st Style) position(r *trace.Rule) (at, short string) {
+	var where []string
 	if r.Backend == netfilter.NFTables {
-		at = append(at, st.Escape(strings.TrimSpace(r.Family+" "+r.Table+" "+r.Chain)))
+		where = append(where, strings.TrimSpace(r.Family+" "+r.Table+" "+r.Chain))
 	}
 	if r.Position > 0 {
-		at = append(at, "#"+strconv.Itoa(r.Position))
+		where = append(where, "#"+strconv.Itoa(r.Position))
 	}
-	at = []string{strings.Join(at, " ")}
-	if at[0] == "" {
-		at = nil
+	bracket := func(word string) string {
+		words := slices.DeleteFunc([]string{strings.Join(where, " "), word}, func(s string) bool { return s == "" })
+		if len(words) == 0 {
+			return ""
+		}
+		return "[" + st.Escape(strings.Join(words, ", ")) + "]"
 	}
-	if r.Evidence != "" && (always || r.Evidence != trace.ByRules) {
-		at = append(at, evidence(r.Evidence))
+	if r.Evidence == trace.ByRules {
+		short = bracket("eval")
 	}
-	if len(at) == 0 {
-		return ""
-	}
-	return "[" + strings.Join(at, ", ") + "]"
+	return bracket(evidence(r.Evidence)), short
 }
 
 // duration returns a span of time with at most three digits or so: 97 µs,
