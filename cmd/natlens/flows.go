@@ -61,26 +61,27 @@ func newFlowsCommand(a *app) *cobra.Command {
 }
 
 func (a *app) flows(cmd *cobra.Command, f *flowsFlags, args []string) error {
-	expression := flowExpression(args)
+	expression, ends := flowExpression(args)
 	if _, err := a.flowFilter(expression, nil); err != nil {
 		return err
 	}
-	v := &flowView{app: a, flags: f}
+	v := &flowView{app: a, flags: f, ends: ends}
 	if len(f.files) > 0 {
 		return a.flowsOfFiles(cmd.Context(), v, expression)
 	}
 	return a.flowsOfHost(cmd, v, expression)
 }
 
-// flowExpression writes ADDRESS:PORT in the words that filters have.
-func flowExpression(args []string) string {
+// flowExpression writes ADDRESS:PORT in the words that filters have, and returns those.
+func flowExpression(args []string) (expression string, ends []netip.AddrPort) {
 	words := strings.Fields(strings.Join(args, " "))
 	for i, w := range words {
 		if at, err := netip.ParseAddrPort(w); err == nil {
+			ends = append(ends, at)
 			words[i] = fmt.Sprintf("(src host %[1]v and src port %[2]d or (dst host %[1]v and dst port %[2]d))", at.Addr(), at.Port())
 		}
 	}
-	return strings.Join(words, " ")
+	return strings.Join(words, " "), ends
 }
 
 // flowFilter parses a filter and refuses what no flow can answer.
@@ -139,7 +140,10 @@ type flowView struct {
 	pick  *filter.Filter
 	now   int64 // 0: the clock's
 
+	ends []netip.AddrPort // that were asked for as ADDRESS:PORT
+
 	shown, plain, others int
+	unaged, uncounted    int // of those shown, and alive
 }
 
 // takes reports whether a flow is to be shown, and counts what is not.
@@ -151,6 +155,12 @@ func (v *flowView) takes(e *flows.Entry) bool {
 		v.plain++
 	default:
 		v.shown++
+		if e.Ended == 0 && e.Born == 0 {
+			v.unaged++
+		}
+		if e.Ended == 0 && e.Packets == [2]uint64{} {
+			v.uncounted++
+		}
 		return true
 	}
 	return false
@@ -185,15 +195,6 @@ func (v *flowView) table(t *flows.Table) error {
 	}
 	v.account()
 	return nil
-}
-
-// account says what was shown and what was not.
-func (v *flowView) account() {
-	words := fmt.Sprintf("%d of %d flows shown", v.shown, v.shown+v.plain+v.others)
-	if v.plain > 0 {
-		words += fmt.Sprintf("; nothing translates %d that match (--all shows them)", v.plain)
-	}
-	fmt.Fprintln(v.app.stderr, words)
 }
 
 // changes shows what became of flows.

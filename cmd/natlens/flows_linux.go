@@ -28,8 +28,8 @@ func (a *app) flowsOfHost(cmd *cobra.Command, v *flowView, expression string) er
 	err := flows.Run(ctx, flows.Config{
 		Host:          a.host,
 		AllNamespaces: v.flags.allNamespaces, Follow: v.flags.follow,
-		Known: func(t *flows.Table) {
-			fail(a.flowsKnown(v, expression, t))
+		Known: func(t *flows.Table, asked []string) {
+			fail(a.flowsKnown(v, expression, t, asked))
 		},
 		Changed: func(all []flows.Change) { fail(v.changes(all)) },
 		Warn:    func(sentence string) { fmt.Fprintln(a.stderr, sentence) },
@@ -42,7 +42,7 @@ func (a *app) flowsOfHost(cmd *cobra.Command, v *flowView, expression string) er
 
 // flowsKnown shows the table. A name that nobody has is a mistake, unless whoever has
 // it may still come.
-func (a *app) flowsKnown(v *flowView, expression string, t *flows.Table) (err error) {
+func (a *app) flowsKnown(v *flowView, expression string, t *flows.Table, asked []string) (err error) {
 	if v.pick, err = a.flowFilter(expression, t); err != nil {
 		return err
 	}
@@ -52,5 +52,9 @@ func (a *app) flowsKnown(v *flowView, expression string, t *flows.Table) (err er
 		}
 		fmt.Fprintf(a.stderr, "no %s %q yet; waiting for one\n", unknown.what, unknown.name)
 	}
-	return v.table(t)
+	if err := v.table(t); err != nil {
+		return err
+	}
+	v.hints(t, asked)
+	return nil
 }

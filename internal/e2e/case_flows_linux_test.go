@@ -94,9 +94,6 @@ func conversations(t *testing.T, e *engine.Engine) (out, in net.Conn) {
 func TestFlowsAreWhatConntrackLists(t *testing.T) {
 	e := engine.Shared(t)
 	conversations(t, e)
-	if out, err := e.Command("sysctl", "-w", "net.netfilter.nf_conntrack_acct=1").CombinedOutput(); err != nil {
-		t.Logf("counters stay off: %v: %s", err, out)
-	}
 	list := func() []oracletest.Entry {
 		out, err := e.Command("conntrack", "-L", "-o", "id").Output()
 		if err != nil {

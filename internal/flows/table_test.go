@@ -1,6 +1,7 @@
 package flows
 
 import (
+	"math/rand/v2"
 	"net/netip"
 	"testing"
 	"time"
@@ -168,6 +169,58 @@ func TestDockerProxyIsNamed(t *testing.T) {
 		p := table.AddFlows(&b)[0].Entry.Proxy
 		if (p != nil) != test.known || p != nil && (p.Dials != test.dials || p.PID != 7 || p.Name != "back") {
 			t.Errorf("%s to %s: %+v", test.from, test.to, p)
+		}
+	}
+}
+
+// TestEntriesAreSorted: natlens's own namespace first, then by who began them, where to,
+// and when, however they came.
+func TestEntriesAreSorted(t *testing.T) {
+	table := NewTable()
+	table.Keep = true
+	table.SetTopology(topology("back"))
+	type flow struct {
+		in       netns.ID
+		from, to string
+		seen     int64
+		id       uint32
+		ended    bool
+		protocol packet.Protocol
+	}
+	want := []flow{
+		{in: host, from: "198.51.100.7:1", to: "192.0.2.10:8000"}, // of nobody here
+		{in: host, from: "198.51.100.9:1", to: "192.0.2.10:8000"},
+		{in: host, from: "172.17.0.2:2", to: "198.51.100.7:80", ended: true},
+		{in: host, from: "172.17.0.2:3", to: "198.51.100.7:80"},
+		{in: host, from: "172.17.0.2:1", to: "198.51.100.7:443"},
+		{in: host, from: "172.17.0.2:1", to: "198.51.100.7:53", protocol: packet.UDP},
+		{in: host, from: "172.17.0.2:1", to: "198.51.100.8:53", seen: 3, id: 7, ended: true},
+		{in: host, from: "172.17.0.2:1", to: "198.51.100.8:53", seen: 5, id: 1},
+		{in: host, from: "172.17.0.2:1", to: "198.51.100.8:53", seen: 5, id: 2},
+		{in: host, from: "192.0.2.10:1", to: "198.51.100.7:80"},
+		{in: back, from: "172.17.0.2:1", to: "198.51.100.7:80"},
+	}
+	for _, i := range rand.New(rand.NewPCG(1, 2)).Perm(len(want)) {
+		f := want[i]
+		original := tcp(f.from, f.to)
+		if f.protocol != 0 {
+			original.Protocol = f.protocol
+		}
+		e := event(netfilter.Known, f.seen, original, original.Inverse())
+		e.Flow.Namespace, e.Flow.ID = f.in, f.id
+		table.AddFlows(&netfilter.Batch{Namespace: f.in, Events: []netfilter.Event{e}})
+		if f.ended {
+			e.Kind, e.Before = netfilter.Destroy, 100
+			table.AddFlows(&netfilter.Batch{Namespace: f.in, Events: []netfilter.Event{e}})
+		}
+	}
+	for round := range 20 { // maps have an order of their own each time
+		for i, e := range table.Entries() {
+			f := want[i]
+			if e.Namespace != f.in || e.Original.Source() != netip.MustParseAddrPort(f.from).Addr() || e.Original.SourcePort != netip.MustParseAddrPort(f.from).Port() ||
+				netip.AddrPortFrom(e.Original.Destination(), e.Original.DestinationPort) != netip.MustParseAddrPort(f.to) || e.ID != f.id {
+				t.Fatalf("round %d: %d is %+v, want %+v", round, i, e.Flow, f)
+			}
 		}
 	}
 }

@@ -21,6 +21,7 @@ type watch struct {
 	rules    *netfilter.Rulesets
 	table    *Table
 	attached map[netns.ID]bool
+	asked    []string          // names of those that could be attached to
 	waiting  map[netns.ID]bool // whose first dump is not at its end
 }
 
@@ -30,10 +31,11 @@ type Config struct {
 	AllNamespaces bool
 	// Follow goes on after the first reading, and takes namespaces that come.
 	Follow bool
-	// Known is called when all tables were read once, Changed from then on, and
-	// Warn with a sentence about what can't be read; none may be nil. They are
-	// called on the goroutine of Run.
-	Known   func(*Table)
+	// Known is called when all tables were read once, with the names of their
+	// namespaces, natlens's own first; Changed from then on, and Warn with a sentence
+	// about what can't be read; none may be nil. They are called on the goroutine of
+	// Run.
+	Known   func(t *Table, asked []string)
 	Changed func([]Change)
 	Warn    func(string)
 }
@@ -78,6 +80,7 @@ func (w *watch) place(t *netinfo.Topology) error {
 		switch {
 		case err == nil:
 			w.attached[n.ID], w.waiting[n.ID] = true, true
+			w.asked = append(w.asked, n.Name)
 		case errors.Is(err, os.ErrNotExist): // it ended meanwhile
 		case n.ID == t.Self:
 			return err
@@ -152,7 +155,7 @@ func (w *watch) run(ctx context.Context) error {
 					w.config.Changed(changes)
 				case !told && len(w.waiting) == 0:
 					told = true
-					w.config.Known(w.table)
+					w.config.Known(w.table, w.asked)
 					if !w.config.Follow {
 						return nil
 					}

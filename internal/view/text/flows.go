@@ -16,7 +16,7 @@ import (
 // a line break.
 func (st Style) Flow(e *flows.Entry, now int64) string {
 	c := card{Style: st, j: e.Journey}
-	c.flow("", e, now)
+	c.flow("", e, flowAge(e, now))
 	c.tuples(e)
 	for i := range e.Journey.Translations {
 		c.translation(&e.Journey.Translations[i], "")
@@ -32,7 +32,11 @@ func (st Style) FlowChange(ch *flows.Change) string {
 		netfilter.Known: "known", netfilter.New: "new", netfilter.Update: "changed", netfilter.Destroy: "ended",
 	}[ch.Kind]
 	c := card{Style: st, j: ch.Entry.Journey}
-	c.flow(st.Clock(ch.Time)+" "+Pad(word, len("changed"))+" ", ch.Entry, ch.Time)
+	age := flowAge(ch.Entry, ch.Time)
+	if lived, _ := ch.Entry.Age(ch.Time); ch.Entry.Ended == 0 && lived < time.Second {
+		age = "" // the line of its beginning stands above, or is this one
+	}
+	c.flow(st.Clock(ch.Time)+" "+Pad(word, len("changed"))+" ", ch.Entry, age)
 	if ch.Kind == netfilter.New || ch.Kind == netfilter.Known {
 		c.tuples(ch.Entry)
 		for i := range ch.Entry.Journey.Translations {
@@ -44,14 +48,44 @@ func (st Style) FlowChange(ch *flows.Change) string {
 }
 
 // flow is the line that names a flow.
-func (c *card) flow(prefix string, e *flows.Entry, now int64) {
+func (c *card) flow(prefix string, e *flows.Entry, age string) {
 	j := e.Journey
 	pieces := c.between(1, c.endpoint(j.From), c.endpoint(j.To), Name, Name, hang)
 	if e.Namespace != j.Topology.Self {
 		pieces = append(pieces, piece{gap: 2, text: "inside " + c.name(j.Topology.NamespaceName(e.Namespace), maxName)})
 	}
-	pieces = append(pieces, piece{gap: 3, text: c.Escape(flowState(e))}, piece{gap: 2, text: flowAge(e, now)})
-	c.add(c.lay(prefix+Pad(c.Escape(j.Protocol.String()), len("icmp6")), hang, pieces))
+	pieces = append(pieces, piece{gap: 3, text: c.Escape(flowState(e))}, piece{gap: 2, text: age})
+	c.add(c.lay(prefix+Pad(protocolName(j.Protocol), len("icmp6")), hang, pieces))
+}
+
+// protocolName is the name that /etc/protocols has for what goes through NAT, or beside
+// it; the number of others.
+func protocolName(p packet.Protocol) string {
+	switch p {
+	case packet.IGMP:
+		return "igmp"
+	case 4:
+		return "ipencap"
+	case 33:
+		return "dccp"
+	case 41:
+		return "ipv6"
+	case 47:
+		return "gre"
+	case 50:
+		return "esp"
+	case 51:
+		return "ah"
+	case 89:
+		return "ospf"
+	case 103:
+		return "pim"
+	case 112:
+		return "vrrp"
+	case 136:
+		return "udplite"
+	}
+	return p.String()
 }
 
 // flowState says in the kernel's words how far a flow is.
