@@ -23,6 +23,8 @@ type warnings struct {
 	full, blind, unlisted map[netns.ID]bool
 	// refusing are those that were said to drop packets for want of an entry.
 	refusing map[netns.ID]bool
+	// clashes counts for each the packets that went on with another's entry.
+	clashes map[netns.ID]uint64
 	// silent are those that were said to tell of no flow that begins, exempt
 	// those with rules that take packets out of connection tracking.
 	silent, exempt map[netns.ID]bool
@@ -66,7 +68,11 @@ func (w *warnings) flows(b *netfilter.Batch, t *netinfo.Topology) {
 // once, as it may go on for long.
 func (w *warnings) failures(b *netfilter.Batch, t *netinfo.Topology) {
 	f := b.Failures
-	if f == nil || f.Dropped == 0 || !turn(&w.refusing, b.Namespace, true) {
+	if f == nil {
+		return
+	}
+	w.resolved(b.Namespace, f.Resolved, t)
+	if f.Dropped == 0 || !turn(&w.refusing, b.Namespace, true) {
 		return
 	}
 	why := "it could make no entry for them"
@@ -79,6 +85,26 @@ func (w *warnings) failures(b *netfilter.Batch, t *netinfo.Topology) {
 		why = "another flow had the same addresses and ports at the same moment (insert_failed)"
 	}
 	w.say(fmt.Sprintf("connection tracking of %s drops packets, %d of late: %s", t.NamespaceName(b.Namespace), f.Dropped, why))
+}
+
+// resolved counts clashes of which nothing was dropped. They are told the first time
+// and whenever there are ten times as many: who asks for a name does it with two
+// questions at once, and clashes a little all day.
+func (w *warnings) resolved(id netns.ID, more uint64, t *netinfo.Topology) {
+	if more == 0 {
+		return
+	}
+	if w.clashes == nil {
+		w.clashes = map[netns.ID]uint64{}
+	}
+	before := w.clashes[id]
+	w.clashes[id] = before + more
+	if len(fmt.Sprint(before)) == len(fmt.Sprint(before+more)) && before > 0 {
+		return
+	}
+	w.say(fmt.Sprintf("connection tracking of %s resolved clashes, %d so far: first packets of one flow that came at the same moment, "+
+		"as two DNS questions from one socket do; all went on, those that came second with the first one's entry (clash_resolve)",
+		t.NamespaceName(id), before+more))
 }
 
 // rules looks at what was read of the rules.
@@ -102,6 +128,7 @@ func (w *warnings) topology(last, t *netinfo.Topology) {
 	for _, states := range []map[netns.ID]bool{w.full, w.blind, w.unlisted, w.refusing, w.silent, w.exempt} {
 		maps.DeleteFunc(states, func(id netns.ID, _ bool) bool { return t.Namespace(id) == nil })
 	}
+	maps.DeleteFunc(w.clashes, func(id netns.ID, _ uint64) bool { return t.Namespace(id) == nil })
 }
 
 // hits looks at what was told of the trace of rules.

@@ -48,8 +48,16 @@ func TestWarningsAreSaidOnce(t *testing.T) {
 	expect("not said in host: busy")
 
 	refusing := &netfilter.Batch{Namespace: 1, Failures: &netfilter.Failures{Dropped: 7, Entries: 65536, MaxEntries: 65536}}
-	w.flows(&netfilter.Batch{Namespace: 1, Failures: &netfilter.Failures{Resolved: 7}}, host)
-	expect()
+	for _, clash := range []struct {
+		more uint64
+		want []string
+	}{
+		{0, nil}, {7, []string{"connection tracking of host resolved clashes, 7 so far"}}, {2, nil}, {1, []string{"resolved clashes, 10 so far"}},
+		{0, nil}, {80, nil}, {1000, []string{"resolved clashes, 1090 so far"}},
+	} {
+		w.flows(&netfilter.Batch{Namespace: 1, Failures: &netfilter.Failures{EarlyDropped: 1, Resolved: clash.more}}, host)
+		expect(clash.want...)
+	}
 	w.flows(refusing, host)
 	w.flows(refusing, host)
 	expect("connection tracking of host drops packets, 7 of late: its table is full, 65536 of 65536")
