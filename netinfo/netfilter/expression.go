@@ -95,6 +95,9 @@ const (
 	metaBridgeIn    = 17
 	metaBridgeOut   = 18
 	metaPacketType  = 19
+	metaTrace       = 12
+	metaGroupIn     = 21
+	metaGroupOut    = 22
 	metaCgroup      = 23
 	metaBroute      = 35
 

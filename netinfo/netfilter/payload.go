@@ -54,11 +54,11 @@ var (
 		{0, 2, arpHardware, false}, {2, 2, arpProtocol, false}, {4, 1, arpHardwareLength, false}, {5, 1, arpProtocolLength, false}, {6, 2, arpOperation, false},
 		{8, 6, arpSenderMAC, false}, {14, 4, arpSender, false}, {18, 6, arpTargetMAC, false}, {24, 4, arpTarget, false},
 	}
-	ipv4Parts = []part{{8, 1, timeToLive, false}, {9, 1, ipProtocol, false}, {12, 4, sourceAddress, false}, {16, 4, destinationAddress, false}}
+	ipv4Parts = []part{{8, 1, timeToLive, false}, {9, 1, ipProtocol, false}, {12, 4, sourceAddress, false}, {16, 4, destinationAddress, false}, {2, 2, ipLength, false}, {4, 2, ipID, false}}
 	ipv6Parts = []part{{6, 1, nextHeader, false}, {8, 16, sourceAddress, true}, {24, 16, destinationAddress, true}}
 	// eitherParts are told apart by where they are: the family is not known.
 	eitherParts    = append(ipv4Parts[1:4:4], ipv6Parts[1:]...)
-	transportParts = []part{{0, 2, sourcePort, false}, {2, 2, destinationPort, false}, {13, 1, tcpFlags, false}, {0, 1, icmpType, false}}
+	transportParts = []part{{0, 2, sourcePort, false}, {2, 2, destinationPort, false}, {13, 1, tcpFlags, false}, {0, 1, icmpType, false}, {4, 2, udpLength, false}}
 )
 
 // parts returns the fields of the header that e loads from; nil where it is not known

@@ -72,7 +72,15 @@ const (
 	bridgeIn
 	bridgeOut
 	linkKindIn // ARPHRD_*
-	constant   // an immediate
+	ipLength
+	ipID
+	udpLength
+	socketUser
+	socketGroup
+	controlGroup
+	linkGroupIn
+	linkGroupOut
+	constant // an immediate
 	mappedField
 )
 
@@ -128,6 +136,7 @@ func (r *rule) terms(t *table) (list []term) {
 		e := &r.expressions[i]
 		if e.opaque {
 			list = append(list, term{undecoded: e.what()})
+			clear(v) // it may have written to any register
 			continue
 		}
 		switch e.name {
@@ -268,7 +277,7 @@ func metaField(e *expression) field {
 	case metaBridgeOut:
 		return field{kind: bridgeOut, length: 16}
 	}
-	return field{what: fmt.Sprintf("meta key %d", e.key), length: 4}
+	return field{kind: metaNumbers[e.key], what: fmt.Sprintf("meta key %d", e.key), length: 4}
 }
 
 func ctField(e *expression) field {

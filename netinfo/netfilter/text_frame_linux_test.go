@@ -115,7 +115,7 @@ func TestTextOfFrameRulesIsThatOfNft(t *testing.T) {
 			try(t, h, chain, rule)
 		}
 	}
-	sayTheSame(t, nftRules(run(t, h, "nft -s list ruleset")), nativeTexts(t, h), 0)
+	sayTheSame(t, nftRules(run(t, h, "nft -s list ruleset")), nativeTexts(t, h))
 }
 
 // TestTextOfMixedFrameRulesIsThatOfNft puts conditions together at random: what nft

@@ -41,9 +41,9 @@ func (f field) tells(value []byte) layer {
 // layer returns the layer that a field is in.
 func (f field) layer() layer {
 	switch f.kind {
-	case sourcePort, destinationPort, icmpType, tcpFlags:
+	case sourcePort, destinationPort, icmpType, tcpFlags, udpLength:
 		return transportLayer
-	case sourceAddress, destinationAddress, ipProtocol, timeToLive, nextHeader,
+	case sourceAddress, destinationAddress, ipProtocol, timeToLive, ipLength, ipID, nextHeader,
 		arpHardware, arpProtocol, arpHardwareLength, arpProtocolLength, arpOperation, arpSenderMAC, arpSender, arpTargetMAC, arpTarget:
 		return networkLayer
 	case vlanID, vlanPriority:

@@ -2,6 +2,7 @@ package netfilter
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 	"testing"
 
@@ -41,10 +42,20 @@ COMMIT
 -A INPUT -m length --length 0:100 -j DROP
 -A INPUT -m mac --mac-source 02:00:00:00:00:01 -j DROP
 -A INPUT -m ttl --ttl-eq 3 -j DROP
+-A INPUT -m ttl ! --ttl-eq 4 -j DROP
+-A INPUT -m ttl --ttl-lt 5 -j DROP
+-A INPUT -m ttl --ttl-gt 6 -j DROP
+-A INPUT -m pkttype ! --pkt-type multicast -j DROP
+-A INPUT -m pkttype --pkt-type unicast -j DROP
+-A INPUT -m iprange ! --src-range 10.0.0.1-10.0.0.9 --dst-range 192.0.2.1-192.0.2.7 -j DROP
+-A INPUT -m length ! --length 7 -j DROP
+-A INPUT -m mac ! --mac-source 02:00:00:00:00:0a -j DROP
 -A FORWARD -m physdev --physdev-in veth0 --physdev-out veth+ --physdev-is-bridged -j ACCEPT
 -A FORWARD -m physdev ! --physdev-in veth0 -j ACCEPT
 -A FORWARD -j NFLOG --nflog-prefix "x" --nflog-group 5
 -A FORWARD -j NFQUEUE --queue-num 3
+-A FORWARD -j NFQUEUE --queue-num 4 --queue-bypass
+-A FORWARD -j NFQUEUE --queue-balance 5:7 --queue-cpu-fanout
 -A OUTPUT -m owner --uid-owner 1000 -j ACCEPT
 -A OUTPUT -m owner ! --gid-owner 5-9 -j ACCEPT
 -A OUTPUT -m statistic --mode nth --every 3 --packet 0 -j ACCEPT
@@ -52,6 +63,12 @@ COMMIT
 -A OTHER -g OTHER2
 COMMIT
 `
+
+// withoutWords are those of them for which natlens has none.
+var withoutWords = []string{
+	"-A OUTPUT -m statistic --mode nth --every 3 --packet 0 -j ACCEPT",
+	"-A OTHER -f -j DROP",
+}
 
 // savedRules returns the rules that a save program prints, by table and chain.
 func savedRules(saved string) map[string][]string {
@@ -80,9 +97,10 @@ func ourRules(r *Ruleset, family string, backend Backend) map[string][]string {
 	return rules
 }
 
-// sayTheSame holds each rule's text against that of the program. Where natlens
-// has no words it must say so; undecoded are how many such rules there may be.
-func sayTheSame(t *testing.T, want, got map[string][]string, undecoded int) {
+// sayTheSame holds each rule's text against that of the program. Where natlens has no
+// words it must say so: undecoded are the rules for which it may, as the program
+// writes them, and no others.
+func sayTheSame(t *testing.T, want, got map[string][]string, undecoded ...string) {
 	t.Helper()
 	for chain, lines := range want {
 		if len(got[chain]) != len(lines) {
@@ -90,11 +108,12 @@ func sayTheSame(t *testing.T, want, got map[string][]string, undecoded int) {
 			continue
 		}
 		for i, line := range lines {
-			if ours := got[chain][i]; strings.Contains(ours, "[not decoded") {
-				undecoded--
-				t.Logf("%s\n  %s", ours, line)
-			} else if ours != line {
+			ours, may := got[chain][i], slices.Contains(undecoded, line)
+			switch without := strings.Contains(ours, "[not decoded"); {
+			case without && !may, !without && ours != line:
 				t.Errorf("%s %d: %s\n          want %s", chain, i+1, ours, line)
+			case !without && may:
+				t.Errorf("%s has words now: take it out of the list", line)
 			}
 		}
 	}
@@ -102,9 +121,6 @@ func sayTheSame(t *testing.T, want, got map[string][]string, undecoded int) {
 		if want[chain] == nil {
 			t.Errorf("%s is not there", chain)
 		}
-	}
-	if undecoded < 0 {
-		t.Errorf("%d rules more than expected have no words", -undecoded)
 	}
 }
 
@@ -131,16 +147,16 @@ func TestTextOfAllTablesIsThatOfIptablesSave(t *testing.T) {
 				}
 			}
 			save := string(backend) + "-save"
-			sayTheSame(t, savedRules(run(t, h, save)), ourRules(readRules(t, h), "ip", backend), 10)
+			sayTheSame(t, savedRules(run(t, h, save)), ourRules(readRules(t, h), "ip", backend), withoutWords...)
 
 			for _, rules := range []string{docker28Rules, dockerRules} {
 				h = newNamespace(t)
 				script(t, h, rules, string(backend)+"-restore")
-				sayTheSame(t, savedRules(run(t, h, save)), ourRules(readRules(t, h), "ip", backend), 0)
+				sayTheSame(t, savedRules(run(t, h, save)), ourRules(readRules(t, h), "ip", backend))
 			}
 			h = newNamespace(t)
 			script(t, h, dockerRules6, strings.Replace(string(backend), "ip", "ip6", 1)+"-restore")
-			sayTheSame(t, savedRules(run(t, h, strings.Replace(save, "ip", "ip6", 1))), ourRules(readRules(t, h), "ip6", backend), 0)
+			sayTheSame(t, savedRules(run(t, h, strings.Replace(save, "ip", "ip6", 1))), ourRules(readRules(t, h), "ip6", backend))
 		})
 	}
 }
@@ -258,13 +274,21 @@ var languageTables = []string{
 	"ct state ! established,related drop", "ct status dnat accept", "ct direction reply accept", "ct mark 0x00000001 accept", "ct mark set 0x00000001", "meta mark set ct mark", "ct mark set meta mark", "meta mark set meta mark or 0x2000", "meta mark set meta mark and 0xff", "meta mark set meta mark xor 0x3",
 	"tcp flags syn", "tcp flags syn / fin,syn,rst,ack drop", "tcp flags & (fin | syn | rst | ack) == syn", "iif \"lo\" accept", "oif != \"lo\" drop", "meta pkttype broadcast drop",
 	"limit rate 5/second accept", "limit rate over 10/minute burst 3 packets drop", "reject", "reject with icmp host-unreachable", "ip protocol tcp reject with tcp reset", "reject with icmp admin-prohibited",
-	"notrack", "log prefix \"x\" level info", "log group 3", "log flags all", "queue to 3", "ip ttl 3 drop", "ip length 100 drop", "meta skuid 1000 accept", "ip dscp cs1", "udp length 8-100 drop",
+	"notrack", "log prefix \"x\" level info", "log group 3", "log flags all", "queue num 3", "queue flags bypass to 3", "ip ttl 3 drop", "ip length 100 drop", "meta skuid 1000 accept", "meta skgid != 5-9 drop", "oifgroup 4 accept", "ip length != 20-99 drop", "ip id 1-3 drop", "ip dscp cs1", "udp length 8-100 drop",
 	"counter name \"hits\" drop", "ip saddr @banned drop", "update @seen { ip saddr limit rate 1/second } accept", "meta l4proto { tcp, udp } th dport 53 accept", "icmp type echo-request icmp code 0 accept",
 	"ether saddr 02:00:00:00:00:01 drop", "iifgroup 3 drop", "meta iifkind \"veth\" accept", "icmp type { echo-reply, echo-request } accept", "goto other", "ip saddr & 0.0.0.255 == 0.0.0.1 drop", "tcp sport 1-1023 tcp dport != 22 drop",
-	"ip protocol != tcp drop", "meta length > 1000 drop", "rt type 0 drop", "fib saddr . iif oif missing drop", "ip saddr . tcp dport vmap { 10.0.0.1 . 22 : drop }", "numgen random mod 3 vmap { 0 : drop, 1 : accept }",
+	"ip protocol != tcp drop", "meta length > 1000 drop", "rt classid 3 drop", "fib saddr . iif oif missing drop", "ip saddr . tcp dport vmap { 10.0.0.1 . 22 : drop }", "numgen random mod 3 vmap { 0 : drop, 1 : accept }",
 	"ct original ip daddr 192.0.2.1 accept", "ct original ip saddr != 10.0.0.0/8 drop", "ct reply ip daddr 10.0.0.1 accept",
 	"meta l4proto tcp ct original proto-dst 8080 drop", "meta l4proto tcp ct reply proto-src 80 accept",
 	"continue", "meta nftrace set 1", "meta cgroup 5 drop", "vlan id 5 drop", "meta priority 5 drop", "ip id 7 drop",
+}
+
+// tablesWithoutWords are those of them for which natlens has none, as nft lists them.
+var tablesWithoutWords = []string{
+	"log flags all", "meta skgid != 5-9 drop", "ip dscp cs1", "update @seen { ip saddr limit rate 1/second } accept",
+	"icmp type echo-request icmp code net-unreachable accept", "meta iifkind \"veth\" accept", "meta length > 1000 drop",
+	"fib saddr . iif oif missing drop", "numgen random mod 3 vmap { 0 : drop, 1 : accept }", "meta priority 0:5 drop",
+	"queue to 3", "queue flags bypass to 3", "rt classid 3 drop",
 }
 
 func TestTextOfAllTablesIsThatOfNft(t *testing.T) {
@@ -278,10 +302,15 @@ func TestTextOfAllTablesIsThatOfNft(t *testing.T) {
 	script(t, h, "table ip t {\ncounter hits { }\nset banned { type ipv4_addr; }\nset seen { type ipv4_addr; flags dynamic; timeout 1m; }\nchain other { }\nchain c { type filter hook input priority 0; }\n}\n", "nft", "-f", "-")
 	for _, line := range languageTables {
 		if b, err := command(h, append([]string{"nft", "add", "rule", "ip", "t", "c"}, strings.Fields(line)...)...).CombinedOutput(); err != nil {
+			// What the kernel has no module for is "Could not process rule" or, where nft
+			// goes on guessing, "No such file or directory".
+			if said := string(b); !strings.Contains(said, "Could not process rule") && !strings.Contains(said, "No such file or directory") {
+				t.Errorf("nft does not know %s: %s", line, b)
+			}
 			t.Logf("left out: %s: %s", line, b)
 		}
 	}
-	sayTheSame(t, nftRules(run(t, h, "nft -s list ruleset")), nativeTexts(t, h), 18)
+	sayTheSame(t, nftRules(run(t, h, "nft -s list ruleset")), nativeTexts(t, h), tablesWithoutWords...)
 }
 
 // nativeTexts are the rules that were read, as nftRules has them.

@@ -243,13 +243,18 @@ func connmarkText(e *expression) (string, bool) {
 	return s, ok
 }
 
-// connmarkTargetText writes -j CONNMARK from struct xt_connmark_tginfo1.
+// connmarkTargetText writes -j CONNMARK from struct xt_connmark_tginfo1 or, where that
+// does not shift, its successor.
 func connmarkTargetText(e *expression) (string, bool) {
-	if e.revision != 1 || len(e.data) < 13 {
+	mode := 12
+	if e.revision == 2 {
+		mode = 14
+	}
+	if e.revision < 1 || e.revision > 2 || len(e.data) <= mode || e.revision == 2 && e.data[13] != 0 {
 		return "", false
 	}
 	mark, mask, own := binary.NativeEndian.Uint32(e.data), binary.NativeEndian.Uint32(e.data[4:]), binary.NativeEndian.Uint32(e.data[8:])
-	switch e.data[12] {
+	switch e.data[mode] {
 	case 0:
 		return fmt.Sprintf("CONNMARK --set-xmark %#x/%#x", mark, mask), true
 	case 1:

@@ -187,8 +187,10 @@ func (w *nftWriter) name(f field) (string, bool) {
 			return "icmpv6 type", true
 		}
 	}
-	name := frameFieldNames[f.kind]
-	return name, name != ""
+	if name := frameFieldNames[f.kind]; name != "" {
+		return name, true
+	}
+	return w.numberName(f)
 }
 
 // routeTypeNames are nft's words for RTN_*.
@@ -266,7 +268,10 @@ func (w *nftWriter) value(f field, b []byte) (string, bool) {
 			return name, name != ""
 		}
 	}
-	return frameValue(f, b)
+	if s, ok := frameValue(f, b); ok {
+		return s, true
+	}
+	return numberValue(f, b)
 }
 
 // setText writes a named set by its name and another one by its elements.
@@ -412,6 +417,9 @@ func (w *nftWriter) statement(t *term) string {
 		return nftVerdict(e.verdict)
 	case "meta":
 		f, ok := t.operandValues.at(e.source)
+		if e.key == metaTrace && f.kind == constant && len(f.value) == 1 {
+			return "meta nftrace set " + strconv.Itoa(int(f.value[0]))
+		}
 		if value, good := w.value(field{kind: packetMark}, f.value); ok && good && e.key == metaMark && f.kind == constant {
 			return "meta mark set " + value
 		} else if e.key == metaMark && f.kind == flowMark && f.mask == nil {

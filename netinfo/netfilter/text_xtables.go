@@ -60,7 +60,7 @@ func xtablesMatchText(e *expression) (string, bool) {
 	case e.extension == "icmp6" && e.extensionFamily == familyIPv6:
 		return icmpText(e.data, "-m icmp6", " --icmpv6-type ", false)
 	}
-	return "", false
+	return plainMatchText(e)
 }
 
 func bang(invert bool) string {
@@ -163,6 +163,8 @@ func xtablesTargetText(e *expression) (string, bool) {
 		return connmarkTargetText(e)
 	case "NFLOG":
 		return nflogText(e)
+	case "NFQUEUE":
+		return queueText(e)
 	case "MASQUERADE", "REDIRECT", "SNAT", "DNAT", "NETMAP":
 		t, ok := decodeTranslation(e)
 		if !ok {
