@@ -18,6 +18,8 @@ const (
 type Answer struct {
 	Result AnswerResult
 	After  time.Duration
-	// Err is the socket's error; nil for Silent and Replied.
+	// Err is the kernel's error; nil for Silent and Replied.
 	Err error
+	// Objection is the ICMP error that the sender was told of; nil when there was none.
+	Objection *Objection
 }

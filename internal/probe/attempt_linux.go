@@ -27,6 +27,8 @@ type attempt struct {
 	// done: the kernel answered within the call that sent, with atOnce.
 	done   bool
 	atOnce error
+	// objected is the ICMP error that ended the waiting; nil when none did.
+	objected *Objection
 }
 
 // plan is what to send: one packet, from inside a namespace.
@@ -63,6 +65,9 @@ func send(p plan) (_ *attempt, err error) {
 		if err := unix.BindToDevice(fd, p.link); err != nil {
 			return nil, fmt.Errorf("bind to %s: %w", p.link, err)
 		}
+	}
+	if err := tellErrors(fd, p); err != nil {
+		return nil, fmt.Errorf("ask for errors: %w", err)
 	}
 	if p.protocol != packet.TCP {
 		if err := unix.Connect(fd, sockaddr(p.to)); err != nil {
@@ -232,7 +237,11 @@ func (a *attempt) wait(ctx context.Context) Answer {
 	default:
 		err = a.answered()
 	}
-	return answerOf(err, time.Since(a.sent))
+	answer := answerOf(err, time.Since(a.sent))
+	if answer.Objection = a.objected; answer.Objection == nil && answer.Err != nil {
+		answer.Objection, _ = a.objection()
+	}
+	return answer
 }
 
 // established returns when the handshake has been done or refused.
@@ -264,6 +273,10 @@ func (a *attempt) answered() error {
 	for {
 		n, err := a.socket.Read(buf)
 		if err != nil {
+			var others bool
+			if a.objected, others = a.objection(); a.objected == nil && others && !errors.Is(err, os.ErrDeadlineExceeded) {
+				continue
+			}
 			return err
 		}
 		if a.kind == packet.UDP || a.isReply(buf[:n]) {
@@ -291,6 +304,9 @@ func (a *attempt) isReply(m []byte) bool {
 // answerOf says what an error of the socket means for the probe.
 func answerOf(err error, after time.Duration) Answer {
 	answer := Answer{After: after, Err: err}
+	if errno := syscall.Errno(0); errors.As(err, &errno) {
+		answer.Err = errno // without the words of package os about files
+	}
 	switch {
 	case err == nil:
 		answer.Result = Replied

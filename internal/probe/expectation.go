@@ -15,8 +15,11 @@ type Expectation struct {
 	// Result is Reached, Dropped, NoWay or RefusedBy.
 	Result Result
 	// Rule is the rule that decides a Dropped; nil when it is a policy.
-	Rule   *netfilter.RuleRef
-	Reason string // words for a person; may be empty
+	Rule *netfilter.RuleRef
+	// Verdict is what the rules that end it make of it: netfilter.Dropped or
+	// netfilter.Rejected; empty when no rule does.
+	Verdict netfilter.Verdict
+	Reason  string // words for a person; may be empty
 	// Loopback is the address that the port is listened at, where it is one that
 	// only the namespace itself reaches; RefusedBy.
 	Loopback netip.Addr

@@ -10,6 +10,7 @@ import (
 
 	"natlens/capture"
 	"natlens/capture/packet"
+	"natlens/netinfo/netfilter"
 	"natlens/trace"
 )
 
@@ -34,6 +35,9 @@ type Outcome struct {
 	// unresolvedNeighbour: the packet never left, because nobody answered for
 	// the next address; invalid when that is not so.
 	unresolvedNeighbour netip.Addr
+	// noWayOn is why the namespace where the packet was seen last could send it nowhere;
+	// empty where that is not so.
+	noWayOn string
 }
 
 // Sent is one packet of our own.
@@ -50,6 +54,9 @@ type Cause struct {
 	Journey *trace.Journey
 	// Answer: it is the answer that was stopped or lost.
 	Answer bool
+	// Rule is the one that rejected the packet, where the journey names none but an error
+	// came from where the rules had said that this one would reject it; else nil.
+	Rule   *netfilter.RuleRef
 	Reason string // words for a person; may be empty
 }
 
@@ -92,6 +99,9 @@ func (o *Outcome) cameOn() bool {
 // conclude works the result out of what the sender learned and what was seen.
 func (o *Outcome) conclude() {
 	there, back := last(o.Journeys.There), last(o.Journeys.Back)
+	if o.Answer.Objection == nil && o.Answer.Result != Replied {
+		o.Answer.Objection = o.Journeys.objectionIn()
+	}
 	stopped := stoppedOf(o.Journeys.There)
 	switch {
 	case o.Answer.Result == Replied && o.refusedBehind():
@@ -104,16 +114,20 @@ func (o *Outcome) conclude() {
 		o.Result, o.Cause.Reason = NoWay, o.Source.Name+" has no link but its loopback"
 	case o.Answer.Result == NotSent:
 		o.Result, o.Cause.Reason = NoWay, o.refusal()
-	case stopped != nil && (o.Answer.Result != Refused || stopped.Verdict.By != ""):
-		// A REJECT rule speaks with the words of a closed port.
-		o.Result, o.Cause.Journey = Dropped, stopped
-	case o.Answer.Result == Refused:
-		o.Result, o.Cause.Journey = RefusedBy, there
-	case o.Answer.Result == Unreachable:
-		o.Result, o.Cause.Journey = NoWay, there
-	case o.unresolvedNeighbour.IsValid():
+	case o.unresolvedNeighbour.IsValid() && there == nil:
 		o.Result, o.Cause.Reason = NoWay, fmt.Sprintf("%s asked for the MAC address of %v, and nobody answered",
 			o.Source.Name, o.unresolvedNeighbour)
+	case o.Answer.Objection != nil || o.Answer.Result == Refused:
+		o.turnedAway(there, stopped)
+	case o.Answer.Result == Unreachable:
+		o.Result, o.Cause.Journey = NoWay, there
+	case o.noWayOn != "":
+		o.Result, o.Cause.Journey = NoWay, there
+		if there.Verdict.Result != trace.Dropped {
+			o.Cause.Reason = o.noWayOn
+		}
+	case stopped != nil:
+		o.Result, o.Cause.Journey = Dropped, stopped
 	case there == nil:
 		o.Result, o.Cause.Reason = Lost, "no tap saw it"
 	case arrived(o.Journeys.There) && o.Request.Protocol == packet.UDP:

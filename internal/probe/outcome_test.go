@@ -35,7 +35,7 @@ func TestConclude(t *testing.T) {
 	back := func(r trace.Result) *trace.Journey {
 		return related(journey(2, r, syn.Inverse(), hostNS, ubuntuNS), 1, "reply_to")
 	}
-	ruled := func(j *trace.Journey) *trace.Journey { j.Verdict.By = "a rule"; return j }
+	ruled := func(j *trace.Journey) *trace.Journey { j.Verdict.Rule = &trace.Rule{}; return j }
 	reset := func(j *trace.Journey) *trace.Journey { j.Hops[0].Headers.TCPFlags = packet.RST | packet.ACK; return j }
 	made := related(journey(3, trace.Delivered, proxied, hostNS, backNS), 1, "proxied_as")
 	answer := func() *trace.Journey {
@@ -53,7 +53,6 @@ func TestConclude(t *testing.T) {
 		{"refused", packet.TCP, Refused, []*trace.Journey{sent(trace.Delivered), back(trace.Delivered)}, RefusedBy, false},
 		{"dropped", packet.TCP, Silent, []*trace.Journey{sent(trace.Dropped)}, Dropped, false},
 		{"rejected by a rule", packet.TCP, Refused, []*trace.Journey{ruled(sent(trace.Dropped))}, Dropped, false},
-		{"an error ended it", packet.TCP, Refused, []*trace.Journey{sent(trace.Dropped)}, RefusedBy, false},
 		{"lost", packet.TCP, Silent, []*trace.Journey{sent(trace.Vanished)}, Lost, false},
 		{"no answer", packet.TCP, Silent, []*trace.Journey{sent(trace.Delivered)}, Lost, false},
 		{"a datagram needs none", packet.UDP, Silent, []*trace.Journey{sent(trace.Delivered)}, Reached, false},

@@ -285,6 +285,7 @@ func (p *prediction) dropped(s *Stage, w *netfilter.Walk) {
 	if w.Verdict == netfilter.Rejected {
 		verb = "rejected"
 	}
+	p.e.Verdict = w.Verdict
 	switch {
 	case w.Decisive != nil:
 		p.e.Rule = &w.Decisive.RuleRef
@@ -352,15 +353,8 @@ func (p *prediction) over(n *netinfo.Namespace, out *netinfo.Link, next netip.Ad
 	p.arrive(there, far, nil)
 }
 
-// nobody ends a packet whose next address has no owner: where it is sent, the kernel
-// tells the sender; where it is forwarded, it is dropped when nobody answers.
-func (p *prediction) nobody(format string, args ...any) {
-	if p.last().How == Begins {
-		p.end(NoWay, format, args...)
-		return
-	}
-	p.end(Dropped, "dropped: "+format, args...)
-}
+// nobody ends a packet whose next address has no owner.
+func (p *prediction) nobody(format string, args ...any) { p.end(NoWay, format, args...) }
 
 func (p *prediction) linkName(n *netinfo.Namespace, l *netinfo.Link) string {
 	if n.ID == p.topology.Self {

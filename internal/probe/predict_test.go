@@ -210,12 +210,12 @@ func TestPredictWhoHasTheAddress(t *testing.T) {
 	}{
 		{"its own", "host", "10.9.0.2", nil, "host:>up0 router:eth0>", Reached, "", ""},
 		{"nobody's, sent here", "host", "10.9.0.7", nil, "host:>up0", NoWay, "nobody behind up0 has the address 10.9.0.7", ""},
-		{"nobody's, passed on", "ubuntu", "10.9.0.7", nil, "ubuntu:>eth0 host:veth-ubuntu>up0", Dropped, "dropped: nobody behind up0 has the address 10.9.0.7", ""},
+		{"nobody's, passed on", "ubuntu", "10.9.0.7", nil, "ubuntu:>eth0 host:veth-ubuntu>up0", NoWay, "nobody behind up0 has the address 10.9.0.7", ""},
 		{"one that it answers for", "host", "10.9.0.7", func(h *host, _ *netinfo.Topology) {
 			h.answersForOthers = func(n *netinfo.Namespace, l *netinfo.Link, is4 bool) bool {
 				return n.Name == "router" && l.Name == "eth0" && is4
 			}
-		}, "host:>up0 router:eth0>up1", Dropped, "dropped: nobody behind router:up1 has the address 10.9.0.7", ""},
+		}, "host:>up0 router:eth0>up1", NoWay, "nobody behind router:up1 has the address 10.9.0.7", ""},
 		{"on a bridge with a port to outside", "back", "172.24.0.77", func(_ *host, t *netinfo.Topology) {
 			n := t.Namespace(hostNS)
 			n.Links = append(n.Links, &netinfo.Link{Key: netinfo.LinkKey{Namespace: hostNS, Index: 77}, Name: "eth7", Kind: "device", Up: true,

@@ -259,8 +259,12 @@ func (p *Prober) send(ctx context.Context, o *Outcome, in *netns.Handle, seq uin
 	delete(p.underWay, watched)
 	o.Journeys = watched.journeys
 	p.mu.Unlock()
-	if o.Answer.Result == Silent && len(o.Journeys.There) == 0 {
+	switch {
+	case o.Answer.Result == Replied:
+	case len(o.Journeys.There) == 0:
 		o.unresolvedNeighbour = o.asksForNeighbour(in)
+	default:
+		o.noWayOn = noWayFrom(last(o.Journeys.There))
 	}
 	o.conclude()
 }

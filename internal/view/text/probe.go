@@ -213,15 +213,29 @@ func (p *probeStory) answer() string {
 			return "SYN-ACK" + after + "; closed again with a reset"
 		}
 		return "reply" + after
-	case probe.Refused:
-		if p.o.Request.Protocol == packet.TCP {
+	case probe.Refused, probe.Unreachable:
+		switch {
+		case a.Objection != nil:
+			return p.objection(a.Objection) + "," + after
+		case a.Result == probe.Refused:
 			return "connection refused" + after
 		}
-		return "port unreachable" + after
-	case probe.Unreachable:
 		return p.Escape(a.Err.Error()) + after
 	}
-	return "none in " + p.duration(p.timeout.Nanoseconds())
+	words := "none in " + p.duration(p.timeout.Nanoseconds())
+	if a.Objection != nil {
+		words += ", then " + p.objection(a.Objection)
+	}
+	return words
+}
+
+// objection says what an ICMP error says, and whose word it is.
+func (p *probeStory) objection(x *probe.Objection) string {
+	who := x.From.String()
+	if n := p.o.Source.Namespace; n != nil && n.HasAddress(x.From) {
+		who = "the kernel of " + p.asker() + " itself"
+	}
+	return x.String() + ", says " + who
 }
 
 // conclusion is the one sentence, and what to do about it.
@@ -275,22 +289,14 @@ func (p *probeStory) why() string {
 		if o.Cause.Answer {
 			return "the answer was " + words
 		}
-		return strings.TrimPrefix(words, "dropped ")
+		if words = strings.TrimPrefix(words, "dropped "); o.Cause.Rule != nil {
+			words += "; " + p.Escape(o.Cause.Reason) + " [evaluated]"
+		}
+		return words
 	case probe.Unresolved:
 		return p.Escape(o.Request.From) + " has no address for " + p.Escape(o.Request.To) + ": " + p.Escape(o.Cause.Reason)
 	case probe.NoWay:
-		if o.Cause.Reason != "" {
-			return p.Escape(o.Cause.Reason)
-		}
-		reason := "nobody on the way could deliver it"
-		if o.Answer.Err != nil {
-			reason = p.Escape(o.Answer.Err.Error())
-		}
-		if cause != nil {
-			words, _ := p.verdict(cause)
-			reason += "; it " + words
-		}
-		return reason
+		return p.noWay()
 	}
 	if cause == nil {
 		return p.Escape(o.Cause.Reason)
@@ -311,6 +317,28 @@ func (p *probeStory) why() string {
 		return "it " + words + ", and nothing came back"
 	}
 	return "it " + words
+}
+
+// noWay says why nobody could deliver the packet.
+func (p *probeStory) noWay() string {
+	o, cause := p.o, p.o.Cause.Journey
+	words := ""
+	if cause != nil {
+		words, _ = p.verdict(cause)
+		if cause.Verdict.Result == trace.Dropped {
+			return strings.TrimPrefix(words, "dropped ")
+		}
+		words = "; it " + words
+	}
+	switch a := &o.Answer; {
+	case o.Cause.Reason != "":
+		return p.Escape(o.Cause.Reason) + words
+	case a.Objection != nil:
+		return p.objection(a.Objection) + words
+	case a.Err != nil:
+		return p.Escape(a.Err.Error()) + words
+	}
+	return "nobody on the way could deliver it" + words
 }
 
 // whoAnswered names who did: behind a published port that is not whom the address
@@ -350,7 +378,7 @@ func (p *probeStory) arrivedAt() string {
 func (p *probeStory) portThere() string {
 	if all := p.o.Journeys.There; len(all) > 0 {
 		if hops := all[len(all)-1].Hops; len(hops) > 0 {
-			to := hops[len(hops)-1].Headers.Tuple
+			to := hops[len(hops)-1].Headers.Tuple // with a port: nobody refuses an echo request
 			return fmt.Sprintf("%d of %v", to.DestinationPort, to.Destination())
 		}
 	}
