@@ -201,7 +201,7 @@ func (a *app) tellProbe(f *probeFlags) teller {
 			words := style.Probe(text.Detail{Verbose: f.verbose}, o, f.timeout)
 			switch {
 			case f.dryRun:
-				words = style.Prediction(o)
+				words = style.Prediction(text.Detail{Verbose: f.verbose}, o)
 			case !first:
 				words = "\n" + words
 			}

@@ -25,12 +25,25 @@ type probeLine struct {
 	Expected   *struct {
 		Result, Unsure, Reason string
 		Rule                   *struct{ Chain, Text string }
+		Answer                 bool
+		Stages                 []struct {
+			Namespace    string
+			Route        route
+			Translations []struct {
+				Kind  string
+				After struct{ Source address }
+				Rule  struct{ Text string }
+			}
+		}
 	}
 	Sent *struct {
 		Tuple struct{ Source, Destination address }
 	}
 	Journeys, Answers []uint64
 }
+
+// route is one that a probe was expected to take.
+type route struct{ To, Gateway, Interface string }
 
 // probe runs natlens probe --json on the engine's host.
 func probe(t *testing.T, e *engine.Engine, args ...string) (line probeLine, journeys []journey, status int) {
@@ -157,6 +170,7 @@ func TestProbe(t *testing.T) {
 			t.Errorf("a rule counted something:\n%s\n%s", before, after)
 		}
 	})
+	t.Run("foretold in full", func(t *testing.T) { foretoldInFull(t, e) })
 	t.Run("several", func(t *testing.T) {
 		out, errs, status := runProbe(t, e, "--count", "3", "database", "back:8000")
 		if n := strings.Count(string(out), "REACHED: back answered"); n != 3 || status != 0 {
@@ -165,6 +179,39 @@ func TestProbe(t *testing.T) {
 	})
 	t.Run("connected", func(t *testing.T) { connectWhileIsolated(t, e) })
 	t.Run("policy", func(t *testing.T) { checkPolicies(t, e) })
+}
+
+// The route that is foretold is what ip route get says; the rules and what they make of the
+// addresses are those that the packet then meets.
+func foretoldInFull(t *testing.T, e *engine.Engine) {
+	line, journeys, _ := probe(t, e, "ubuntu", "198.51.100.7")
+	if line.Expected == nil || len(line.Expected.Stages) < 2 {
+		t.Fatalf("%+v", line.Expected)
+	}
+	for i, get := range []*exec.Cmd{
+		e.CommandIn("ubuntu", "ip", "-j", "route", "get", "198.51.100.7"),
+		e.Command("ip", "-j", "route", "get", "198.51.100.7", "from", ipOf(t, e, "ubuntu", "bridge").String(), "iif", "docker0"),
+	} {
+		out, err := get.Output()
+		if err != nil {
+			t.Fatal(err)
+		}
+		var routes []struct{ Gateway, Dev string }
+		decode(t, out, &routes)
+		same(t, "route of "+line.Expected.Stages[i].Namespace, line.Expected.Stages[i].Route, route{"198.51.100.7", routes[0].Gateway, routes[0].Dev})
+	}
+	through := line.Expected.Stages[1]
+	x, seen := through.Translations[0], journeys[0].Translations[0]
+	if x.Kind != seen.Kind || x.After.Source.IP != seen.After.Source.IP || seen.Rule == nil || x.Rule.Text != seen.Rule.Text {
+		t.Errorf("foretold %+v, seen %+v", x, seen)
+	}
+	out, _, _ := runProbe(t, e, "-v", "--dry-run", "ubuntu", "198.51.100.7")
+	for _, words := range []string{"route 198.51.100.7 via 172.17.0.1 dev eth0", "forward accept: -A FORWARD -i docker0 ! -o docker0 -j ACCEPT", "postrouting masquerade: " + x.Rule.Text,
+		"in by veth"} {
+		if !strings.Contains(unwrapped(out), words) {
+			t.Errorf("not %q in\n%s", words, out)
+		}
+	}
 }
 
 // strip leaves out what iptables-save says of itself.

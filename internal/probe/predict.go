@@ -121,7 +121,7 @@ func (p *prediction) begin(n *netinfo.Namespace, only *netinfo.Link, from netip.
 		Tuple: p.tuple(from, to), MarkKnown: true, State: netfilter.StateNew, Direction: netfilter.DirectionOriginal,
 		TCPFlags: packet.SYN, TCPFlagsKnown: true, OutLink: way.out.Name, LocalAddress: n.HasAddress,
 	}
-	s := p.stage(Stage{Namespace: n, Out: way.out, How: Begins, Gateway: gatewayText(way)})
+	s := p.stage(Stage{Namespace: n, Out: way.out, How: Begins, Route: way.towards(to.Addr())})
 	if s == nil || !p.walk(s, netfilter.Path{netfilter.Output}) {
 		return
 	}
@@ -129,7 +129,7 @@ func (p *prediction) begin(n *netinfo.Namespace, only *netinfo.Link, from netip.
 		if way, ok = p.lookUp(n, routeQuery{to: to, from: p.packet.Tuple.Source()}); !ok {
 			return
 		}
-		s.Out, s.Gateway, p.packet.OutLink = way.out, gatewayText(way), way.out.Name
+		s.Out, s.Route, p.packet.OutLink = way.out, way.towards(to), way.out.Name
 	}
 	if !p.walk(s, netfilter.Path{netfilter.Postrouting}) {
 		return
@@ -144,11 +144,9 @@ func (p *prediction) begin(n *netinfo.Namespace, only *netinfo.Link, from netip.
 	p.leave(n, way)
 }
 
-func gatewayText(r route) string {
-	if !r.gateway.IsValid() {
-		return ""
-	}
-	return r.gateway.String()
+// towards is the route as a stage tells of it.
+func (r route) towards(to netip.Addr) *Route {
+	return &Route{To: to, Local: r.local, Gateway: r.gateway, Source: r.source, Link: r.out}
 }
 
 // lookUp asks for a route. When there is none, that is the end.
@@ -233,71 +231,6 @@ func alone(n *netinfo.Namespace) bool {
 	return n != nil && !slices.ContainsFunc(n.Links, func(l *netinfo.Link) bool { return l.Kind != "loopback" })
 }
 
-// walk evaluates the rules on a path; false when that is the end.
-func (p *prediction) walk(s *Stage, path netfilter.Path) bool {
-	w := p.rules(s.Namespace).Walk(path, p.packet)
-	for _, rule := range []*netfilter.NATRule{w.Destination, w.Source} {
-		if rule != nil {
-			s.NAT = append(s.NAT, *rule)
-		}
-	}
-	if w.Unsure != "" {
-		p.unsure("%s: %s", s.Namespace.Name, w.Unsure)
-	}
-	switch w.Verdict {
-	case netfilter.Dropped, netfilter.Rejected:
-		p.dropped(s, &w)
-		return false
-	case netfilter.Handed:
-		p.unsure("a rule of %s hands it to a program", s.Namespace.Name)
-		return false
-	}
-	after := w.Packet
-	if !after.Tuple.Valid() && w.Source != nil && w.Source.Kind == masquerade && s.Out != nil {
-		after.Tuple = masqueraded(p.packet.Tuple, s.Out)
-	}
-	if !after.Tuple.Valid() {
-		p.unsure("what the rules of %s make of its addresses is not known", s.Namespace.Name)
-		return false
-	}
-	p.packet, s.After = after, after.Tuple
-	return true
-}
-
-// masquerade is the kind of a translation to the address of the link (see
-// netfilter.NATRule).
-const masquerade = "masquerade"
-
-// masqueraded is the tuple behind a masquerade: it has the first address of the
-// link by which the packet goes (net/netfilter/nf_nat_masquerade.c). The port may
-// change, too; no rule here asks for it. Invalid when the link has no address.
-func masqueraded(t packet.Tuple, out *netinfo.Link) packet.Tuple {
-	for _, a := range out.Addresses {
-		if a.Addr().Is4() == t.Is4() && !a.Addr().IsLinkLocalUnicast() {
-			return packet.NewTuple(t.Protocol, a.Addr(), t.Destination(), t.SourcePort, t.DestinationPort)
-		}
-	}
-	return packet.Tuple{}
-}
-
-func (p *prediction) dropped(s *Stage, w *netfilter.Walk) {
-	verb := "dropped"
-	if w.Verdict == netfilter.Rejected {
-		verb = "rejected"
-	}
-	p.e.Verdict = w.Verdict
-	switch {
-	case w.Decisive != nil:
-		p.e.Rule = &w.Decisive.RuleRef
-		p.end(Dropped, "%s at %s by %s, rule %d", verb, w.Hook, w.Decisive.Chain, w.Decisive.Position)
-	case w.Policy != nil:
-		p.end(Dropped, "%s at %s by the policy of %s", verb, w.Hook, w.Policy.Name)
-	default:
-		p.end(Dropped, "%s at %s by a rule", verb, w.Hook)
-	}
-	s.How = StopsAt
-}
-
 // leave takes the packet from one namespace to the next.
 func (p *prediction) leave(n *netinfo.Namespace, way route) {
 	next := p.packet.Tuple.Destination()
@@ -353,8 +286,11 @@ func (p *prediction) over(n *netinfo.Namespace, out *netinfo.Link, next netip.Ad
 	p.arrive(there, far, nil)
 }
 
-// nobody ends a packet whose next address has no owner.
-func (p *prediction) nobody(format string, args ...any) { p.end(NoWay, format, args...) }
+// nobody ends a packet whose next address has no owner, before it leaves.
+func (p *prediction) nobody(format string, args ...any) {
+	p.last().Ends = true
+	p.end(NoWay, format, args...)
+}
 
 func (p *prediction) linkName(n *netinfo.Namespace, l *netinfo.Link) string {
 	if n.ID == p.topology.Self {
@@ -385,7 +321,7 @@ func (p *prediction) acrossBridge(n *netinfo.Namespace, bridge, port *netinfo.Li
 		if s == nil || !p.bridged(s, n, bridge, port, out) {
 			return
 		}
-	} else if !p.sentByBridge(p.last(), bridge, out) {
+	} else if p.last().Port = out; !p.sentByBridge(p.last(), bridge, out) {
 		return
 	}
 	p.over(n, out, next)
@@ -453,7 +389,7 @@ func (p *prediction) passOn(s *Stage, n *netinfo.Namespace, in *netinfo.Link) {
 		return
 	}
 	if way.local {
-		s.How = Arrives
+		s.How, s.Route = Arrives, way.towards(t.Destination())
 		if p.walk(s, netfilter.Path{netfilter.Input}) {
 			p.deliver(n)
 		}
@@ -466,7 +402,7 @@ func (p *prediction) passOn(s *Stage, n *netinfo.Namespace, in *netinfo.Link) {
 		p.end(Dropped, "%s does not forward packets of others (ip_forward is 0)", n.Name)
 		return
 	}
-	s.How, s.Out, s.Gateway, p.packet.OutLink = Routed, way.out, gatewayText(way), way.out.Name
+	s.How, s.Out, s.Route, p.packet.OutLink = Routed, way.out, way.towards(t.Destination()), way.out.Name
 	if p.walk(s, netfilter.Path{netfilter.Forward, netfilter.Postrouting}) {
 		p.leave(n, way)
 	}
@@ -489,7 +425,7 @@ func (p *prediction) turnsBack(s *Stage, n *netinfo.Namespace, way route) bool {
 	if p.portTo(s.Bridge, next, nil) != s.In {
 		return false
 	}
-	s.How = StopsAt
+	s.Ends = true
 	p.end(Dropped, "%v is behind %s, by which it came, and %s sends nothing back there: hairpin mode of that port is off",
 		next, p.linkName(n, s.In), p.linkName(n, s.Bridge))
 	return true
@@ -498,6 +434,7 @@ func (p *prediction) turnsBack(s *Stage, n *netinfo.Namespace, way route) bool {
 // deliver asks who waits for the packet in the namespace.
 func (p *prediction) deliver(n *netinfo.Namespace) {
 	t := p.packet.Tuple
+	p.last().Delivered = true
 	if !t.HasPorts() {
 		return
 	}

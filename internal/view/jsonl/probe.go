@@ -30,13 +30,6 @@ type probeSent struct {
 	Bytes int    `json:"bytes"`
 }
 
-type expectation struct {
-	Result string `json:"result"`
-	Reason string `json:"reason,omitempty"`
-	Unsure string `json:"unsure,omitempty"`
-	Rule   *rule  `json:"rule,omitempty"`
-}
-
 // Probe writes what became of one probe, kind "probe". Its journeys are named by
 // their ids; they have lines of their own.
 func Probe(o *probe.Outcome) ([]byte, error) {
@@ -66,11 +59,7 @@ func Probe(o *probe.Outcome) ([]byte, error) {
 		x.Answers = append(x.Answers, j.ID)
 	}
 	if e := o.Expected; e != nil {
-		x.Expected = &expectation{Result: string(e.Result), Reason: e.Reason, Unsure: e.Unsure}
-		if e.Rule != nil {
-			r := newRuleRef(e.Rule)
-			x.Expected.Rule = &r
-		}
+		x.Expected = newExpectation(e)
 		if agreement := o.Agreement(); agreement != probe.NotCompared {
 			as := agreement == probe.AsExpected
 			x.AsExpected = &as

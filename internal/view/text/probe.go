@@ -8,7 +8,6 @@ import (
 
 	"natlens/capture/packet"
 	"natlens/internal/probe"
-	"natlens/netinfo"
 	"natlens/trace"
 )
 
@@ -20,7 +19,7 @@ func (st Style) Probe(d Detail, o *probe.Outcome, timeout time.Duration) string 
 		return p.cut(st.Paint(Bad, "NOT PROBED")+": "+st.Escape(o.Failed.Error())) + "\n"
 	}
 	p.meaning()
-	p.expected()
+	p.expected(d.Verbose)
 	p.sent()
 	p.observed()
 	if d.Verbose {
@@ -33,13 +32,13 @@ func (st Style) Probe(d Detail, o *probe.Outcome, timeout time.Duration) string 
 }
 
 // Prediction shows what is expected of a probe that is not sent.
-func (st Style) Prediction(o *probe.Outcome) string {
+func (st Style) Prediction(d Detail, o *probe.Outcome) string {
 	p := probeStory{Style: st, o: o}
 	if o.Failed != nil {
 		return p.cut(st.Paint(Bad, "NOT WORKED OUT")+": "+st.Escape(o.Failed.Error())) + "\n"
 	}
 	p.meaning()
-	p.expected()
+	p.expected(d.Verbose)
 	if o.Expected == nil {
 		p.conclusion()
 	} else {
@@ -399,61 +398,3 @@ func (p *probeStory) connect() string {
 	}
 	return "docker network connect " + p.Escape(p.o.Destination.Network) + " " + p.Escape(from.Name)
 }
-
-// expected says what the routes and rules promise.
-func (p *probeStory) expected() {
-	e := p.o.Expected
-	if e == nil {
-		return
-	}
-	var words []string
-	for i := range e.Stages {
-		if i > 0 && e.Stages[i].How == probe.Begins {
-			words = append(words, "docker-proxy")
-		}
-		words = append(words, p.stage(&e.Stages[i])...)
-	}
-	cross := p.Paint(Bad, p.symbols().cross) + " "
-	end := ""
-	switch reason := p.Escape(e.Reason); e.Result {
-	case probe.Reached:
-		end = p.Paint(Good, "reached")
-	case probe.Dropped: // says so itself
-		end = cross + reason
-	default:
-		end = cross + string(e.Result) + ": " + reason
-	}
-	text := strings.Join(append(words, end), " "+p.symbols().arrow+" ")
-	p.line("expected", text)
-	if e.Rule != nil {
-		p.line("", p.Escape(e.Rule.Text))
-	}
-	if e.Unsure != "" {
-		p.line("", "not sure: "+p.Escape(e.Unsure))
-	}
-}
-
-func (p *probeStory) stage(s *probe.Stage) []string {
-	var words []string
-	name := func(l *netinfo.Link) string {
-		if s.Namespace.Name == hostName {
-			return p.linkName(l)
-		}
-		return p.Escape(s.Namespace.Name) + ":" + p.linkName(l)
-	}
-	if s.In != nil && (s.Bridge == nil || s.In != s.Bridge) {
-		words = append(words, name(s.In))
-	}
-	if s.Bridge != nil {
-		words = append(words, name(s.Bridge))
-	}
-	for i := range s.NAT {
-		words = append(words, "("+strings.ToUpper(s.NAT[i].Kind)+")")
-	}
-	if s.Out != nil {
-		words = append(words, name(s.Out))
-	}
-	return words
-}
-
-func (p *probeStory) linkName(l *netinfo.Link) string { return p.Escape(l.Name) }

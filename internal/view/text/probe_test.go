@@ -32,7 +32,8 @@ func probed() []*probe.Outcome {
 	reached := base("198.51.100.7", packet.ICMP, 0)
 	reached.Answer = probe.Answer{Result: probe.Replied, After: 312 * time.Microsecond}
 	reached.Expected = &probe.Expectation{Result: probe.Reached, Stages: []probe.Stage{
-		{Namespace: self, Out: self.Links[0], How: probe.Begins, NAT: []netfilter.NATRule{{Kind: "masquerade"}}},
+		{Namespace: self, Out: self.Links[0], How: probe.Begins, NAT: []probe.Translated{{NATRule: netfilter.NATRule{Kind: "masquerade", Rule: netfilter.RuleRef{Chain: "POSTROUTING", Position: 1,
+			Text: "-A POSTROUTING -s 172.24.0.0/16 ! -o br-4c1f22aa -j MASQUERADE"}}, Before: out.Hops[0].Headers.Tuple, After: out.Hops[len(out.Hops)-1].Headers.Tuple}}},
 	}}
 	reached.Journeys = probe.Journeys{There: []*trace.Journey{out, out}, Back: []*trace.Journey{back}}
 	reached.Result = probe.Reached
@@ -100,12 +101,33 @@ func TestProbeGolden(t *testing.T) {
 			b.WriteString("Only foretold:\n")
 			for _, o := range probed() {
 				if o.Sent == (probe.Sent{}) || o.Expected != nil {
-					b.WriteString(style.Prediction(o) + "\n")
+					b.WriteString(style.Prediction(Detail{}, o) + "\n")
 				}
 			}
 			golden(t, name, style, b.String())
 		})
 	}
+}
+
+// In full, a prediction shows of each namespace the route, the rules that decide and the
+// links; what only leads to a chain is left out.
+func TestPredictionInFull(t *testing.T) {
+	o := probed()[0]
+	s := &o.Expected.Stages[0]
+	s.In, s.Bridge, s.How = s.Namespace.LinkByName("vethab12cd0"), s.Namespace.LinkByName("br-4c1f22aa"), probe.Routed
+	s.Route = &probe.Route{To: netip.MustParseAddr("198.51.100.7"), Gateway: netip.MustParseAddr("192.0.2.1"), Link: s.Out}
+	jump := netfilter.RuleRef{Text: "-A FORWARD -j DOCKER-USER"}
+	accept := netfilter.RuleRef{Backend: netfilter.NFTables, Family: "ip", Table: "filter", Chain: "FORWARD", Position: 6, Text: "accept"}
+	s.Hooks = []probe.Passage{
+		{Hook: netfilter.Prerouting, Verdict: netfilter.Accepted, Steps: []netfilter.Step{{Verdict: "accept"}}},
+		{Hook: netfilter.Forward, Verdict: netfilter.Accepted, Steps: []netfilter.Step{{Rule: &jump, Verdict: "jump DOCKER-USER"}, {Rule: &accept, Verdict: "accept"}}},
+		{Hook: netfilter.Postrouting, Verdict: netfilter.Dropped, Steps: []netfilter.Step{
+			{Rule: &s.NAT[0].Rule, Verdict: "masquerade"}, {Verdict: "drop", Chain: netfilter.ChainRef{Name: "POSTROUTING"}},
+		}},
+		{Hook: netfilter.Egress},
+	}
+	style := Style{Names: true}
+	golden(t, "probe-full", style, style.Prediction(Detail{Verbose: true}, o))
 }
 
 func TestPolicyLine(t *testing.T) {
