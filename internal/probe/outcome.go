@@ -4,11 +4,9 @@ import (
 	"errors"
 	"fmt"
 	"net/netip"
-	"slices"
 	"syscall"
 	"time"
 
-	"natlens/capture"
 	"natlens/capture/packet"
 	"natlens/netinfo/netfilter"
 	"natlens/trace"
@@ -58,42 +56,6 @@ type Cause struct {
 	// came from where the rules had said that this one would reject it; else nil.
 	Rule   *netfilter.RuleRef
 	Reason string // words for a person; may be empty
-}
-
-// Agreement says whether what was observed is what was expected.
-type Agreement uint8
-
-const (
-	NotCompared Agreement = iota // nothing was expected for sure
-	AsExpected
-	NotAsExpected
-)
-
-// Agreement compares the result with the expectation.
-func (o *Outcome) Agreement() Agreement {
-	switch {
-	case o.Expected == nil || o.Expected.Unsure != "" || o.Failed != nil || o.Sent == (Sent{}) && o.Answer.Result != NotSent && o.Answer.Result != Forbidden:
-		return NotCompared
-	case o.Result == Lost && o.Cause.Journey != nil && o.Cause.Journey.Verdict.Result == trace.Unfinished:
-		return NotCompared // too little was seen of it
-	case o.Expected.Result == o.Result:
-		return AsExpected
-	case o.Expected.Result == Dropped && o.Result == Lost && !o.cameOn():
-		return AsExpected // a drop that no rule makes, or one that was not watched
-	}
-	return NotAsExpected
-}
-
-// cameOn reports whether the packet was seen to leave the namespace in which it was
-// expected to end.
-func (o *Outcome) cameOn() bool {
-	if len(o.Expected.Stages) == 0 {
-		return true
-	}
-	end := o.Expected.Stages[len(o.Expected.Stages)-1].Namespace.ID
-	return slices.ContainsFunc(o.Journeys.There, func(j *trace.Journey) bool {
-		return slices.ContainsFunc(j.Hops, func(h trace.Hop) bool { return h.Point.Namespace == end && h.Point.Direction == capture.Out })
-	})
 }
 
 // conclude works the result out of what the sender learned and what was seen.

@@ -4,7 +4,6 @@ import (
 	"errors"
 	"testing"
 
-	"natlens/capture"
 	"natlens/capture/packet"
 	"natlens/trace"
 )
@@ -72,50 +71,6 @@ func TestConclude(t *testing.T) {
 				t.Errorf("%s (%+v), want %s", o.Result, o.Cause, c.want)
 			}
 		})
-	}
-}
-
-func TestAgreement(t *testing.T) {
-	o := outcome(packet.TCP, Silent, journey(1, trace.Dropped, syn, ubuntuNS))
-	for _, c := range []struct {
-		expected *Expectation
-		want     Agreement
-	}{
-		{nil, NotCompared},
-		{&Expectation{Result: Dropped}, AsExpected},
-		{&Expectation{Result: Reached}, NotAsExpected},
-		{&Expectation{Result: Reached, Unsure: "a set changes by itself"}, NotCompared},
-	} {
-		if o.Expected = c.expected; o.Agreement() != c.want {
-			t.Errorf("%+v: %v, want %v", c.expected, o.Agreement(), c.want)
-		}
-	}
-}
-
-// Of a packet whose end is not known nothing can be as expected.
-func TestUnfinishedIsNotCompared(t *testing.T) {
-	o := outcome(packet.TCP, Silent, journey(1, trace.Unfinished, syn, ubuntuNS))
-	for _, r := range []Result{Dropped, Lost} {
-		if o.Expected = (&Expectation{Result: r}); o.Result != Lost || o.Agreement() != NotCompared {
-			t.Errorf("%s, where %s was expected: %v", o.Result, r, o.Agreement())
-		}
-	}
-}
-
-// What was expected to be dropped without a rule's doing may be lost, unless it
-// was seen to come further than that.
-func TestLostAsExpected(t *testing.T) {
-	j := journey(1, trace.Left, syn, ubuntuNS, hostNS)
-	o := outcome(packet.TCP, Silent, j)
-	host := fixture().Namespace(hostNS)
-	o.Expected = &Expectation{Result: Dropped, Stages: []Stage{{Namespace: host}}}
-	j.Hops[1].Point.Direction = capture.In
-	if got := o.Agreement(); o.Result != Lost || got != AsExpected {
-		t.Errorf("%s, %v", o.Result, got)
-	}
-	j.Hops[1].Point.Direction = capture.Out
-	if got := o.Agreement(); got != NotAsExpected {
-		t.Errorf("it came on: %v", got)
 	}
 }
 

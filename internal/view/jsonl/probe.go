@@ -19,6 +19,7 @@ type probeLine struct {
 	Sent        *probeSent   `json:"sent,omitempty"`
 	Expected    *expectation `json:"expected,omitempty"`
 	AsExpected  *bool        `json:"as_expected,omitempty"`
+	Differences []difference `json:"differences,omitempty"`
 	Journeys    []uint64     `json:"journeys"`
 	Answers     []uint64     `json:"answers"`
 	Error       string       `json:"error,omitempty"`
@@ -28,6 +29,12 @@ type probeSent struct {
 	Time  string `json:"time"`
 	Tuple *tuple `json:"tuple"`
 	Bytes int    `json:"bytes"`
+}
+
+type difference struct {
+	What     string `json:"what"`
+	Expected string `json:"expected"`
+	Observed string `json:"observed"`
 }
 
 // Probe writes what became of one probe, kind "probe". Its journeys are named by
@@ -60,9 +67,13 @@ func Probe(o *probe.Outcome) ([]byte, error) {
 	}
 	if e := o.Expected; e != nil {
 		x.Expected = newExpectation(e)
-		if agreement := o.Agreement(); agreement != probe.NotCompared {
+		agreement, differences := o.Agreement()
+		if agreement == probe.AsExpected || agreement == probe.NotAsExpected {
 			as := agreement == probe.AsExpected
 			x.AsExpected = &as
+		}
+		for _, d := range differences {
+			x.Differences = append(x.Differences, difference(d))
 		}
 	}
 	return line(x)

@@ -251,12 +251,33 @@ func (p *probeStory) conclusion() {
 	}
 }
 
+// agreement says how the result compares with what was expected.
 func (p *probeStory) agreement() string {
-	switch p.o.Agreement() {
+	agreement, differences := p.o.Agreement()
+	switch agreement {
 	case probe.AsExpected:
 		return ", as expected"
+	case probe.Consistent:
+		reason := p.Escape(p.o.Expected.Reason)
+		switch {
+		case p.o.Expected.Answer:
+			return "; it was expected that " + reason
+		case strings.HasPrefix(reason, "dropped "), strings.HasPrefix(reason, "rejected "):
+			return "; it was expected to be " + reason
+		}
+		return "; a drop was expected: " + reason
 	case probe.NotAsExpected:
-		return "; that is not what was expected (" + string(p.o.Expected.Result) + ")"
+		if differences[0].What == "result" {
+			return "; that is not what was expected (" + differences[0].Expected + ")"
+		}
+		words := ", as expected but for"
+		for i, d := range differences {
+			if i > 0 {
+				words += " and"
+			}
+			words += fmt.Sprintf(" the %s: %s, not %s", d.What, p.Escape(d.Observed), p.Escape(d.Expected))
+		}
+		return words
 	}
 	return ""
 }

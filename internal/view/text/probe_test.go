@@ -45,7 +45,8 @@ func probed() []*probe.Outcome {
 	dropped.Destination.Lookup = probe.Lookup{Asked: true, How: "no network has both of them"}
 	dropped.Destination.Container, dropped.Source.Container = &netinfo.Container{}, &netinfo.Container{Container: docker.Container{Name: "back"}}
 	dropped.Expected = &probe.Expectation{Result: probe.Dropped, Reason: "dropped at forward by DOCKER-ISOLATION-STAGE-2, rule 1",
-		Rule: &netfilter.RuleRef{Text: "-A DOCKER-ISOLATION-STAGE-2 -o br-4c1f22aa -j DROP"}}
+		Rule: &netfilter.RuleRef{Chain: "DOCKER-ISOLATION-STAGE-2", Position: 1, Text: "-A DOCKER-ISOLATION-STAGE-2 -o br-4c1f22aa -j DROP"}}
+	stopped.Verdict.Rule = &trace.Rule{RuleRef: *dropped.Expected.Rule}
 	dropped.Answer = probe.Answer{Result: probe.Silent}
 	dropped.Journeys = probe.Journeys{There: []*trace.Journey{&stopped}}
 	dropped.Result, dropped.Cause.Journey = probe.Dropped, &stopped
@@ -106,6 +107,37 @@ func TestProbeGolden(t *testing.T) {
 			}
 			golden(t, name, style, b.String())
 		})
+	}
+}
+
+// What differs from what was expected is said in words.
+func TestProbeSaysWhatDiffers(t *testing.T) {
+	all := probed()
+	other := *all[1]
+	other.Expected = &probe.Expectation{Result: probe.Dropped, Rule: &netfilter.RuleRef{Chain: "DOCKER-USER", Position: 3}}
+	lost := *all[5]
+	lost.Expected = &probe.Expectation{Result: probe.Dropped, Reason: "dropped at forward by DOCKER-USER, rule 3", Stages: []probe.Stage{{Namespace: &netinfo.Namespace{ID: 77}}}}
+	answer := lost
+	answer.Expected = &probe.Expectation{Result: probe.Dropped, Answer: true, Reason: "the answer is dropped at output of web by OUTPUT, rule 1"}
+	rejected := *all[1]
+	rejected.Expected = &probe.Expectation{Result: probe.Dropped, Rule: &netfilter.RuleRef{Chain: "DOCKER-USER", Position: 3}}
+	stopped := *rejected.Cause.Journey
+	stopped.Verdict = trace.Verdict{Result: trace.Dropped, Hop: 2, Reason: "port unreachable, says 172.24.0.1 (#2)", Evidence: trace.ByReply}
+	rejected.Cause = probe.Cause{Journey: &stopped, Rule: rejected.Expected.Rule, Reason: "rejected at forward by DOCKER-USER, rule 3"}
+	rejected.Answer = probe.Answer{Result: probe.Refused, After: time.Millisecond, Objection: &probe.Objection{From: netip.MustParseAddr("203.0.113.1"), Type: 3, Code: 3}}
+	for _, c := range []struct {
+		o    *probe.Outcome
+		says string
+	}{
+		{&other, "as expected but for the rule: DOCKER-ISOLATION-STAGE-2, rule 1, not DOCKER-USER, rule 3."},
+		{&lost, "LOST: it left by eth0, and nothing came back; it was expected to be dropped at forward by DOCKER-USER, rule 3."},
+		{&answer, "nothing came back; it was expected that the answer is dropped at output of web by OUTPUT, rule 1."},
+		{&rejected, "DROPPED: after br-4c1f22aa: port unreachable, says 172.24.0.1 (#2) [reply]; rejected at forward by DOCKER-USER, rule 3 [evaluated], as expected."},
+		{&rejected, "answer port unreachable, says 203.0.113.1, after 1 ms"},
+	} {
+		if got := strings.Join(strings.Fields((Style{Names: true}).Probe(Detail{}, c.o, time.Second)), " "); !strings.Contains(got, c.says) {
+			t.Errorf("not %q in\n%s", c.says, got)
+		}
 	}
 }
 
