@@ -39,9 +39,9 @@ func newProbeCommand(a *app) *cobra.Command {
 			"dropped it or where it was lost. Nothing is needed in the container's image.\n\n" +
 			"FROM is a container, a link or host; TO a container, a name or an address. With\n" +
 			"a port it sends a SYN and, when that is answered, closes the connection with a\n" +
-			"reset; with --udp, or PORT/udp, a datagram; without a port an echo request. A SYN\n" +
-			"that nobody answers is sent again by the kernel after 1 s, as any program's is.\n" +
-			"A name that is no container's is looked up as FROM would, by a DNS query.\n\n" +
+			"reset; with --udp, or PORT/udp, a datagram; without a port an echo request. It is\n" +
+			"sent once: a SYN that nobody answers is not repeated. A name that is no\n" +
+			"container's is looked up as FROM would, by DNS queries, which are told.\n\n" +
 			"--file checks a whole policy, a line for each path, as in\n\n" +
 			"  ubuntu -> back:8000 dropped\n\n" +
 			"The result is reached, refused, dropped, unreachable, lost or unresolved.\n\n" +

@@ -39,6 +39,7 @@ type probeLine struct {
 	Sent *struct {
 		Tuple struct{ Source, Destination address }
 	}
+	Queries           []struct{ Server, Name, Type string }
 	Journeys, Answers []uint64
 }
 
@@ -267,10 +268,17 @@ func checkPolicies(t *testing.T, e *engine.Engine) {
 func TestProbeSendsWhatItSays(t *testing.T) {
 	e := engine.Start(t)
 	e.Run("--name", "back", "box")
-	e.Run("--name", "front", "box")
+	e.Run("--name", "front", "--dns", internet.String(), "box") // nothing answers there
+	must(t, e.Command("iptables", "-I", "DOCKER-USER", "-d", "198.51.100.7", "-p", "tcp", "-j", "DROP"))
 	l := &load{t: t, e: e}
 	l.answerTCP(e.Namespace("back"), 8000)
 	front := ipOf(t, e, "front", "bridge").String()
+	out, err := e.Command("ip", "-j", "link", "show", "docker0").Output()
+	if err != nil {
+		t.Fatal(err)
+	}
+	var bridge []struct{ Ifindex int }
+	decode(t, out, &bridge)
 	for _, c := range []struct {
 		to   string
 		want []string
@@ -279,14 +287,16 @@ func TestProbeSendsWhatItSays(t *testing.T) {
 		{"back:8000", []string{"SYN", "ACK", "RST ACK"}},
 		{"back:9", []string{"SYN"}},
 		{"back:9/udp", []string{"udp"}},
+		{"198.51.100.7:80", []string{"SYN"}}, // a rule drops it, and the kernel would repeat it
+		{"server.example", []string{"udp"}},
 	} {
 		observed := startCase(t, e)
-		probe(t, e, "front", c.to)
+		line, _, _ := probe(t, e, "--timeout", "3s", "front", c.to)
 		_, sightings := observed.end()
 		var sent []string
 		for _, s := range sightings {
 			switch {
-			case s.Source.IP != front || s.Out:
+			case s.Source.IP != front || s.Out || s.Ifindex == bridge[0].Ifindex: // that shows once more what it passes up
 			case s.Protocol == 1:
 				sent = append(sent, fmt.Sprint("icmp ", s.ICMPType))
 			case s.Protocol == 6:
@@ -297,6 +307,9 @@ func TestProbeSendsWhatItSays(t *testing.T) {
 		}
 		if !slices.Equal(sent, c.want) {
 			t.Errorf("%s: sent %q, want %q", c.to, sent, c.want)
+		}
+		if queries := fmt.Sprint(line.Queries); (queries != "[]") != (c.to == "server.example") || len(line.Queries) > 0 && queries != "[{198.51.100.7 server.example. A}]" {
+			t.Errorf("%s: queries %s", c.to, queries)
 		}
 	}
 }

@@ -29,7 +29,13 @@ type attempt struct {
 	atOnce error
 	// objected is the ICMP error that ended the waiting; nil when none did.
 	objected *Objection
+	// gaveUp: the socket was closed so that the kernel does not repeat a SYN.
+	gaveUp bool
 }
+
+// synAlone is how long a SYN may stay unanswered: after a second the kernel would send it
+// again (RFC 6298, section 2.1). Closing the socket before says nothing to anybody.
+const synAlone = 700 * time.Millisecond
 
 // plan is what to send: one packet, from inside a namespace.
 type plan struct {
@@ -43,7 +49,7 @@ type plan struct {
 
 // send sends one packet. The error is the kernel's refusal to send: no route
 // (ENETUNREACH, EHOSTUNREACH), a rule (EPERM). For TCP the packet is the first of
-// a handshake; the kernel repeats it after a second, as for any program.
+// a handshake.
 func send(p plan) (_ *attempt, err error) {
 	a := &attempt{kind: p.protocol, seq: p.seq, payload: p.payload}
 	var fd int
@@ -221,9 +227,15 @@ func checksum(b []byte) uint16 {
 // close lets go of the socket; a connection ends with a reset.
 func (a *attempt) close() { _ = a.socket.Close() }
 
-// wait waits for the answer until ctx is done.
+// wait waits for the answer until ctx is done. For a SYN it waits no longer than the kernel
+// would send one only, and then lets go of the socket: who is to wait on has to see the
+// answer elsewhere.
 func (a *attempt) wait(ctx context.Context) Answer {
-	if deadline, ok := ctx.Deadline(); ok {
+	deadline, limited := ctx.Deadline()
+	if alone := a.sent.Add(synAlone); a.kind == packet.TCP && (!limited || deadline.After(alone)) {
+		deadline, limited = alone, true
+	}
+	if limited {
 		_ = a.socket.SetDeadline(deadline)
 	}
 	stop := context.AfterFunc(ctx, func() { _ = a.socket.SetDeadline(time.Unix(1, 0)) })
@@ -240,6 +252,10 @@ func (a *attempt) wait(ctx context.Context) Answer {
 	answer := answerOf(err, time.Since(a.sent))
 	if answer.Objection = a.objected; answer.Objection == nil && answer.Err != nil {
 		answer.Objection, _ = a.objection()
+	}
+	if a.kind == packet.TCP && answer.Result == Silent {
+		a.close()
+		a.gaveUp = true
 	}
 	return answer
 }

@@ -2,7 +2,9 @@ package probe
 
 import (
 	"slices"
+	"time"
 
+	"natlens/capture"
 	"natlens/capture/packet"
 	"natlens/netinfo"
 	"natlens/netinfo/netns"
@@ -116,6 +118,32 @@ func (p *Journeys) complete(silent bool, proxies []netinfo.Proxy) bool {
 	}
 	made := p.Proxied()
 	return made != nil && p.answerTo(made) != nil
+}
+
+// answer is what came back to the sender, as it was seen there; ok is false while nothing
+// was.
+func (p *Journeys) answer(sent time.Time) (a Answer, ok bool) {
+	for _, j := range p.Back {
+		for i := range j.Hops {
+			h := &j.Hops[i]
+			if h.Point.Namespace != p.From || h.Point.Direction != capture.In {
+				continue
+			}
+			a.After = time.Duration(h.Time - sent.UnixNano())
+			switch x := p.objectionIn(); {
+			case h.Headers.Quoted.Valid() && x.portUnreachable():
+				a.Result, a.Objection = Refused, x
+			case h.Headers.Quoted.Valid():
+				a.Result, a.Objection = Unreachable, x
+			case h.Headers.TCPFlags&packet.RST != 0:
+				a.Result = Refused
+			default:
+				a.Result = Replied
+			}
+			return a, true
+		}
+	}
+	return a, false
 }
 
 // taken reports whether the packet was delivered where one of the proxies listens.

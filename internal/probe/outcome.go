@@ -20,6 +20,9 @@ type Outcome struct {
 	// Expected is what the routes and rules said before; nil when nothing was
 	// to be expected, as for a name that does not resolve.
 	Expected *Expectation
+	// Queries are the questions that were asked about the name; none for what is
+	// known without.
+	Queries []Query
 	// Sent holds what was sent; its zero Tuple means nothing was.
 	Sent     Sent
 	Answer   Answer

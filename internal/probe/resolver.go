@@ -25,6 +25,15 @@ type resolver struct {
 	search  []string
 	// dial opens a socket inside the namespace.
 	dial func(ctx context.Context, server netip.AddrPort) (net.Conn, error)
+	// sent are the questions that were, in order.
+	sent []Query
+}
+
+// Query is a question that was sent to a name server.
+type Query struct {
+	Server netip.Addr
+	Name   string // in full, with the dot at its end
+	Type   string // "A" or "AAAA"
 }
 
 // dnsPatience is how long one server may take. People wait 5 s for it; a probe
@@ -138,7 +147,7 @@ func (r *resolver) ask(ctx context.Context, name string, kind dnsmessage.Type) (
 		}
 		why = fmt.Sprintf("no answer from %v: %v", server, err)
 		if errors.Is(err, os.ErrDeadlineExceeded) {
-			why = fmt.Sprintf("no answer from %v in %v", server, dnsPatience)
+			why = fmt.Sprintf("no answer from %v in %v s", server, dnsPatience.Seconds())
 		}
 	}
 	return netip.Addr{}, netip.Addr{}, why
@@ -176,6 +185,7 @@ func (r *resolver) exchange(ctx context.Context, server netip.Addr, name string,
 	if _, err := conn.Write(query); err != nil {
 		return netip.Addr{}, err
 	}
+	r.sent = append(r.sent, Query{server, name, strings.TrimPrefix(kind.String(), "Type")})
 	buf := make([]byte, 4096)
 	for {
 		n, err := conn.Read(buf)

@@ -210,7 +210,9 @@ func (p *Prober) find(ctx context.Context, o *Outcome) error {
 		return fmt.Errorf("enter %s: %w", o.Source.Name, err)
 	}
 	defer in.Close()
-	address, how, err := newResolver(o.Source, p.topology.Self, in).lookUp(ctx, o.Request.To)
+	r := newResolver(o.Source, p.topology.Self, in)
+	address, how, err := r.lookUp(ctx, o.Request.To)
+	o.Queries = r.sent
 	var unknown *NotResolved
 	switch {
 	case errors.As(err, &unknown):
@@ -253,6 +255,9 @@ func (p *Prober) send(ctx context.Context, o *Outcome, in *netns.Handle, seq uin
 	defer a.close()
 	waiting, cancel := context.WithDeadline(ctx, a.sent.Add(p.config.Timeout))
 	o.Answer = a.wait(waiting)
+	if a.gaveUp {
+		p.awaitAnswer(waiting, o, watched)
+	}
 	cancel()
 	p.awaitJourneys(ctx, o, watched)
 	p.mu.Lock()
@@ -267,6 +272,25 @@ func (p *Prober) send(ctx context.Context, o *Outcome, in *netns.Handle, seq uin
 		o.noWayOn = noWayFrom(last(o.Journeys.There))
 	}
 	o.conclude()
+}
+
+// awaitAnswer waits on for the answer to a SYN whose socket is closed: the kernel refuses
+// one that comes so late, but it was seen.
+func (p *Prober) awaitAnswer(waiting context.Context, o *Outcome, w *observed) {
+	for {
+		p.mu.Lock()
+		answer, ok := w.journeys.answer(o.Sent.Time)
+		p.mu.Unlock()
+		if ok {
+			o.Answer = answer
+			return
+		}
+		select {
+		case <-w.changed:
+		case <-waiting.Done():
+			return
+		}
+	}
 }
 
 // plan is what to send for the question.

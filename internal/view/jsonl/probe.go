@@ -16,6 +16,7 @@ type probeLine struct {
 	Reason      string       `json:"reason,omitempty"`
 	Answer      string       `json:"answer,omitempty"`
 	AnswerAfter float64      `json:"answer_after,omitempty"`
+	Queries     []query      `json:"queries,omitempty"`
 	Sent        *probeSent   `json:"sent,omitempty"`
 	Expected    *expectation `json:"expected,omitempty"`
 	AsExpected  *bool        `json:"as_expected,omitempty"`
@@ -23,6 +24,12 @@ type probeLine struct {
 	Journeys    []uint64     `json:"journeys"`
 	Answers     []uint64     `json:"answers"`
 	Error       string       `json:"error,omitempty"`
+}
+
+type query struct {
+	Server string `json:"server"`
+	Name   string `json:"name"`
+	Type   string `json:"type"`
 }
 
 type probeSent struct {
@@ -45,6 +52,9 @@ func Probe(o *probe.Outcome) ([]byte, error) {
 		Protocol: o.Request.Protocol.String(), Address: ipText(o.Destination.Address),
 		Result: string(o.Result), Reason: o.Cause.Reason, Answer: string(o.Answer.Result),
 		Journeys: []uint64{}, Answers: []uint64{},
+	}
+	for _, q := range o.Queries {
+		x.Queries = append(x.Queries, query{ipText(q.Server), q.Name, q.Type})
 	}
 	if o.Failed != nil {
 		x.Error = o.Failed.Error()

@@ -19,6 +19,7 @@ func (st Style) Probe(d Detail, o *probe.Outcome, timeout time.Duration) string 
 		return p.cut(st.Paint(Bad, "NOT PROBED")+": "+st.Escape(o.Failed.Error())) + "\n"
 	}
 	p.meaning()
+	p.asked()
 	p.expected(d.Verbose)
 	p.sent()
 	p.observed()
@@ -85,6 +86,17 @@ func (p *probeStory) meaning() {
 		text += "; but " + p.asker() + " can't resolve that name: " + p.Escape(l.How)
 	}
 	p.line("name", text)
+}
+
+// asked lists the questions about the name, which are packets, too.
+func (p *probeStory) asked() {
+	for i, q := range p.o.Queries {
+		head := ""
+		if i == 0 {
+			head = "asked"
+		}
+		p.line(head, fmt.Sprintf("%s of %s at %v, by DNS from inside %s", q.Type, p.Escape(q.Name), q.Server, p.asker()))
+	}
 }
 
 func (p *probeStory) sent() {

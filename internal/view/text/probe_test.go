@@ -79,6 +79,8 @@ func probed() []*probe.Outcome {
 	unresolved := &probe.Outcome{Request: probe.Request{From: "back", To: "server.example", Protocol: packet.ICMP}, Source: source,
 		Result: probe.Unresolved, Cause: probe.Cause{Reason: "127.0.0.11 says that there is no such name (NXDOMAIN)"}}
 	unresolved.Destination.Word = "server.example"
+	unresolved.Queries = []probe.Query{{Server: netip.MustParseAddr("127.0.0.11"), Name: "server.example.", Type: "A"},
+		{Server: netip.MustParseAddr("127.0.0.11"), Name: "server.example.", Type: "AAAA"}}
 
 	forbidden := base("198.51.100.7", packet.UDP, 53)
 	forbidden.Sent = probe.Sent{}
