@@ -55,8 +55,8 @@ type Cause struct {
 	Journey *trace.Journey
 	// Answer: it is the answer that was stopped or lost.
 	Answer bool
-	// Rule is the one that rejected the packet, where the journey names none but an error
-	// came from where the rules had said that this one would reject it; else nil.
+	// Rule is the one that ended the packet, where no journey names it but an error came
+	// from where the rules had said that this one would; else nil.
 	Rule   *netfilter.RuleRef
 	Reason string // words for a person; may be empty
 }
@@ -75,6 +75,9 @@ func (o *Outcome) conclude() {
 		o.Result = Reached
 	case o.Answer.Result == Forbidden:
 		o.Result, o.Cause.Reason = Dropped, "the kernel did not let it out: a rule of "+o.Source.Namespace.Name+"'s own output stopped it"
+		if e := o.Expected; e != nil && e.Result == Dropped && e.Unsure == "" && !e.Answer && len(e.Stages) == 1 && e.Rule != nil {
+			o.Cause.Rule, o.Cause.Reason = e.Rule, "the kernel did not let it out: "+e.Reason
+		}
 	case o.Answer.Result == NotSent && alone(o.Source.Namespace):
 		o.Result, o.Cause.Reason = NoWay, o.Source.Name+" has no link but its loopback"
 	case o.Answer.Result == NotSent:

@@ -68,6 +68,7 @@ func (h host) predict(s Source, d Destination, r Request) *Expectation {
 	p := &prediction{host: h, request: r}
 	p.e.Result = Reached
 	p.begin(s.Namespace, s.Link, netip.Addr{}, netip.AddrPortFrom(d.Address, r.Port))
+	p.answers()
 	return &p.e
 }
 

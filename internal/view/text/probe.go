@@ -314,6 +314,9 @@ func (p *probeStory) why() string {
 		}
 		return nobody
 	case probe.Dropped:
+		if cause == nil && o.Cause.Rule != nil {
+			return p.Escape(o.Cause.Reason) + " [evaluated]"
+		}
 		if cause == nil {
 			return p.Escape(o.Cause.Reason)
 		}

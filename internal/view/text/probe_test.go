@@ -120,7 +120,7 @@ func TestProbeSaysWhatDiffers(t *testing.T) {
 	lost := *all[5]
 	lost.Expected = &probe.Expectation{Result: probe.Dropped, Reason: "dropped at forward by DOCKER-USER, rule 3", Stages: []probe.Stage{{Namespace: &netinfo.Namespace{ID: 77}}}}
 	answer := lost
-	answer.Expected = &probe.Expectation{Result: probe.Dropped, Answer: true, Reason: "the answer is dropped at output of web by OUTPUT, rule 1"}
+	answer.Expected = &probe.Expectation{Result: probe.Dropped, Answer: true, Reason: "the answer is dropped at output by OUTPUT, rule 1, in web"}
 	rejected := *all[1]
 	rejected.Expected = &probe.Expectation{Result: probe.Dropped, Rule: &netfilter.RuleRef{Chain: "DOCKER-USER", Position: 3}}
 	stopped := *rejected.Cause.Journey
@@ -133,7 +133,7 @@ func TestProbeSaysWhatDiffers(t *testing.T) {
 	}{
 		{&other, "as expected but for the rule: DOCKER-ISOLATION-STAGE-2, rule 1, not DOCKER-USER, rule 3."},
 		{&lost, "LOST: it left by eth0, and nothing came back; it was expected to be dropped at forward by DOCKER-USER, rule 3."},
-		{&answer, "nothing came back; it was expected that the answer is dropped at output of web by OUTPUT, rule 1."},
+		{&answer, "nothing came back; it was expected that the answer is dropped at output by OUTPUT, rule 1, in web."},
 		{&rejected, "DROPPED: after br-4c1f22aa: port unreachable, says 172.24.0.1 (#2) [reply]; rejected at forward by DOCKER-USER, rule 3 [evaluated], as expected."},
 		{&rejected, "answer port unreachable, says 203.0.113.1, after 1 ms"},
 	} {
