@@ -23,6 +23,8 @@ type Expectation struct {
 	// Answer: the packet arrives, and it is its answer that is Dropped.
 	Answer bool
 	Reason string // words for a person; may be empty
+	// Down: it is a link that is down which ends it; NoWay.
+	Down bool
 	// Loopback is the address that the port is listened at, where it is one that
 	// only the namespace itself reaches; RefusedBy.
 	Loopback netip.Addr

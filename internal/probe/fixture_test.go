@@ -41,7 +41,7 @@ func fixture() *netinfo.Topology {
 	database := container(databaseNS, "database", endpoint("back_net", "172.24.0.3/16"))
 	ubuntu := container(ubuntuNS, "ubuntu", endpoint("bridge", "172.17.0.2/16"))
 	link := func(n *netinfo.Namespace, index int32, name, kind string, addresses ...string) *netinfo.Link {
-		l := &netinfo.Link{Key: netinfo.LinkKey{Namespace: n.ID, Index: index}, Name: name, Kind: kind, Role: netinfo.RoleOther}
+		l := &netinfo.Link{Key: netinfo.LinkKey{Namespace: n.ID, Index: index}, Name: name, Kind: kind, Role: netinfo.RoleOther, Up: true}
 		for _, a := range addresses {
 			l.Addresses = append(l.Addresses, prefix(a))
 		}

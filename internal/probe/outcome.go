@@ -96,6 +96,8 @@ func (o *Outcome) conclude() {
 		}
 	case stopped != nil:
 		o.Result, o.Cause.Journey = Dropped, stopped
+	case o.Expected != nil && o.Expected.Down && o.Expected.Unsure == "" && !o.cameOn():
+		o.Result, o.Cause = NoWay, Cause{Journey: there, Reason: o.Expected.Reason}
 	case there == nil:
 		o.Result, o.Cause.Reason = Lost, "no tap saw it"
 	case arrived(o.Journeys.There) && o.Request.Protocol == packet.UDP:

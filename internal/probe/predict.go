@@ -238,6 +238,9 @@ func (p *prediction) leave(n *netinfo.Namespace, way route) {
 	if way.gateway.IsValid() {
 		next = way.gateway
 	}
+	if way.out.Kind != "veth" && p.down(n, way.out, nil) { // a veth's other end may be why
+		return
+	}
 	p.packet.Frame = p.frameTo(way.out, next)
 	switch {
 	case way.out.Kind == "macvlan":
@@ -261,9 +264,9 @@ func (p *prediction) over(n *netinfo.Namespace, out *netinfo.Link, next netip.Ad
 	if !p.frame(p.last(), frameHook{at: netfilter.Egress, out: out}) {
 		return
 	}
-	var far *netinfo.Link
-	if out.Peer != nil {
-		far = p.topology.Link(out.Peer.Key)
+	far := p.peer(out)
+	if p.down(n, out, far) {
+		return
 	}
 	if far == nil {
 		p.unsure("what is behind %s is not on this host", p.linkName(n, out))
@@ -304,6 +307,10 @@ func (p *prediction) linkName(n *netinfo.Namespace, l *netinfo.Link) string {
 // from its own namespace: up to that namespace if it has the next address, else
 // out by the port behind which somebody has it.
 func (p *prediction) acrossBridge(n *netinfo.Namespace, bridge, port *netinfo.Link, next netip.Addr) {
+	if !bridge.Up {
+		p.isDown(n, bridge, "is down")
+		return
+	}
 	if port != nil && n.HasAddress(next) {
 		p.arrive(n, bridge, port)
 		return

@@ -140,7 +140,7 @@ func lan(change func(host, camera *netinfo.Namespace)) *netinfo.Topology {
 	uplink.Up = true
 	for i, name := range []string{"camera", "printer"} {
 		ns := ubuntuNS + 1 + netns.ID(i)
-		l := &netinfo.Link{Key: netinfo.LinkKey{Namespace: ns, Index: 2}, Name: "eth0", Kind: "macvlan", Mode: "bridge", Parent: &uplink.Key}
+		l := &netinfo.Link{Key: netinfo.LinkKey{Namespace: ns, Index: 2}, Name: "eth0", Kind: "macvlan", Mode: "bridge", Parent: &uplink.Key, Up: true}
 		l.Addresses = []netip.Prefix{prefix("192.0.2." + strconv.Itoa(20+i) + "/24")}
 		t.Namespaces = append(t.Namespaces, &netinfo.Namespace{ID: ns, Name: name, Links: []*netinfo.Link{l}})
 	}
