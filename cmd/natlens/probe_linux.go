@@ -23,7 +23,7 @@ type probeFlags struct {
 	udp     bool
 	dryRun  bool
 	count   int
-	timeout time.Duration
+	timeout seconds
 	file    string
 	verbose bool
 	json    bool
@@ -44,7 +44,11 @@ func newProbeCommand(a *app) *cobra.Command {
 			"container's is looked up as FROM would, by DNS queries, which are told.\n\n" +
 			"--file checks a whole policy, a line for each path, as in\n\n" +
 			"  ubuntu -> back:8000 dropped\n\n" +
-			"The result is reached, refused, dropped, unreachable, lost or unresolved.\n\n" +
+			"The result is reached, refused, dropped, unreachable, lost or unresolved. A line\n" +
+			"about what is not here is one that does not hold. With --dry-run the policy is\n" +
+			"foretold, and nothing sent.\n\n" +
+			"--timeout bounds the wait for the answer. What became of the packets may take as\n" +
+			"long again to be known, and longer on a busy machine; name servers have 2 s each.\n\n" +
 			"Exit status: 0 reached (with --file: all as the lines say), 1 not, 2 wrong\n" +
 			"usage, 3 not permitted, 4 the probe itself failed\n" +
 			"or was interrupted.",
@@ -60,13 +64,13 @@ func newProbeCommand(a *app) *cobra.Command {
 	flags.BoolVar(&f.udp, "udp", false, "send a datagram to the port")
 	flags.BoolVar(&f.dryRun, "dry-run", false, "say what is expected, and send nothing")
 	flags.IntVarP(&f.count, "count", "c", 1, "send so many (`N`), five a second")
-	flags.DurationVar(&f.timeout, "timeout", time.Second, "wait so long (`TIME`) for an answer")
+	f.timeout = seconds(time.Second)
+	flags.Var(&f.timeout, "timeout", "wait so long (`TIME`; 5 is 5s) for an answer")
 	flags.StringVar(&f.file, "file", "", "check the policy in this `FILE`; - is standard input")
 	flags.BoolVarP(&f.verbose, "verbose", "v", false, "also a full card for each packet")
 	flags.BoolVarP(&f.json, "json", "j", false, "JSON Lines on standard output")
 	cmd.MarkFlagsMutuallyExclusive("file", "count")
 	cmd.MarkFlagsMutuallyExclusive("file", "udp")
-	cmd.MarkFlagsMutuallyExclusive("file", "dry-run")
 	return cmd
 }
 
@@ -85,14 +89,14 @@ func (a *app) probe(cmd *cobra.Command, f *probeFlags, args []string) error {
 	if err != nil {
 		return &probeFailed{err}
 	}
-	for _, r := range requests {
-		if err := a.checkSource(topology, r.From); err != nil {
+	if policy == nil { // a line of a policy is told what is wrong with it
+		if err := a.checkEnds(topology, requests[0]); err != nil {
 			return err
 		}
 	}
 	predict := probe.NewPredictor(topology).Predict
 	prober, err := probe.Open(cmd.Context(), live.Config{Host: a.host, Also: probe.Namespaces(topology, predict, requests)},
-		probe.Config{Timeout: f.timeout, Interval: interval, Predict: predict})
+		probe.Config{Timeout: time.Duration(f.timeout), Interval: interval, Count: f.count, Predict: predict})
 	if errors.Is(err, os.ErrPermission) {
 		return a.notPermitted(cmd, err)
 	}
@@ -119,10 +123,7 @@ func (a *app) questions(f *probeFlags, args []string) ([]probe.Rule, []probe.Req
 		if err != nil {
 			return nil, nil, usagef("probe: %w", err)
 		}
-		if f.dryRun {
-			return nil, []probe.Request{r}, nil // the same each time
-		}
-		return nil, slices.Repeat([]probe.Request{r}, f.count), nil
+		return nil, []probe.Request{r}, nil
 	}
 	if len(args) > 0 {
 		return nil, nil, usagef("probe: with --file the questions are in the file, got %q", args[0])
@@ -147,15 +148,20 @@ func (a *app) questions(f *probeFlags, args []string) ([]probe.Rule, []probe.Req
 	return policy, requests, nil
 }
 
-// checkSource refuses a FROM that names nothing, with the names most like it.
-func (a *app) checkSource(t *netinfo.Topology, word string) error {
-	_, err := probe.FindSource(t, word)
+// checkEnds refuses a FROM that names nothing, with the names most like it, and what
+// can't be FROM or TO.
+func (a *app) checkEnds(t *netinfo.Topology, r probe.Request) error {
+	from, err := probe.FindSource(t, r.From)
 	var unknown *explain.UnknownTarget
 	switch {
 	case errors.As(err, &unknown):
-		return usagef("%w%s", unknown, a.suggestion(t, unknown))
+		return usagef("probe: %w%s", unknown, a.suggestion(t, unknown))
 	case err != nil:
-		return &probeFailed{err}
+		return usagef("probe: %w", err)
+	}
+	var other *probe.NotATarget
+	if _, _, err := probe.FindDestination(t, from, r.To); errors.As(err, &other) {
+		return usagef("probe: %w", other)
 	}
 	return nil
 }
@@ -192,13 +198,15 @@ func (a *app) tellProbe(f *probeFlags) teller {
 	worst := statusDone
 	first := true
 	style := a.style()
+	var tally text.Tally
 	return teller{
 		outcome: func(o *probe.Outcome) error {
 			worst = max(worst, statusOf(o, f.dryRun))
+			tally.Add(o)
 			if f.json {
 				return a.writeOutcome(o)
 			}
-			words := style.Probe(text.Detail{Verbose: f.verbose}, o, f.timeout)
+			words := style.Probe(text.Detail{Verbose: f.verbose}, o, time.Duration(f.timeout))
 			switch {
 			case f.dryRun:
 				words = style.Prediction(text.Detail{Verbose: f.verbose}, o)
@@ -209,7 +217,12 @@ func (a *app) tellProbe(f *probeFlags) teller {
 			_, err := fmt.Fprint(a.stdout, words)
 			return err
 		},
-		done: func() error { return withStatus(worst) },
+		done: func() error {
+			if f.count > 1 && !f.dryRun {
+				fmt.Fprint(a.stderr, style.Tally(&tally))
+			}
+			return withStatus(worst)
+		},
 	}
 }
 
@@ -221,16 +234,18 @@ func (a *app) tellPolicy(f *probeFlags, policy []probe.Rule) teller {
 		outcome: func(o *probe.Outcome) error {
 			rule := policy[next]
 			next++
+			holds := rule.Holds(o)
 			switch {
-			case o.Failed != nil:
-				failed++
-			case o.Result == rule.Want:
+			case holds:
 				right++
+			case o.Failed != nil && !probe.NotHere(o.Failed):
+				failed++
 			}
 			if f.json {
 				return a.writeOutcome(o)
 			}
-			_, err := fmt.Fprint(a.stdout, style.PolicyLine(rule, o, f.verbose, f.timeout))
+			at := fmt.Sprintf("%s:%d", f.file, rule.Line)
+			_, err := fmt.Fprint(a.stdout, style.PolicyLine(at, rule, o, f.verbose, time.Duration(f.timeout)))
 			return err
 		},
 		done: func() error {

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"regexp"
 
 	"github.com/spf13/cobra"
 )
@@ -73,6 +74,9 @@ func (a *app) report(cmd *cobra.Command, err error) int {
 	case errors.As(err, &status):
 		return int(status)
 	case errors.As(err, &wrong), !a.running:
+		if wrong == nil {
+			err = apart(err)
+		}
 		if wrong == nil && cmd.HasParent() { // cobra and pflag don't say which command
 			err = fmt.Errorf("%s: %w", cmd.Name(), err)
 		}
@@ -93,6 +97,17 @@ func (a *app) report(cmd *cobra.Command, err error) int {
 	}
 	fmt.Fprintf(a.stderr, "natlens: %v\n", err)
 	return statusFailed
+}
+
+// flagGroup is what cobra says of flags that exclude each other.
+var flagGroup = regexp.MustCompile(`^if any flags in the group \[.*\] are set none of the others can be; \[(\S+) (\S+)\] were all set$`)
+
+// apart says of two flags that they don't go together, where that is what is wrong.
+func apart(err error) error {
+	if m := flagGroup.FindStringSubmatch(err.Error()); m != nil {
+		return fmt.Errorf("--%s and --%s do not go together", m[1], m[2])
+	}
+	return err
 }
 
 // onlyStopped reports whether err says no more than that the command's context

@@ -174,7 +174,7 @@ func TestProbe(t *testing.T) {
 	t.Run("foretold in full", func(t *testing.T) { foretoldInFull(t, e) })
 	t.Run("several", func(t *testing.T) {
 		out, errs, status := runProbe(t, e, "--count", "3", "database", "back:8000")
-		if n := strings.Count(string(out), "REACHED: back answered"); n != 3 || status != 0 {
+		if n := strings.Count(string(out), "REACHED: back answered"); n != 3 || status != 0 || !strings.Contains(errs, "3 probes: 3 reached; answers after ") {
 			t.Errorf("%d answers, status %d:\n%s%s", n, status, out, errs)
 		}
 	})
@@ -257,9 +257,32 @@ func checkPolicies(t *testing.T, e *engine.Engine) {
 	if status != 1 || !strings.Contains(string(out), "FAIL ubuntu -> database should be reached, was dropped") || !strings.Contains(errs, "3 of 4") {
 		t.Errorf("a policy that does not hold: status %d\n%s%s", status, out, errs)
 	}
-	out, errs, status = runProbe(t, e, "--file", policy("nobody -> back reached\n"))
-	if status != 2 || !strings.Contains(errs, `nothing here is called "nobody"`) {
-		t.Errorf("an unknown container: status %d\n%s%s", status, out, errs)
+	gone := policy("nobody -> back reached\nback_net -> back reached\nback -> back_net reached\n" + good)
+	for _, args := range [][]string{{"--file", gone}, {"--dry-run", "--file", gone}} {
+		out, errs, status = runProbe(t, e, args...)
+		for _, words := range []string{
+			`FAIL nobody -> back cannot be checked (` + gone + `:1): nothing here is called "nobody"`, "FAIL back_net -> back cannot be checked", "FAIL back -> back_net cannot be checked",
+			"ok back -> database:5432 refused", "ok database -> back:8000 reached", "ok ubuntu -> back:8000 dropped",
+		} {
+			if !strings.Contains(unwrapped(out), words) {
+				t.Errorf("%q: not %q", args, words)
+			}
+		}
+		if status != 1 || !strings.Contains(errs, "3 of 6") {
+			t.Errorf("%q: status %d\n%s%s", args, status, out, errs)
+		}
+	}
+	out, errs, status = runProbe(t, e, "--json", "--file", policy(good+"ubuntu -> database reached\n"))
+	var results []string
+	for text := range bytes.Lines(out) {
+		jsonltest.Validate(t, text)
+		var line struct{ Kind, Result string }
+		if decode(t, text, &line); line.Kind == "probe" {
+			results = append(results, line.Result)
+		}
+	}
+	if !slices.Equal(results, []string{"refused", "reached", "dropped", "dropped"}) || status != 1 || !strings.Contains(errs, "3 of 4") {
+		t.Errorf("in JSON: %q, status %d\n%s", results, status, errs)
 	}
 }
 

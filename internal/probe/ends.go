@@ -2,7 +2,6 @@ package probe
 
 import (
 	"errors"
-	"fmt"
 	"net/netip"
 	"slices"
 	"strings"
@@ -22,10 +21,22 @@ type Source struct {
 	Link      *netinfo.Link // the only link to send by; nil leaves that to the routes
 }
 
+// NotASource is a FROM from which nothing can be sent.
+type NotASource struct {
+	Word   string
+	Reason string
+}
+
+func (e *NotASource) Error() string { return e.Word + ": " + e.Reason }
+
 // FindSource finds what FROM names. A word that names nothing is an
-// *explain.UnknownTarget.
+// *explain.UnknownTarget, near to which are names that can be FROM; one that names
+// something else is a *NotASource.
 func FindSource(t *netinfo.Topology, word string) (Source, error) {
 	found, err := explain.Find(t, word)
+	if unknown := (*explain.UnknownTarget)(nil); errors.As(err, &unknown) && !unknown.Many {
+		return Source{}, &explain.UnknownTarget{Word: word, Near: explain.Nearest(word, sources(t))}
+	}
 	if err != nil {
 		return Source{}, err
 	}
@@ -35,7 +46,7 @@ func FindSource(t *netinfo.Topology, word string) (Source, error) {
 		s.Container = networked(t, target.Container)
 		s.Namespace = t.Namespace(target.Container.Namespace)
 		if s.Namespace == nil {
-			return Source{}, fmt.Errorf("%s: its network namespace was not found on this host", word)
+			return Source{}, &NotASource{word, "its network namespace was not found on this host"}
 		}
 	case target.Link != nil:
 		s.Link = target.Link
@@ -45,9 +56,37 @@ func FindSource(t *netinfo.Topology, word string) (Source, error) {
 		s.Namespace = target.Namespace
 		s.Container = containerIn(t, s.Namespace)
 	default:
-		return Source{}, fmt.Errorf("%s: FROM is a container, a link or host", word)
+		return Source{}, &NotASource{word, "that is " + kindOf(target) + "; FROM is a container, a link or host"}
 	}
 	return s, nil
+}
+
+// kindOf says what a target is that has no namespace of its own.
+func kindOf(target explain.Target) string {
+	if target.Network != nil {
+		return "a network"
+	}
+	return "a topic of natlens explain"
+}
+
+// sources are the names that can be FROM.
+func sources(t *netinfo.Topology) (all []string) {
+	for _, c := range t.Containers {
+		if c.Namespace != 0 {
+			all = append(all, c.Name)
+		}
+	}
+	for _, n := range t.Namespaces {
+		all = append(all, n.Name)
+		for _, l := range n.Links {
+			if n.ID == t.Self {
+				all = append(all, l.Name)
+				continue
+			}
+			all = append(all, n.Name+":"+l.Name)
+		}
+	}
+	return all
 }
 
 // containerIn returns the container that a namespace was made for, or nil.
@@ -103,9 +142,20 @@ type NoAddress struct {
 
 func (e *NoAddress) Error() string { return e.Word + ": " + e.Reason }
 
+// NotATarget is a TO that is something else than what has an address.
+type NotATarget struct {
+	Word string
+	Kind string // "a network"
+}
+
+func (e *NotATarget) Error() string {
+	return e.Word + " is " + e.Kind + "; TO is a container, a name or an address"
+}
+
 // FindDestination finds what TO names for that source, as far as it can be known
 // without asking the network: an address, a container by its engine's address, a
-// namespace of this host, "host". ok is false for any other name.
+// namespace of this host, "host". ok is false for any other name; one of a network is a
+// *NotATarget.
 func FindDestination(t *netinfo.Topology, from Source, word string) (d Destination, ok bool, err error) {
 	d = Destination{Word: word}
 	if a, err := netip.ParseAddr(word); err == nil {
@@ -126,12 +176,14 @@ func FindDestination(t *netinfo.Topology, from Source, word string) (d Destinati
 		d.Container = target.Container
 		d.Lookup = lookUp(t, from, d.Container)
 		if ways = waysTo(t, from, d.Container); len(ways) == 0 {
-			return d, true, &NoAddress{word, "it has no address: its network mode is " + mode(d.Container)}
+			return d, true, &NoAddress{word, "it has no address: " + whyNone(d.Container)}
 		}
 	case target.Namespace != nil:
 		if ways = addressesOf(t, from, target.Namespace); len(ways) == 0 {
 			return d, true, &NoAddress{word, "it has no address"}
 		}
+	case target.Network != nil:
+		return d, true, &NotATarget{word, kindOf(target)}
 	default:
 		return d, false, nil
 	}
@@ -142,11 +194,13 @@ func FindDestination(t *netinfo.Topology, from Source, word string) (d Destinati
 	return d, true, nil
 }
 
-func mode(c *netinfo.Container) string {
-	if c.Mode == "" {
-		return "not known"
+// whyNone says why a container has no address.
+func whyNone(c *netinfo.Container) string {
+	switch {
+	case c.Mode == "none", c.Mode == "host", strings.HasPrefix(c.Mode, joins):
+		return "its network mode is " + c.Mode
 	}
-	return c.Mode
+	return "it is on no network"
 }
 
 // way is one address to ask for, and why it comes before others.

@@ -2,9 +2,12 @@ package probe
 
 import (
 	"bufio"
+	"errors"
 	"fmt"
 	"io"
 	"strings"
+
+	"natlens/internal/explain"
 )
 
 // Rule is a line of a policy: a question and the answer that is right.
@@ -12,6 +15,28 @@ type Rule struct {
 	Request Request
 	Want    Result
 	Line    int // of the file, from 1
+}
+
+// Holds reports whether the answer is right; of a probe that was only foretold, whether it
+// is expected for sure.
+func (r Rule) Holds(o *Outcome) bool { return o.Failed == nil && Answered(o) == r.Want }
+
+// Answered is what became of the probe or, where nothing was sent, what is expected for
+// sure; empty where that is not known.
+func Answered(o *Outcome) Result {
+	if o.Result == "" && o.Expected != nil && o.Expected.Unsure == "" {
+		return o.Expected.Result
+	}
+	return o.Result
+}
+
+// NotHere reports whether a probe could not be made because its ends are not here, or are
+// something else than what a probe is sent from and to.
+func NotHere(err error) bool {
+	var unknown *explain.UnknownTarget
+	var from *NotASource
+	var to *NotATarget
+	return errors.As(err, &unknown) || errors.As(err, &from) || errors.As(err, &to)
 }
 
 // ReadPolicy reads a policy: lines such as "back -> database:5432 reached" or

@@ -49,6 +49,13 @@ func Parse(from, target string, udp bool) (Request, error) {
 	if from == "" || target == "" {
 		return Request{}, fmt.Errorf("FROM and TO are a container, an address or a name, not %q", "")
 	}
+	if scheme, host, ok := strings.Cut(target, "://"); ok {
+		host, _, _ = strings.Cut(host, "/")
+		if port := map[string]string{"http": "80", "https": "443"}[scheme]; port != "" && !strings.Contains(host, ":") {
+			host += ":" + port
+		}
+		return Request{}, fmt.Errorf("%s: TO is a host and a port, not a URL; write %s", target, host)
+	}
 	rest := target
 	if before, protocol, ok := strings.Cut(target, "/"); ok {
 		rest = before

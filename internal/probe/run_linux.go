@@ -21,6 +21,8 @@ import (
 type Config struct {
 	Timeout  time.Duration // how long to wait for an answer
 	Interval time.Duration // between the beginnings of two probes
+	// Count is how often all requests are made; 0 is once.
+	Count int
 	// Predict works out what is to be expected; nil expects nothing.
 	Predict func(Source, Destination, Request) *Expectation
 }
@@ -128,38 +130,55 @@ func (p *Prober) probeAll(ctx context.Context, requests []Request, report func(*
 	case <-time.After(mostLag): // something can't be read: what is unknown then is told
 	case <-ctx.Done():
 	}
-	outcomes := make([]chan *Outcome, len(requests))
-	for i := range outcomes {
-		outcomes[i] = make(chan *Outcome, 1)
-	}
-	group, ctx := errgroup.WithContext(ctx)
+	// In the order of the requests; no more is kept than are under way.
+	ordered := make(chan chan *Outcome, atOnce)
+	group, all := errgroup.WithContext(ctx)
 	group.SetLimit(atOnce + 1)
 	group.Go(func() error {
-		for _, o := range outcomes {
+		for outcome := range ordered {
 			select {
-			case outcome := <-o:
-				if err := report(outcome); err != nil {
+			case o := <-outcome:
+				if err := report(o); err != nil {
 					return err
 				}
-			case <-ctx.Done():
-				return ctx.Err()
+			case <-all.Done():
+				return all.Err()
 			}
 		}
 		return nil
 	})
-	for i, r := range requests {
+	p.begin(all, requests, func(r Request, seq uint16) {
+		outcome := make(chan *Outcome, 1)
+		select {
+		case ordered <- outcome:
+		case <-all.Done():
+			return
+		}
+		group.Go(func() error {
+			outcome <- p.probe(all, r, seq)
+			return nil
+		})
+	})
+	close(ordered)
+	if err := group.Wait(); err != nil {
+		return err
+	}
+	return ctx.Err() // interrupted between two probes
+}
+
+// begin begins each probe at its time, until ctx is done.
+func (p *Prober) begin(ctx context.Context, requests []Request, one func(r Request, seq uint16)) {
+	total := max(1, p.config.Count) * len(requests)
+	for i := range total {
 		if i > 0 {
 			select {
 			case <-time.After(p.config.Interval):
 			case <-ctx.Done():
+				return
 			}
 		}
-		group.Go(func() error {
-			outcomes[i] <- p.probe(ctx, r, uint16(i+1))
-			return nil
-		})
+		one(requests[i%len(requests)], uint16(i+1))
 	}
-	return group.Wait()
 }
 
 // probe makes one probe.

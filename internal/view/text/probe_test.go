@@ -168,15 +168,47 @@ func TestPolicyLine(t *testing.T) {
 	all := probed()
 	rule := probe.Rule{Request: all[0].Request, Want: probe.Reached}
 	style := Style{Names: true}
-	if got, want := style.PolicyLine(rule, all[0], false, time.Second), "ok   back -> 198.51.100.7 reached\n"; got != want {
+	if got, want := style.PolicyLine("paths.txt:3", rule, all[0], false, time.Second), "ok   back -> 198.51.100.7 reached\n"; got != want {
 		t.Errorf("%q, want %q", got, want)
 	}
 	rule.Want = probe.Dropped
-	got := style.PolicyLine(rule, all[0], false, time.Second)
+	got := style.PolicyLine("paths.txt:3", rule, all[0], false, time.Second)
 	if !strings.HasPrefix(got, "FAIL back -> 198.51.100.7 should be dropped, was reached\n     ") || !strings.Contains(got, "REACHED: ") {
 		t.Errorf("%q", got)
 	}
-	if got := style.PolicyLine(rule, all[len(all)-1], false, time.Second); !strings.HasPrefix(got, "?    ") || strings.Contains(got, "\x1b") {
+	if got := style.PolicyLine("paths.txt:3", rule, all[len(all)-1], false, time.Second); !strings.HasPrefix(got, "?    ") || strings.Contains(got, "\x1b") {
 		t.Errorf("%q", got)
+	}
+	gone := &probe.Outcome{Failed: &probe.NotASource{Word: "web_net", Reason: "that is a network; FROM is a container, a link or host"}}
+	if got, want := style.PolicyLine("paths.txt:3", rule, gone, false, time.Second), "FAIL back -> 198.51.100.7 cannot be checked (paths.txt:3): web_net: that is a\n     network; FROM is a container, a link or host\n"; got != want {
+		t.Errorf("%q, want %q", got, want)
+	}
+	foretold := *all[0]
+	foretold.Result, rule.Want = "", probe.Reached
+	if got, want := style.PolicyLine("paths.txt:3", rule, &foretold, false, time.Second), "ok   back -> 198.51.100.7 reached\n"; got != want {
+		t.Errorf("%q, want %q", got, want)
+	}
+	rule.Want = probe.Dropped
+	if got := style.PolicyLine("paths.txt:3", rule, &foretold, false, time.Second); !strings.HasPrefix(got, "FAIL back -> 198.51.100.7 should be dropped, is expected to be reached\n     expected") {
+		t.Errorf("%q", got)
+	}
+	foretold.Expected = &probe.Expectation{Result: probe.Dropped, Unsure: "a set"}
+	if got := style.PolicyLine("paths.txt:3", rule, &foretold, false, time.Second); !strings.HasPrefix(got, "FAIL back -> 198.51.100.7 should be dropped, and what is expected is not sure\n") {
+		t.Errorf("%q", got)
+	}
+}
+
+func TestTally(t *testing.T) {
+	var tally Tally
+	for _, o := range []*probe.Outcome{
+		{Result: probe.Reached, Answer: probe.Answer{Result: probe.Replied, After: 300 * time.Microsecond}},
+		{Result: probe.Lost},
+		{Result: probe.Reached, Answer: probe.Answer{Result: probe.Replied, After: 120 * time.Microsecond}},
+		{Failed: errors.New("no")},
+	} {
+		tally.Add(o)
+	}
+	if got, want := (Style{}).Tally(&tally), "4 probes: 2 reached, 1 lost, 1 not probed; answers after 120 µs to 300 µs\n"; got != want {
+		t.Errorf("%q, want %q", got, want)
 	}
 }
