@@ -22,7 +22,7 @@ func (p *prediction) answers() {
 	if len(stages) == 0 || !stages[len(stages)-1].Delivered {
 		return
 	}
-	flags := uint8(packet.SYN | packet.ACK)
+	flags := packet.SYN | packet.ACK
 	if p.e.Result == RefusedBy {
 		flags = packet.RST | packet.ACK
 	}
