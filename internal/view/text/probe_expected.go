@@ -56,7 +56,7 @@ func (p *probeStory) expected(full bool) {
 // rule is a rule and where it stands.
 func (p *probeStory) rule(r *netfilter.RuleRef) string {
 	text := p.Escape(r.Text)
-	if at := p.position(&trace.Rule{RuleRef: *r}, false); at != "" {
+	if at, _ := p.position(&trace.Rule{RuleRef: *r}); at != "" {
 		text += "  " + at
 	}
 	return text
