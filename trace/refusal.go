@@ -6,6 +6,7 @@ import (
 	"natlens/capture"
 	"natlens/capture/packet"
 	"natlens/netinfo"
+	"natlens/netinfo/netfilter"
 )
 
 // lookBack is how many of the newest journeys of each state are asked whether an
@@ -56,7 +57,8 @@ func (e *entry) quotedBy(h *packet.Headers) bool {
 }
 
 // refused is the verdict of a journey that an ICMP error ended, with what was seen of
-// the reason where the sender of the error is the namespace it was seen in last.
+// the reason where the sender of the error is the namespace it was seen in last: the
+// rule that rejected it, or that it could not be sent on.
 func (c *Correlator) refused(e *entry, hops []sighting) Verdict {
 	at := len(hops) - 1
 	from := e.refusal.Tuple.Source()
@@ -65,23 +67,43 @@ func (c *Correlator) refused(e *entry, hops []sighting) Verdict {
 		Reason: fmt.Sprintf("%s, says %v (#%d)", e.refusal.ICMPName(), from, e.has().refusedBy),
 	}
 	s := &hops[at]
-	if c.foreign || s.point.Direction != capture.In || !s.space.has(from) || !unreachable(e.refusal) {
+	if c.foreign || !ofRules(e.refusal) {
+		return v
+	}
+	r, ruled := c.rule(hops)
+	// What the family bridge rejects is told in the name of whom it was for
+	// (net/bridge/netfilter/nft_reject_bridge.c).
+	if own := s.space.has(from); ruled && r.Verdict == netfilter.Rejected && (own || r.ofFrame()) {
+		said := v.Reason
+		c.sentence(s, &r, &v)
+		v.Reason = said
+		return v
+	} else if s.point.Direction != capture.In || !own || !unreachable(e.refusal) {
 		return v
 	}
 	if why := c.unresolved(s); why != "" {
 		v.Reason += ": " + why
 		return v
 	}
-	to := c.behind(s)
-	if r, ok := c.rule(hops); ok && r.decision.Fate == netinfo.FateRefused && s.stood(r.query, r.decision) {
+	if ruled && r.decision.Fate == netinfo.FateRefused && s.stood(r.query, r.decision) {
 		by, why := c.hosts.topology.Namespace(s.point.Namespace).Refuses(r.query, r.decision)
 		if v.By = by; why != "" {
 			v.Reason += ": " + why
 		}
-	} else if c.wayTo(s, to).none {
+	} else if to := c.behind(s); c.wayTo(s, to).none {
 		v.Reason += fmt.Sprintf(": %s has no route to %v", s.space.name, to)
 	}
 	return v
+}
+
+// ofRules reports the errors that a rule can send (ipt_REJECT.c, ip6t_REJECT.c and
+// nf_reject_ipv4.c in net/ipv4/netfilter, and nft_reject.c). That a packet is too large
+// or too old is found before any rule of forward is asked.
+func ofRules(h *packet.Headers) bool {
+	if h.Layers.Has(packet.LayerIPv6) {
+		return h.ICMPType == 1
+	}
+	return h.ICMPType == 3 && h.ICMPCode != 4
 }
 
 // unreachable reports the errors by which the kernel tells that it knows no route, that

@@ -1,11 +1,17 @@
 package trace
 
 import (
+	"fmt"
+	"net/netip"
+	"slices"
 	"testing"
 	"time"
 
 	"github.com/google/gopacket"
 	"github.com/google/gopacket/layers"
+
+	"natlens/capture/packet"
+	"natlens/netinfo/netfilter"
 )
 
 // icmpError is an ICMP error of the gateway about a frame.
@@ -120,5 +126,71 @@ func TestRedirectEndsNothing(t *testing.T) {
 	}
 	if len(told.Related) != 1 || told.Related[0].ID != about.ID {
 		t.Errorf("the redirect is related to %v, want #%d", told.Related, about.ID)
+	}
+}
+
+// A rule that rejects tells the sender by the same error as a router that has no way:
+// what the rules are sure of is named. An error that no rule sends, or that another host
+// sent, is not theirs.
+func TestErrorOfARule(t *testing.T) {
+	input := func(v netfilter.Verdict) *netfilter.Ruleset {
+		return oneRule(t, hostNS, netfilter.Input, packet.UDP, v)
+	}
+	forward := oneRule(t, hostNS, netfilter.Forward, packet.UDP, netfilter.Rejected)
+	for _, c := range []struct {
+		name      string
+		rules     *netfilter.Ruleset
+		to        netip.Addr
+		typ, code uint8
+		want      string
+	}{
+		{"input", input(netfilter.Rejected), gatewayIP, 3, 3, "dropped at input by INPUT #1 [evaluated]: port unreachable, says 172.17.0.1 (#2)"},
+		{"forward", forward, internetIP, 3, 13, "dropped at forward by FORWARD #1 [evaluated]: communication administratively prohibited, says 172.17.0.1 (#2)"},
+		{"a rule that is silent", input(netfilter.Dropped), gatewayIP, 3, 3, "dropped at  by  [reply]: port unreachable, says 172.17.0.1 (#2)"},
+		{"a rule for others", input(netfilter.Rejected), internetIP, 3, 3, "dropped at  by  [reply]: port unreachable, says 172.17.0.1 (#2)"},
+		{"too old", forward, internetIP, 11, 0, "dropped at  by  [reply]: time to live exceeded, says 172.17.0.1 (#2)"},
+		{"too large", forward, internetIP, 3, 4, "dropped at  by  [reply]: fragmentation needed, says 172.17.0.1 (#2)"},
+	} {
+		s := newDropStage(t)
+		if c.to == internetIP {
+			s.c.SetTopology(routed(2, 2))
+		}
+		s.c.SetRuleset(c.rules)
+		asked := udp(t, port(backIP, 5), port(c.to, 9), 7, "x")
+		s.toHost(asked)
+		told := icmpError(t, c.typ, c.code, asked)
+		for _, where := range []at{bridgeOut, vethOut, backIn} {
+			s.see(where, told)
+		}
+		s.pass(50 * time.Millisecond)
+		s.pass(50 * time.Millisecond)
+		if len(s.journeys) != 2 {
+			t.Fatalf("%s: %d journeys, want the packet and the error", c.name, len(s.journeys))
+		}
+		j := s.journeys[slices.IndexFunc(s.journeys, func(j *Journey) bool { return j.ID == 1 })]
+		v := j.Verdict
+		if got := fmt.Sprintf("%s at %s by %s [%s]: %s", v.Result, v.Hook, v.By, v.Evidence, v.Reason); got != c.want {
+			t.Errorf("%s: %s\nwant %s", c.name, got, c.want)
+		}
+		if named := v.Rule != nil && len(j.Rules) == 1 && j.Rules[0].RuleRef == v.Rule.RuleRef; named != (v.Evidence == ByRules) {
+			t.Errorf("%s: rules %+v", c.name, j.Rules)
+		}
+	}
+}
+
+// An error from elsewhere quotes a packet that a rule here would have rejected: they are
+// others now.
+func TestErrorOfAnotherHost(t *testing.T) {
+	s := newDropStage(t)
+	s.c.SetTopology(routed(2, 2))
+	s.c.SetRuleset(oneRule(t, hostNS, netfilter.Forward, packet.UDP, netfilter.Rejected))
+	asked := udp(t, port(backIP, 5), port(internetIP, 9), 7, "x")
+	s.toHost(asked)
+	s.see(uplinkIn, frame(t, internetIP, backIP, 0, 64, &layers.ICMPv4{TypeCode: layers.CreateICMPv4TypeCode(3, 1)}, gopacket.Payload(asked[14:14+28])))
+	s.pass(50 * time.Millisecond)
+	s.pass(4 * time.Second)
+	j := s.journeys[slices.IndexFunc(s.journeys, func(j *Journey) bool { return j.ID == 1 })]
+	if v := j.Verdict; v.Evidence != ByReply || v.Rule != nil {
+		t.Errorf("%+v", v)
 	}
 }

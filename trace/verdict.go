@@ -211,10 +211,15 @@ func (c *Correlator) unconfirmed(s *sighting, rules *ruling, v *Verdict) {
 func (c *Correlator) ruledOut(hops []sighting, r *ruling, v *Verdict) bool {
 	one, ok := c.rule(hops)
 	*r = one
-	if !ok || !r.decide(v) {
+	return ok && c.sentence(&hops[len(hops)-1], r, v)
+}
+
+// sentence puts into v that the packet was dropped as the rules say, with what its
+// counter tells of that; false where they are not sure.
+func (c *Correlator) sentence(s *sighting, r *ruling, v *Verdict) bool {
+	if !r.decide(v) {
 		return false
 	}
-	s := &hops[len(hops)-1]
 	if c.confirmed(s, r) {
 		v.Evidence = ByCounter
 		if v.Rule != nil { // else a policy did it

@@ -1,8 +1,12 @@
 package trace
 
 import (
+	"encoding/base64"
+	"encoding/json"
+	"fmt"
 	"net"
 	"net/netip"
+	"strings"
 	"testing"
 	"time"
 
@@ -184,4 +188,26 @@ func echoTuple(source, destination netip.Addr, id uint16, reply bool) packet.Tup
 		typ = 0
 	}
 	return packet.NewTuple(packet.ICMP, source, destination, id, typ<<8)
+}
+
+// oneRule is a Ruleset of a namespace with a rule for each IP that drops, or rejects,
+// what is of that protocol at a hook. Frames that bridges pass on are shown to it.
+func oneRule(t *testing.T, ns netns.ID, hook netfilter.Hook, protocol packet.Protocol, verdict netfilter.Verdict) *netfilter.Ruleset {
+	t.Helper()
+	ends := `{"n": "immediate", "h": [false, true], "v": {"Code": 0}}`
+	if verdict == netfilter.Rejected {
+		ends = `{"n": "reject"}`
+	}
+	chain, r := strings.ToUpper(string(hook)), &netfilter.Ruleset{}
+	rule := func(family string) string {
+		return fmt.Sprintf(`{"Family": %q, "Name": "filter", "Xtables": true, "Chains": [{"Name": %q, "Base": true, "Type": "filter", "Hook": %q, "Policy": 1, "Rules": [
+			{"Ref": {"Backend": "iptables-nft", "Family": %q, "Table": "filter", "Chain": %q, "Position": 1, "Handle": 7}, "Expressions": [
+				{"n": "meta", "k": 16, "r": [0, 1], "h": [false, true]}, {"n": "cmp", "r": [1, 0], "h": [true, false], "d": %q}, {"n": "counter"}, %s]}]}]}`,
+			family, chain, hook, family, chain, base64.StdEncoding.EncodeToString([]byte{byte(protocol)}), ends)
+	}
+	if err := json.Unmarshal(fmt.Appendf(nil, `{"Namespace": %d, "Time": 1, "Whole": true, "Bridged": [2, 2], "Base": [[0, 0], [1, 0]], "Tables": [%s, %s]}`,
+		ns, rule("ip"), rule("ip6")), r); err != nil {
+		t.Fatal(err)
+	}
+	return r
 }
