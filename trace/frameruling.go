@@ -107,6 +107,9 @@ func (c *Correlator) acrossBridge(r *ruling, s *sighting, p netfilter.Packet) {
 	}
 	to := p.Tuple
 	ok := ip(netfilter.Prerouting)
+	if s.flow.flow == nil && !c.tracks(s) {
+		p.Tuple = to // without connection tracking nothing is translated
+	}
 	if p.Tuple != to { // it goes to another address now, by a header that is not known
 		out, p.Frame = "", netfilter.Frame{}
 	}
