@@ -49,6 +49,8 @@ type trackedFlow struct {
 	opener  uint64
 	crowded bool
 	named   int64 // when an event last named it
+	// answered is by when it had seen an answer; 0 where it has seen none.
+	answered int64
 
 	forms [2]forms   // by direction: original, reply
 	nodes []formNode // their places in the flowTable; never grows
@@ -278,6 +280,9 @@ func (x *flowIndex) apply(e *netfilter.Event) (began *trackedFlow) {
 	}
 	old.Flow = e.Flow
 	old.named = e.Before
+	if old.answered == 0 && e.Flow.Status&netfilter.SeenReply != 0 {
+		old.answered = max(e.Before, 1)
+	}
 	if e.Kind == netfilter.New {
 		return old
 	}
@@ -409,7 +414,7 @@ func (x *flowIndex) remove(n int) {
 // statistics is of no time any more.
 func (x *flowIndex) forgetTimes() {
 	for _, t := range x.byID {
-		t.bornAfter, t.bornBefore, t.named = 0, 0, 0
+		t.bornAfter, t.bornBefore, t.named, t.answered = 0, 0, 0, min(t.answered, 1)
 	}
 	for _, t := range x.dead {
 		t.bornAfter, t.bornBefore, t.died = 0, 0, 1

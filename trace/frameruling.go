@@ -133,7 +133,7 @@ func (c *Correlator) ruleOfSent(rules *netfilter.Ruleset, s *sighting) (r ruling
 		Bridged: true, Bridge: s.link.name, OutLink: c.portTo(s, s.link.key), Frame: frameOf(s),
 	}
 	if s.flow.flow != nil && !s.flow.about {
-		c.known(&p, s.flow)
+		c.known(&p, s)
 	}
 	for _, hook := range []netfilter.Hook{netfilter.Output, netfilter.Postrouting, netfilter.Egress} {
 		if !r.pass(netfilter.Path{hook}, &p) {

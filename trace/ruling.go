@@ -200,7 +200,7 @@ func (c *Correlator) question(hops []sighting) netfilter.Packet {
 	switch f := s.flow.flow; {
 	case f != nil && s.flow.about:
 	case f != nil:
-		c.known(&p, s.flow)
+		c.known(&p, s)
 	case c.uncovered(s) && begins(s.h):
 		p.State, p.Direction = netfilter.StateNew, netfilter.DirectionOriginal
 	}
@@ -208,16 +208,18 @@ func (c *Correlator) question(hops []sighting) netfilter.Packet {
 }
 
 // known adds what the packet's flow tells.
-func (c *Correlator) known(p *netfilter.Packet, r flowRef) {
+func (c *Correlator) known(p *netfilter.Packet, s *sighting) {
+	r := s.flow
 	p.Bound, p.Direction = true, netfilter.DirectionOriginal
-	switch status := r.flow.Status; {
+	switch answered := r.flow.answered; {
 	case r.reply:
 		p.State, p.Direction = netfilter.StateEstablished, netfilter.DirectionReply
-	case status&(netfilter.SeenReply|netfilter.Expected) == 0:
+	case answered != 0 && answered < s.time:
+		p.State = netfilter.StateEstablished
+	case answered == 0 && r.flow.Status&netfilter.Expected == 0 && !c.deaf(s):
 		p.State = netfilter.StateNew
 	default:
-		// Whether somebody had answered when this packet came is not known,
-		// only that somebody has since.
+		// Whether somebody had answered when this packet came is not known.
 	}
 	forms := r.flow.direction(r.reply)
 	if p.Tuple == forms.before {

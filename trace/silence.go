@@ -33,6 +33,12 @@ func (c *Correlator) silence(s *sighting) string {
 	return ""
 }
 
+// deaf reports whether what became of a flow by the packet's time may not have been told.
+func (c *Correlator) deaf(s *sighting) bool {
+	x := c.flows[s.point.Namespace]
+	return x == nil || x.silent || c.Heard() <= s.time || c.lostFlows.since(s.time-relearn) > 0
+}
+
 // relearn is how long after a loss of events an entry may still be unknown: a dump
 // follows at once, and takes about a second where there are a million entries.
 const relearn = 5e9

@@ -1,0 +1,71 @@
+package trace
+
+import (
+	"testing"
+	"time"
+
+	"natlens/netinfo/netfilter"
+)
+
+// What a rule for the state of connections sees of a packet is known when it is known
+// whether somebody had answered by then.
+func TestStateOfAConnectionAtATime(t *testing.T) {
+	asked := udpTuple(port(internetIP, 5), port(hostIP, 53))
+	entry := netfilter.Flow{ID: 1, Original: asked, Reply: asked.Inverse()}
+	answered := entry
+	answered.Status = netfilter.SeenReply
+	helped := entry
+	helped.Status = netfilter.Expected
+	for _, c := range []struct {
+		name   string
+		events []netfilter.EventKind
+		as     []netfilter.Flow
+		reply  bool
+		lost   bool
+		want   netfilter.State
+	}{
+		{"nobody has answered", []netfilter.EventKind{netfilter.New}, []netfilter.Flow{entry}, false, false, netfilter.StateNew},
+		{"nobody has, or it was not told", []netfilter.EventKind{netfilter.New}, []netfilter.Flow{entry}, false, true, netfilter.StateUnknown},
+		{"answered before", []netfilter.EventKind{netfilter.New, netfilter.Update}, []netfilter.Flow{entry, answered}, false, false, netfilter.StateEstablished},
+		{"an answer", []netfilter.EventKind{netfilter.New}, []netfilter.Flow{entry}, true, false, netfilter.StateEstablished},
+		{"a helper expected it", []netfilter.EventKind{netfilter.New}, []netfilter.Flow{helped}, false, false, netfilter.StateUnknown},
+	} {
+		s := newStage(t)
+		s.c.SetRuleset(&netfilter.Ruleset{Namespace: hostNS, Time: 1})
+		for i, kind := range c.events {
+			s.flow(kind, c.as[i])
+			s.pass(10 * time.Millisecond)
+		}
+		if c.lost {
+			s.c.AddFlows(&netfilter.Batch{Namespace: hostNS, Lost: 1, Through: s.now})
+		}
+		from, to := port(internetIP, 5), port(hostIP, 53)
+		where := uplinkIn
+		if c.reply {
+			from, to, where = to, from, uplinkOut
+		}
+		s.see(where, udp(t, from, to, 3, "x"))
+		packet := s.batch[0]
+		s.pass(10 * time.Millisecond)
+		var seen sighting
+		s.c.look(&seen, &packet)
+		if got := s.c.question([]sighting{seen}).State; got != c.want {
+			t.Errorf("%s: %v, want %v", c.name, got, c.want)
+		}
+	}
+
+	// Between two readings of events nobody knows.
+	s := newStage(t)
+	s.c.SetRuleset(&netfilter.Ruleset{Namespace: hostNS, Time: 1})
+	s.flow(netfilter.New, entry)
+	s.pass(10 * time.Millisecond)
+	s.see(uplinkIn, udp(t, port(internetIP, 5), port(hostIP, 53), 3, "x"))
+	packet := s.batch[0]
+	s.flow(netfilter.Update, answered)
+	s.pass(10 * time.Millisecond)
+	var seen sighting
+	s.c.look(&seen, &packet)
+	if got := s.c.question([]sighting{seen}).State; got != netfilter.StateUnknown {
+		t.Errorf("about the time of the answer: %v", got)
+	}
+}
