@@ -42,12 +42,10 @@ type Correlator struct {
 	asking   neighbours
 	counted  map[netns.ID]*counted
 	names    map[netns.ID]*names
-	// ruled is how many packets were walked through rules in the second that
-	// is under way.
-	ruled struct {
-		second  int64
-		packets int
-	}
+	// ruled counts the packets that were walked through rules, and arrived those that had
+	// come to their end.
+	ruled, arrived budget
+	arrivals       arrivals
 	// rulesTrack: rules there make the kernel track connections (IPv4, IPv6).
 	rulesTrack map[netns.ID][2]bool
 	exempts    map[netns.ID]bool // whose rules take packets out of connection tracking
@@ -127,6 +125,7 @@ func New(open int, sink Sink) *Correlator {
 
 		rulesTrack: map[netns.ID][2]bool{},
 		exempts:    map[netns.ID]bool{},
+		arrivals:   arrivals{},
 		slab:       slab{limit: open},
 		trails:     newTrails(),
 		parts:      newParts(),
@@ -167,6 +166,7 @@ func (c *Correlator) SetRuleset(r *netfilter.Ruleset) {
 	} else {
 		delete(c.exempts, r.Namespace)
 	}
+	c.arrivals.set(r)
 }
 
 // Watch says since when the namespace has a ring, in nanoseconds since the Unix
@@ -271,6 +271,7 @@ func (c *Correlator) Interrupt(reason string) {
 	c.hosted.forget()
 	clear(c.counted)
 	clear(c.asking)
+	c.arrivals.forgetTimes()
 	for ns, known := range c.nat {
 		c.nat[ns] = natRules{rules: known.rules}
 	}
@@ -329,6 +330,7 @@ func (c *Correlator) sweep() {
 			delete(c.counted, ns)
 			delete(c.rulesTrack, ns)
 			delete(c.exempts, ns)
+			delete(c.arrivals, ns)
 			delete(c.walks.spaces, ns)
 			delete(c.names, ns)
 			delete(c.forgotten, ns)

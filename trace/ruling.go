@@ -35,15 +35,24 @@ type ruling struct {
 // what they do there with a packet that came in and was not seen to leave, or that a
 // bridge sent to its ports. Rules of NAT are asked for the first packet of a flow only.
 func (c *Correlator) rule(hops []sighting) (r ruling, ok bool) {
+	rules := c.rulesets[hops[len(hops)-1].point.Namespace]
+	if rules == nil || !c.mayRule() {
+		return r, false
+	}
+	return c.evaluate(rules, hops)
+}
+
+// evaluate is rule by those that the namespace has or had, however many packets were
+// walked.
+func (c *Correlator) evaluate(rules *netfilter.Ruleset, hops []sighting) (r ruling, ok bool) {
 	s := &hops[len(hops)-1]
-	rules := c.rulesets[s.point.Namespace]
-	if rules == nil || !c.mayRule() || s.link == nil || !rulable(s) || !s.tuple.Valid() || c.foreign {
+	if s.link == nil || !rulable(s) || !s.tuple.Valid() || c.foreign {
 		return r, false
 	}
 	if s.point.Direction == capture.Out {
 		return c.ruleOfSent(rules, s), true
 	}
-	p := c.question(hops)
+	p := c.question(rules, hops)
 	r.rules, r.piece = rules, isLaterPiece(s.h)
 	port := s.link.master != (netinfo.LinkKey{})
 	before := p
@@ -160,12 +169,21 @@ func rulable(s *sighting) bool {
 const maxRulings = 500
 
 // mayRule reports whether another packet can be walked through the rules now.
-func (c *Correlator) mayRule() bool {
-	if second := c.now / 1e9; second != c.ruled.second {
-		c.ruled.second, c.ruled.packets = second, 0
+func (c *Correlator) mayRule() bool { return c.ruled.spend(c.now, maxRulings) }
+
+// budget is how many packets were walked through rules in the second that is under way.
+type budget struct {
+	second  int64
+	packets int
+}
+
+// spend reports whether there is room for another packet among that many, and takes it.
+func (b *budget) spend(now int64, most int) bool {
+	if second := now / 1e9; second != b.second {
+		b.second, b.packets = second, 0
 	}
-	c.ruled.packets++
-	return c.ruled.packets <= maxRulings
+	b.packets++
+	return b.packets <= most
 }
 
 // forBridge reports whether a frame that came in by the port of a bridge is for the
@@ -179,13 +197,12 @@ func (c *Correlator) forBridge(s *sighting) bool {
 }
 
 // question is the packet as the rules of the last hop's namespace see it first.
-func (c *Correlator) question(hops []sighting) netfilter.Packet {
+func (c *Correlator) question(rules *netfilter.Ruleset, hops []sighting) netfilter.Packet {
 	s := &hops[len(hops)-1]
 	first := s
 	for i := len(hops) - 2; i >= 0 && hops[i].point.Namespace == s.point.Namespace && hops[i].point.Direction == capture.In; i-- {
 		first = &hops[i]
 	}
-	rules := c.rulesets[s.point.Namespace]
 	p := netfilter.Packet{
 		Tuple: first.tuple, InLink: c.hosts.layer3(s.link), LocalAddress: s.space.has, MarkKnown: !rules.MarksEarly(), Length: s.h.Length, Time: s.time,
 		TCPFlags: s.h.TCPFlags, TCPFlagsKnown: s.h.Layers.Has(packet.LayerTCP),

@@ -49,7 +49,7 @@ func TestStateOfAConnectionAtATime(t *testing.T) {
 		s.pass(10 * time.Millisecond)
 		var seen sighting
 		s.c.look(&seen, &packet)
-		if got := s.c.question([]sighting{seen}).State; got != c.want {
+		if got := s.c.question(s.c.rulesets[hostNS], []sighting{seen}).State; got != c.want {
 			t.Errorf("%s: %v, want %v", c.name, got, c.want)
 		}
 	}
@@ -65,7 +65,7 @@ func TestStateOfAConnectionAtATime(t *testing.T) {
 	s.pass(10 * time.Millisecond)
 	var seen sighting
 	s.c.look(&seen, &packet)
-	if got := s.c.question([]sighting{seen}).State; got != netfilter.StateUnknown {
+	if got := s.c.question(s.c.rulesets[hostNS], []sighting{seen}).State; got != netfilter.StateUnknown {
 		t.Errorf("about the time of the answer: %v", got)
 	}
 }

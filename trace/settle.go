@@ -100,11 +100,16 @@ func (c *Correlator) expire() {
 				c.settling[st-1].push(timer{t.index, e.generation, e.deadline})
 				continue
 			}
-			if st == stateShown {
+			switch {
+			case st == stateShown:
 				c.drop(t.index)
-				continue
+			case st == stateTerminal && c.halts(e):
+				e.state, e.deadline = statePending, c.now+c.patience
+				c.passOver()
+				c.settling[statePending-1].push(timer{t.index, e.generation, e.deadline})
+			default:
+				c.settle(t.index, e, "")
 			}
-			c.settle(t.index, e, "")
 		}
 	}
 }

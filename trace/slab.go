@@ -63,6 +63,7 @@ type life struct {
 	counted  bool  // counters may tell which rule translated it
 	tied     bool  // others fitted a sighting as well as this one
 	lost     bool  // settled without an end
+	arrival  arrivalState
 	linkType packet.LinkType
 
 	identity identity // when it was shown

@@ -90,8 +90,12 @@ func (c *Correlator) verdict(e *entry, hops []sighting, from []int, early string
 		if len(ends) > 1 && hops[best.Hop].typ != capture.Host {
 			return Verdict{Result: Flooded, Hop: -1, Evidence: ByTap, Reason: "to " + list(ends)}
 		}
-		if end := &hops[best.Hop]; best.Result == Delivered && end.typ == capture.Host && end.flow.passed(e.id, c.now) {
-			best.Evidence = ByConntrack
+		if end := &hops[best.Hop]; best.Result == Delivered && end.typ == capture.Host {
+			if end.flow.passed(e.id, c.now) {
+				best.Evidence = ByConntrack
+			} else {
+				c.stopped(hops[:best.Hop+1], &best, e.arrival)
+			}
 		}
 		return best
 	}
