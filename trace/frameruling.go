@@ -113,6 +113,9 @@ func (c *Correlator) acrossBridge(r *ruling, s *sighting, p netfilter.Packet) {
 	if p.Tuple != to { // it goes to another address now, by a header that is not known
 		out, p.Frame = "", netfilter.Frame{}
 	}
+	if ok && c.deadPort(s) != "" {
+		return // no hook behind that is asked
+	}
 	ok = ok && frame(netfilter.Forward) && ip(netfilter.Forward) &&
 		frame(netfilter.Postrouting) && ip(netfilter.Postrouting)
 	switch {
@@ -128,6 +131,9 @@ func (c *Correlator) acrossBridge(r *ruling, s *sighting, p netfilter.Packet) {
 // rules it meets between that link's tap and the port's.
 func (c *Correlator) ruleOfSent(rules *netfilter.Ruleset, s *sighting) (r ruling) {
 	r.rules, r.piece = rules, isLaterPiece(s.h)
+	if c.deadPort(s) != "" {
+		return r // no hook is asked
+	}
 	p := netfilter.Packet{
 		Tuple: s.tuple, LocalAddress: s.space.has, Length: s.h.Length, TCPFlags: s.h.TCPFlags, TCPFlagsKnown: s.h.Layers.Has(packet.LayerTCP),
 		Bridged: true, Bridge: s.link.name, OutLink: c.portTo(s, s.link.key), Frame: frameOf(s),

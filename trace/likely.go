@@ -68,8 +68,8 @@ func (c *Correlator) notSentOn(s *sighting, r *ruling) string {
 	}
 	queue = "a queue or traffic control (tc) of " + out
 	address = "the MAC address of its next hop, which nobody was seen to ask for"
-	if s.link != nil && s.link.master != (netinfo.LinkKey{}) && !c.forBridge(s) {
-		return likely(rule, "its bridge has no port that forwards to its MAC address", "a queue of that port")
+	if c.acrossPorts(s) {
+		return likely(rule, c.noPort(s), "a queue of that port")
 	}
 	if s.flow.flow == nil && r.decision.Fate == netinfo.FateUnknown {
 		// Others of its flow were not seen to go this way.

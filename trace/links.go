@@ -29,6 +29,7 @@ type link struct {
 	over   bool   // another link stands on top of this one (macvlan, VLAN)
 	far    *space // at the other end of a veth; nil when that can't be seen
 	since  int64  // when it was first there; 1 when it was before
+	dead   int64  // when it was first told that nothing can pass; 0 while something can
 	// version changes with what is told of it.
 	version uint32
 	gone    int64 // when it was first missing; 0 while it is there
@@ -173,6 +174,11 @@ func (h *hosts) setLink(nl *netinfo.Link, s *space, begun int64) {
 		l.version++
 	}
 	l.up = l.up || nl.Up
+	if carries(nl) {
+		l.dead = 0
+	} else if l.dead == 0 {
+		l.dead = begun
+	}
 	l.gone, l.far = 0, nil
 	l.bridge, l.loop, l.uplink = nl.Kind == "bridge", nl.Role == netinfo.RoleLoopback, nl.Role == netinfo.RoleUplink
 	l.veth = nl.Kind == "veth"
@@ -236,7 +242,7 @@ func (s *space) watched(at int64) bool {
 // clock was set.
 func (h *hosts) forgetTimes() {
 	for _, l := range h.links {
-		l.gone, l.since = min(l.gone, 1), min(l.since, 1)
+		l.gone, l.since, l.dead = min(l.gone, 1), min(l.since, 1), min(l.dead, 1)
 	}
 	for _, s := range h.spaces {
 		s.since, s.until, s.gone, s.born = min(s.since, 1), min(s.until, 1), min(s.gone, 1), min(s.born, 1)

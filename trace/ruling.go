@@ -324,6 +324,20 @@ func (r *ruling) instead(standing bool, tooLarge string) string {
 	return ""
 }
 
+// acrossInstead is instead for what a bridge was to pass on: no route, and no setting of
+// one, has a part in it. noPort says that it had no port for it.
+func (r *ruling) acrossInstead(standing bool, noPort string) string {
+	switch {
+	case r.Verdict == netfilter.Accepted && standing:
+		return "the rules let it pass, so " + likely(noPort, "the ports are kept apart (bridge link: isolated, or state)")
+	case r.Verdict == netfilter.Accepted:
+		return "the rules as they are let it pass: " + likely("they were others then", noPort)
+	case r.UnsureRule != nil:
+		return fmt.Sprintf("a rule dropped it, or %s; the rules can't tell, for %s (%s #%d)", noPort, r.Unsure, r.UnsureRule.Chain, r.UnsureRule.Position)
+	}
+	return "a rule dropped it, or " + noPort
+}
+
 // decide says in a verdict what the rules say for sure; false when that is nothing.
 func (r *ruling) decide(v *Verdict) bool {
 	if r.Verdict != netfilter.Dropped && r.Verdict != netfilter.Rejected {

@@ -103,7 +103,9 @@ func (c *Correlator) verdict(e *entry, hops []sighting, from []int, early string
 		return c.refused(e, hops)
 	}
 	if f := c.floodOf(hops); f != nil && !f.accepted && len(f.ignored) == f.ports {
-		return f.verdict()
+		v := f.verdict()
+		v.Reason += c.strayed(hops)
+		return v
 	}
 	return c.missing(hops, early)
 }
@@ -132,11 +134,11 @@ func (c *Correlator) missing(hops []sighting, early string) Verdict {
 		v.Result, v.Reason = Unfinished, fmt.Sprintf("unknown: ring lost %d", lost)
 	case early != "":
 		v.Result, v.Reason = Unfinished, early
-	case s.point.Direction == capture.Out && (c.ruledOut(hops, &rules, &v) || c.turnedBack(hops, &rules, &v)):
+	case s.point.Direction == capture.Out && (c.ruledOut(hops, &rules, &v) || c.turnedBack(hops, &rules, &v) || c.sentNowhere(s, &v)):
 	case s.point.Direction == capture.Out:
 		v.Reason = c.neverArrived(s, &rules)
 	case s.typ == capture.OtherHost && s.link != nil && s.link.master == (netinfo.LinkKey{}):
-		v.Reason = "its MAC address is another's: not accepted here"
+		v.Reason = "its MAC address is another's: not accepted here" + c.strayed(hops)
 		if s.link.uplink {
 			v.Reason += ", unless by a macvlan that is not watched"
 		}
@@ -145,13 +147,20 @@ func (c *Correlator) missing(hops []sighting, early string) Verdict {
 		v.Reason = fmt.Sprintf("it is tagged for VLAN %d, for which %s has no link on %s: not accepted here", tagOf(s), s.space.name, s.linkName())
 	case c.ruledOut(hops, &rules, &v):
 	case c.turnedBack(hops, &rules, &v):
+	case c.sentNowhere(s, &v):
 	case c.misrouted(s, &rules, &v):
 	case c.unanswered(s, &v):
+	case c.acrossPorts(s) && rules.rules.SeesBridged(s.tuple.Is4()) == netfilter.False:
+		v.Reason = "not seen again, and connection tracking does not see what bridges pass on: " + c.notSentOn(s, &rules)
 	case !c.tracks(s):
 		v.Reason = "not seen again, and nothing here tracks connections: " + c.notSentOn(s, &rules)
 	case s.flow.flow != nil:
 		v.Reason = "the rules let its flow pass, yet it was not seen again: " + c.notSentOn(s, &rules)
-		if rule := rules.UnsureRule; rule != nil && rules.Verdict == "" {
+		switch rule := rules.UnsureRule; {
+		case rule == nil || rules.Verdict != "":
+		case c.acrossPorts(s):
+			v.Reason = "the rules let its flow pass, yet it was not seen again: " + rules.acrossInstead(false, c.noPort(s))
+		default:
 			v.Reason = fmt.Sprintf("the rules let its flow pass, yet it was not seen again: a rule dropped this one, or no answer from the next hop's address resolution; the rules can't tell, for %s (%s #%d)",
 				rules.Unsure, rule.Chain, rule.Position)
 		}
@@ -198,10 +207,16 @@ func (c *Correlator) unconfirmed(s *sighting, rules *ruling, v *Verdict) {
 		return
 	}
 	v.Result, v.Evidence, v.Hook = Dropped, ByInference, netfilter.Forward
-	v.Reason = "connection tracking never confirmed it: a rule dropped it, or there is no route"
-	if why := rules.instead(c.standing(s) && s.stood(rules.query, rules.decision), c.tooLarge(s, rules)); why != "" {
-		v.Reason = "connection tracking never confirmed it: " + why
+	why = "a rule dropped it, or there is no route"
+	if c.acrossPorts(s) {
+		why = rules.acrossInstead(c.standing(s), c.noPort(s))
+		if rules.Verdict == netfilter.Accepted {
+			v.Hook = ""
+		}
+	} else if instead := rules.instead(c.standing(s) && s.stood(rules.query, rules.decision), c.tooLarge(s, rules)); instead != "" {
+		why = instead
 	}
+	v.Reason = "connection tracking never confirmed it: " + why
 	if r, ok := c.redirected(s); ok && !s.space.has(r.after.Destination()) {
 		v.Reason = fmt.Sprintf("a rule sends it to %v, but %s", r.after.Destination(), v.Reason)
 	} else if toHost {
