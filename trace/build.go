@@ -75,6 +75,9 @@ func (c *Correlator) build(e *entry, early string) *Journey {
 	}
 	c.translate(j, hops, from)
 	c.joinWalks(j, e, hops)
+	if why := c.silenced(&j.Verdict, e, hops); why != "" {
+		j.Notes = append(j.Notes, why)
+	}
 	c.endpoints(j, hops)
 	c.relate(j, e, main, first)
 	c.proxied(j, e)

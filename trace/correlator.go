@@ -46,6 +46,7 @@ type Correlator struct {
 	// come to their end.
 	ruled, arrived budget
 	arrivals       arrivals
+	mutes          map[netns.ID]bool // whose rules may drop what they send
 	// rulesTrack: rules there make the kernel track connections (IPv4, IPv6).
 	rulesTrack map[netns.ID][2]bool
 	exempts    map[netns.ID]bool // whose rules take packets out of connection tracking
@@ -126,6 +127,7 @@ func New(open int, sink Sink) *Correlator {
 		rulesTrack: map[netns.ID][2]bool{},
 		exempts:    map[netns.ID]bool{},
 		arrivals:   arrivals{},
+		mutes:      map[netns.ID]bool{},
 		slab:       slab{limit: open},
 		trails:     newTrails(),
 		parts:      newParts(),
@@ -167,6 +169,11 @@ func (c *Correlator) SetRuleset(r *netfilter.Ruleset) {
 		delete(c.exempts, r.Namespace)
 	}
 	c.arrivals.set(r)
+	if r.Unreadable == nil && r.MayDrop(netfilter.Output) {
+		c.mutes[r.Namespace] = true
+	} else {
+		delete(c.mutes, r.Namespace)
+	}
 }
 
 // Watch says since when the namespace has a ring, in nanoseconds since the Unix
@@ -331,6 +338,7 @@ func (c *Correlator) sweep() {
 			delete(c.rulesTrack, ns)
 			delete(c.exempts, ns)
 			delete(c.arrivals, ns)
+			delete(c.mutes, ns)
 			delete(c.walks.spaces, ns)
 			delete(c.names, ns)
 			delete(c.forgotten, ns)
