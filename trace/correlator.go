@@ -46,7 +46,7 @@ type Correlator struct {
 	// come to their end.
 	ruled, arrived budget
 	arrivals       arrivals
-	mutes          map[netns.ID]bool // whose rules may drop what they send
+	droppers       map[netns.ID]droppers
 	// rulesTrack: rules there make the kernel track connections (IPv4, IPv6).
 	rulesTrack map[netns.ID][2]bool
 	exempts    map[netns.ID]bool // whose rules take packets out of connection tracking
@@ -127,7 +127,7 @@ func New(open int, sink Sink) *Correlator {
 		rulesTrack: map[netns.ID][2]bool{},
 		exempts:    map[netns.ID]bool{},
 		arrivals:   arrivals{},
-		mutes:      map[netns.ID]bool{},
+		droppers:   map[netns.ID]droppers{},
 		slab:       slab{limit: open},
 		trails:     newTrails(),
 		parts:      newParts(),
@@ -169,11 +169,7 @@ func (c *Correlator) SetRuleset(r *netfilter.Ruleset) {
 		delete(c.exempts, r.Namespace)
 	}
 	c.arrivals.set(r)
-	if r.Unreadable == nil && r.MayDrop(netfilter.Output) {
-		c.mutes[r.Namespace] = true
-	} else {
-		delete(c.mutes, r.Namespace)
-	}
+	c.droppers[r.Namespace] = droppersOf(r)
 }
 
 // Watch says since when the namespace has a ring, in nanoseconds since the Unix
@@ -338,7 +334,7 @@ func (c *Correlator) sweep() {
 			delete(c.rulesTrack, ns)
 			delete(c.exempts, ns)
 			delete(c.arrivals, ns)
-			delete(c.mutes, ns)
+			delete(c.droppers, ns)
 			delete(c.walks.spaces, ns)
 			delete(c.names, ns)
 			delete(c.forgotten, ns)
@@ -432,6 +428,8 @@ func (c *Correlator) process(o *capture.Observation) {
 		}
 		if h.Layers.Has(packet.LayerQuoted) {
 			c.refuse(e, &s)
+		} else if h.Layers.Has(packet.LayerTCP) && h.TCPFlags&packet.RST != 0 {
+			c.resetBy(e, &s)
 		}
 		c.remember(handle{i, e.generation}, &s, t)
 		if c.asksHosted(&s) {

@@ -27,15 +27,21 @@ func (c *Correlator) refuse(e *entry, s *sighting) {
 			}
 			e.also().errorAbout = about.id
 			if st == statePending && ends(s.h) {
-				kept := *s.h
-				about.refusal, about.also().refusedBy = &kept, e.id
-				c.strange(&about.hops()[len(about.hops())-1])
-				about.state, about.deadline = stateTerminal, max(s.time, c.now)+settleTerminal
-				c.settling[stateTerminal-1].push(timer{queued[i].index, about.generation, about.deadline})
+				c.endBy(about, e, s, queued[i].index)
 			}
 			return
 		}
 	}
+}
+
+// endBy ends a journey, which has that index, by the packet that told of it: the first
+// sighting of e.
+func (c *Correlator) endBy(about, e *entry, s *sighting, index int32) {
+	kept := *s.h
+	about.refusal, about.also().refusedBy = &kept, e.id
+	c.strange(&about.hops()[len(about.hops())-1])
+	about.state, about.deadline = stateTerminal, max(s.time, c.now)+settleTerminal
+	c.settling[stateTerminal-1].push(timer{index, about.generation, about.deadline})
 }
 
 // ends reports the errors whose sender has let go of the packet that they quote. With
@@ -66,19 +72,23 @@ func (c *Correlator) refused(e *entry, hops []sighting) Verdict {
 		Result: Dropped, Hop: at, Evidence: ByReply,
 		Reason: fmt.Sprintf("%s, says %v (#%d)", e.refusal.ICMPName(), from, e.has().refusedBy),
 	}
+	reset := e.refusal.Layers.Has(packet.LayerTCP)
+	if reset {
+		v.Reason = fmt.Sprintf("reset in the name of %v (#%d)", from, e.has().refusedBy)
+	}
 	s := &hops[at]
-	if c.foreign || !ofRules(e.refusal) {
+	if c.foreign || !reset && !ofRules(e.refusal) {
 		return v
 	}
 	r, ruled := c.rule(hops)
 	// What the family bridge rejects is told in the name of whom it was for
-	// (net/bridge/netfilter/nft_reject_bridge.c).
-	if own := s.space.has(from); ruled && r.Verdict == netfilter.Rejected && (own || r.ofFrame()) {
+	// (net/bridge/netfilter/nft_reject_bridge.c), and so is every reset.
+	if own := s.space.has(from) || reset; ruled && r.Verdict == netfilter.Rejected && (own || r.ofFrame()) {
 		said := v.Reason
 		c.sentence(s, &r, &v)
 		v.Reason = said
 		return v
-	} else if s.point.Direction != capture.In || !own || !unreachable(e.refusal) {
+	} else if s.point.Direction != capture.In || !own || reset || !unreachable(e.refusal) {
 		return v
 	}
 	if why := c.unresolved(s); why != "" {

@@ -157,6 +157,20 @@ func (r *ruling) doubt(why string) {
 	r.Verdict, r.Decisive, r.Policy, r.Unsure = "", nil, nil, why
 }
 
+// droppers says what the rules of a namespace may drop: what came in, and what it sends
+// itself. Most drop neither, and are not asked.
+type droppers struct{ came, sent bool }
+
+func droppersOf(r *netfilter.Ruleset) droppers {
+	if r.Unreadable != nil {
+		return droppers{}
+	}
+	return droppers{
+		came: r.MayDrop(netfilter.Prerouting, netfilter.Input, netfilter.Forward),
+		sent: r.MayDrop(netfilter.Output),
+	}
+}
+
 // rulable reports whether rules of the namespace come behind what a tap saw.
 func rulable(s *sighting) bool {
 	return s.point.Direction == capture.In || s.link != nil && s.link.bridge

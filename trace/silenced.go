@@ -18,7 +18,7 @@ func (c *Correlator) silenced(v *Verdict, e *entry, hops []sighting) string {
 	}
 	s := &hops[v.Hop]
 	rules := c.rulesets[s.point.Namespace]
-	if !c.mutes[s.point.Namespace] || s.typ != capture.Host || s.flow.about || s.flow.reply || !begins(s.h) || !c.standing(s) {
+	if !c.droppers[s.point.Namespace].sent || s.typ != capture.Host || s.flow.about || s.flow.reply || !begins(s.h) || !c.standing(s) {
 		return ""
 	}
 	// Of datagrams each would say so.

@@ -63,3 +63,36 @@ func TestCaseRejectedByRule(t *testing.T) {
 		{knockOnce{"to the host, from outside", 6205, to(e.CommandOutside, hostAddress), "eth0", "INPUT"}, "protocol unreachable, says " + hostAddress.String() + " (#"},
 	})
 }
+
+// TestCaseResetByRule: a rule can reject connections by a reset, which bears the address of
+// whom they were for. What a program resets, it got.
+func TestCaseResetByRule(t *testing.T) {
+	e := engine.Start(t)
+	e.Run("--name", "front", "box")
+	e.Run("--name", "back", "box")
+	back := ipOf(t, e, "back", "bridge")
+	for _, line := range []string{
+		"-I DOCKER-USER -p tcp --dport 6211 -j REJECT --reject-with tcp-reset",
+		"-I FORWARD -p tcp --dport 6212 -j REJECT --reject-with tcp-reset",
+		"-A INPUT -p tcp --dport 6213 -j REJECT --reject-with tcp-reset",
+	} {
+		must(t, e.Command("iptables", append([]string{"-w"}, strings.Fields(line)...)...))
+	}
+	to := func(ip fmt.Stringer) func(int) *exec.Cmd {
+		return func(port int) *exec.Cmd {
+			return e.CommandIn("front", "bash", "-c", fmt.Sprintf("! (echo > /dev/tcp/%s/%d)", ip, port))
+		}
+	}
+	rejected(t, e, "tcp", []rejection{
+		{knockOnce{"to the internet", 6211, to(internet), "docker0", "DOCKER-USER"}, "reset in the name of 198.51.100.7 (#"},
+		{knockOnce{"across a bridge", 6212, to(back), vethOf(t, e, "front", "eth0"), "FORWARD"}, "reset in the name of " + back.String() + " (#"},
+		{knockOnce{"to the host", 6213, to(netip.MustParseAddr("172.17.0.1")), "docker0", "INPUT"}, "reset in the name of 172.17.0.1 (#"},
+	})
+	w := startWatch(t, e, "--json", "tcp")
+	must(t, to(back)(6214))
+	time.Sleep(time.Second)
+	all, _ := w.journeys()
+	if v := only(t, "SYN", with(all, func(j *journey) bool { return j.To.Port == 6214 })).Verdict; v.Result != "delivered" {
+		t.Errorf("reset by a program: %+v", v)
+	}
+}
