@@ -101,6 +101,11 @@ type HitBatch struct {
 	PausedAt int64
 }
 
+// DefaultTraceRate is a Tracer's default Rate. A traced packet costs the kernel as
+// much as five to ten others (BenchmarkForwardTracedAll), some 50 µs, so that
+// these take a fiftieth of one processor, of all that a host has.
+const DefaultTraceRate = 200
+
 // TraceTable is how the names of the tables begin in which a Tracer asks for
 // traces. The rest is random: other programs may trace here, too.
 const TraceTable = "natlens_trace_"

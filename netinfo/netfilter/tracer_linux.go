@@ -39,11 +39,6 @@ type TracerConfig struct {
 	Restorer []string
 }
 
-// DefaultTraceRate is a Tracer's default Rate. A traced packet costs the kernel as
-// much as five to ten others (BenchmarkForwardTracedAll), some 50 µs, so that
-// these take a fiftieth of one processor, of all that a host has.
-const DefaultTraceRate = 200
-
 const (
 	defaultTraceBuffer = 4 << 20
 	// traceBurst is how many packets a namespace may have traced at once: a whole
