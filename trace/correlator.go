@@ -373,8 +373,8 @@ func (c *Correlator) process(o *capture.Observation) {
 	}
 	head, same := c.byPrint.oldest(o.Fingerprint)
 	if same != nil && same.alike == 1 {
-		if st := same.trail.next(same, o, c.epoch); st != nil {
-			c.tread(handle{head, same.generation}, same, o, st, kept)
+		if c.treads(same, o) {
+			c.tread(handle{head, same.generation}, same, o, kept)
 			return
 		}
 	}
@@ -386,8 +386,7 @@ func (c *Correlator) process(o *capture.Observation) {
 			return
 		}
 	}
-	first := t.first()
-	if first != nil {
+	if t.known() {
 		s.seen = t.seen[0]
 		s.time, s.h, s.extent = o.Time, h, extentOf(h)
 	} else {
@@ -399,7 +398,7 @@ func (c *Correlator) process(o *capture.Observation) {
 	i, e := found.index, found.entry
 	var resends uint64
 	if e == nil {
-		home := first != nil && first.home
+		home := t.known() && t.home
 		var covered []handle
 		if covered, resends = c.findStream(&s, t); len(covered) == 0 && !home {
 			covered = c.findMerged(&s, h.Payload(o.Data))
@@ -442,9 +441,9 @@ func (c *Correlator) process(o *capture.Observation) {
 	if c.proxies.concern(&s.h.Tuple) {
 		c.proxies.follow(e, &s, o.Data)
 	}
-	if first != nil && e.length() == 0 {
+	if t.known() && e.length() == 0 {
 		e.step(o.Time, h, kept)
-		c.joined(handle{i, e.generation}, e, o.Time, kept, first.ends)
+		c.joined(handle{i, e.generation}, e, o.Time, kept, t.ends[0])
 		return
 	}
 	c.join(handle{i, e.generation}, e, &s)

@@ -34,7 +34,7 @@ const roomHops = 4
 type hopHeader struct {
 	layers              packet.Layers
 	etherType, vlan     uint16
-	icmpID              uint16 // it is translated
+	icmpID              uint16 // it is translated, and in the tuple, too
 	source, destination [6]byte
 }
 
@@ -50,12 +50,6 @@ type sameHeader struct {
 
 func hopHeaderOf(h *packet.Headers) hopHeader {
 	return hopHeader{h.Layers, h.EtherType, h.VLAN, h.ICMPID, h.SourceMAC, h.DestinationMAC}
-}
-
-// of reports whether it is that of h.
-func (x *hopHeader) of(h *packet.Headers) bool {
-	return x.layers == h.Layers && x.etherType == h.EtherType && x.vlan == h.VLAN && x.icmpID == h.ICMPID &&
-		x.source == h.SourceMAC && x.destination == h.DestinationMAC
 }
 
 func sameHeaderOf(h *packet.Headers) sameHeader {
@@ -118,7 +112,7 @@ func (e *entry) lastSeen() int64 {
 // layers are the headers of the hop that was added first.
 func (e *entry) layers() packet.Layers {
 	if e.steps > 0 {
-		return e.trail.steps[0].header.layers
+		return e.trail.headers[0].layers
 	}
 	return e.written[0].h.Layers
 }
@@ -175,7 +169,7 @@ func (e *entry) writeOut() {
 	for i := range steps {
 		was := &e.trail.seen[i]
 		h := e.roomFor(int(i))
-		*h = e.same.headers(&e.trail.steps[i].header, was.tuple, e.ttls[i])
+		*h = e.same.headers(&e.trail.headers[i], was.tuple, e.ttls[i])
 		e.written = append(e.written, sighting{seen: *was, time: e.times[i], h: h, extent: extentOf(h)})
 		if e.packets != nil {
 			e.written[i].kept = e.packets[i]

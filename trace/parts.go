@@ -264,7 +264,7 @@ func (c *Correlator) streamOf(s *sighting, t *trail) *stream {
 		}
 		c.parts.streams[hash] = st
 	}
-	if t.first() != nil && key == s.tuple {
+	if t.known() && key == s.tuple {
 		t.stream = st
 	}
 	return st

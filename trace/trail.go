@@ -1,6 +1,8 @@
 package trace
 
 import (
+	"encoding/binary"
+	"math/bits"
 	"math/rand/v2"
 	"slices"
 
@@ -16,36 +18,27 @@ import (
 
 // trail is the way of packets with one tuple that are first seen at one point. Its
 // steps are only ever appended, so that an entry on it has the first of them as
-// its hops. What packets are compared with stands close together.
+// its hops. What each packet is compared with stands in the first two of the
+// processor's cache lines.
 type trail struct {
 	epoch  uint64 // Correlator.epoch when it was found; 0 when it holds no more
 	after  int64  // it holds for packets after that: the births of its flows
 	used   int64
 	stream *stream // that of the packets' data; nil before it was needed
-	strays int     // packets in a row that left it before its end
 	length uint8   // how many steps are known
-	tuples [maxTuples]packet.Tuple
-	steps  [maxSteps]step
-	seen   [maxSteps]seen
-}
-
-// step is one sighting of such packets: by what the next one's is recognised.
-type step struct {
-	namespace netns.ID
-	ifindex   int32
-	typ       capture.PacketType
-	tuple     uint8 // which of the trail's
-	ends      bool  // nothing can be expected after it
-	home      bool  // no packet that is seen so was somewhere else before: see cameHere
-	header    hopHeader
+	strays uint8   // packets in a row that left it before its end
+	// home: no packet that takes the first step was somewhere else before: see cameHere.
+	home  bool
+	ends  [maxSteps]bool   // nothing can be expected after the step
+	looks [maxSteps]uint64 // by which it is recognised: see trails.look
+	// What is the same for all sightings of the step.
+	seen    [maxSteps]seen
+	headers [maxSteps]hopHeader
 }
 
 const (
 	// maxSteps is how long a trail can be: from a container to one on another bridge.
 	maxSteps = 6
-	// maxTuples is how many tuples packets can have on a trail: before their
-	// translation, after it, and half way.
-	maxTuples = 3
 	// maxTrails is for how many there is room. Of several that would have one place
 	// those that are in use stay.
 	maxTrails = 1 << 13
@@ -69,9 +62,9 @@ type trails struct {
 	seed   uint64
 }
 
-// signpost is the trail of those packets whose tuple and first point have that hash.
+// signpost is the trail of the packets that look like that when they are first seen.
 type signpost struct {
-	hash  uint64
+	look  uint64
 	trail *trail
 }
 
@@ -82,10 +75,21 @@ func newTrails() trails {
 	return trails{places: make([][fork]signpost, maxTrails/fork), seed: rand.Uint64()}
 }
 
-// hash is that of the trail which packets with that tuple take, first seen there.
-func (x *trails) hash(o *capture.Observation) uint64 {
-	where := uint64(o.Namespace)<<32 ^ uint64(o.Ifindex)<<8 ^ uint64(o.Type)
-	return o.Headers.Tuple.Hash(x.seed ^ where)
+// look is a hash of where a packet is seen and of what its headers have in common with
+// those of others on its way: hopHeader and the tuple. Two that differ have the same once
+// in 2⁶⁴ times, and nobody who doesn't know the seed can make such two.
+func (x *trails) look(ns netns.ID, ifindex int32, typ capture.PacketType, h *packet.Headers) uint64 {
+	le := binary.LittleEndian
+	source := uint64(le.Uint32(h.SourceMAC[:])) | uint64(le.Uint16(h.SourceMAC[4:]))<<32 | uint64(h.Layers)<<48
+	destination := uint64(le.Uint32(h.DestinationMAC[:])) | uint64(le.Uint16(h.DestinationMAC[4:]))<<32 | uint64(h.VLAN)<<48
+	link := uint64(uint32(ifindex)) | uint64(h.EtherType)<<32 | uint64(typ)<<48
+	high, low := bits.Mul64(source^x.seed, destination^bits.RotateLeft64(x.seed, 16))
+	high2, low2 := bits.Mul64(uint64(ns)^bits.RotateLeft64(x.seed, 32), link^bits.RotateLeft64(x.seed, 48))
+	return h.Tuple.Hash(x.seed ^ high ^ low ^ bits.RotateLeft64(high2^low2, 32))
+}
+
+func (x *trails) lookOf(o *capture.Observation) uint64 {
+	return x.look(o.Namespace, o.Ifindex, o.Type, &o.Headers)
 }
 
 // sweep forgets the trails that nothing uses any more.
@@ -106,26 +110,26 @@ func (c *Correlator) trailOf(o *capture.Observation) *trail {
 	if o.Time < c.unsettled || o.Headers.Layers&^plain != 0 || c.foreign {
 		return nil
 	}
-	hash := c.trails.hash(o)
-	places := &c.trails.places[hash&uint64(len(c.trails.places)-1)]
+	look := c.trails.lookOf(o)
+	places := &c.trails.places[look&uint64(len(c.trails.places)-1)]
 	for i := range places {
 		p := &places[i]
-		if p.hash != hash || p.trail == nil {
+		if p.look != look || p.trail == nil {
 			continue
 		}
 		switch t := p.trail; {
 		case t.over(c.epoch):
-			return c.newTrail(p, hash, o)
+			return c.newTrail(p, look, o)
 		case o.Time <= t.after:
 			return nil
-		case t.length == 0 || t.has(0, o):
+		default:
 			t.used = o.Time
 			return t
 		}
 	}
 	for i := range places {
 		if p := &places[i]; p.trail == nil || p.trail.over(c.epoch) || p.trail.used <= o.Time-trailInUse {
-			return c.newTrail(p, hash, o)
+			return c.newTrail(p, look, o)
 		}
 	}
 	return nil
@@ -135,21 +139,16 @@ func (c *Correlator) trailOf(o *capture.Observation) *trail {
 func (t *trail) over(epoch uint64) bool { return t.epoch != epoch || t.strays > maxStrays }
 
 // newTrail begins one in that place.
-func (c *Correlator) newTrail(p *signpost, hash uint64, o *capture.Observation) *trail {
+func (c *Correlator) newTrail(p *signpost, look uint64, o *capture.Observation) *trail {
 	if p.trail != nil {
 		p.trail.epoch = 0
 	}
-	*p = signpost{hash, &trail{epoch: c.epoch, used: o.Time}}
+	*p = signpost{look, &trail{epoch: c.epoch, used: o.Time}}
 	return p.trail
 }
 
-// first returns the first step; nil when none is known yet.
-func (t *trail) first() *step {
-	if t == nil || t.length == 0 {
-		return nil
-	}
-	return &t.steps[0]
-}
+// known reports whether the first step is.
+func (t *trail) known() bool { return t != nil && t.length > 0 }
 
 // data returns the stream of the packets' data; nil where it is to be looked for.
 func (t *trail) data() *stream {
@@ -159,20 +158,11 @@ func (t *trail) data() *stream {
 	return t.stream
 }
 
-// has reports whether the packet was seen where that step was, and looks like what was
-// seen there.
-func (t *trail) has(i uint8, o *capture.Observation) bool {
-	s := &t.steps[i]
-	return o.Ifindex == s.ifindex && o.Namespace == s.namespace && o.Type == s.typ &&
-		s.header.of(&o.Headers) && t.tuples[s.tuple].Equal(&o.Headers.Tuple)
-}
-
 // begins reports whether all that is to be known of a packet, which nothing that is open
 // looks like, is that it takes the trail's first step.
 func (c *Correlator) begins(t *trail, h *packet.Headers) bool {
-	first := t.first()
 	switch {
-	case first == nil || !first.home || mayBeFragmented(h) || isTrain(h),
+	case !t.known() || !t.home || mayBeFragmented(h) || isTrain(h),
 		len(c.parts.datagrams) > 0, len(c.parts.trains) > 0, len(c.hosted.containers) > 0,
 		c.proxies.concern(&h.Tuple):
 		return false
@@ -190,28 +180,24 @@ func (c *Correlator) begin(t *trail, o *capture.Observation, kept *keptPacket) {
 	if x := extentOf(&o.Headers); x.kind == extentStream {
 		t.stream.carry(h, x, o.Time)
 	}
-	c.joined(h, e, o.Time, kept, t.steps[0].ends)
+	c.joined(h, e, o.Time, kept, t.ends[0])
 }
 
-// next returns the step that the packet is if it goes on as the entry's trail does;
-// nil where it does not.
-func (t *trail) next(e *entry, o *capture.Observation, epoch uint64) *step {
-	if t == nil || e.steps == 0 || e.steps >= t.length || t.epoch != epoch || o.Time <= t.after {
-		return nil
-	}
-	if !t.has(e.steps, o) || o.Time < e.times[e.steps-1] || !e.same.of(&o.Headers) {
-		return nil
-	}
-	return &t.steps[e.steps]
+// treads reports whether the packet goes on as the trail does that the journey is on.
+func (c *Correlator) treads(e *entry, o *capture.Observation) bool {
+	t := e.trail
+	return t != nil && e.steps > 0 && e.steps < t.length && t.epoch == c.epoch && o.Time > t.after &&
+		o.Time >= e.times[e.steps-1] && t.looks[e.steps] == c.trails.lookOf(o) && e.same.of(&o.Headers)
 }
 
 // tread joins a packet to the journey whose trail has it as its next step.
-func (c *Correlator) tread(h handle, e *entry, o *capture.Observation, st *step, kept *keptPacket) {
+func (c *Correlator) tread(h handle, e *entry, o *capture.Observation, kept *keptPacket) {
 	e.step(o.Time, &o.Headers, kept)
-	if e.steps == e.trail.length {
-		e.trail.strays = 0
+	t := e.trail
+	if e.steps == t.length {
+		t.strays = 0
 	}
-	c.joined(h, e, o.Time, kept, st.ends)
+	c.joined(h, e, o.Time, kept, t.ends[e.steps-1])
 }
 
 // learn appends what was found of a sighting to the trail that the entry is on, of
@@ -222,12 +208,8 @@ func (c *Correlator) learn(e *entry, s *sighting, ends bool) {
 	if t == nil {
 		return
 	}
-	tuple := slices.Index(t.tuples[:], s.tuple)
-	if tuple < 0 {
-		tuple = slices.IndexFunc(t.tuples[:], func(t packet.Tuple) bool { return !t.Valid() })
-	}
-	if n < int(t.length) || n == maxSteps || tuple < 0 || t.epoch != c.epoch || !c.learnable(e, s) {
-		if n < int(t.length) {
+	if n < int(t.length) || n == maxSteps || t.epoch != c.epoch || !c.learnable(e, s) {
+		if n < int(t.length) && t.strays <= maxStrays {
 			t.strays++
 		}
 		e.trail = nil
@@ -239,11 +221,11 @@ func (c *Correlator) learn(e *entry, s *sighting, ends bool) {
 			f.trails = append(slices.DeleteFunc(f.trails, func(other *trail) bool { return other.epoch != c.epoch }), t)
 		}
 	}
-	t.tuples[tuple], t.seen[n] = s.tuple, s.seen
-	t.steps[n] = step{
-		namespace: s.point.Namespace, ifindex: s.point.Ifindex, typ: s.typ, tuple: uint8(tuple),
-		ends: ends, home: !cameHere(s), header: hopHeaderOf(s.h),
+	if n == 0 {
+		t.home = !cameHere(s)
 	}
+	t.looks[n], t.ends[n] = c.trails.look(s.point.Namespace, s.point.Ifindex, s.typ, s.h), ends
+	t.seen[n], t.headers[n] = s.seen, hopHeaderOf(s.h)
 	t.length++
 }
 

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"natlens/capture"
+	"natlens/capture/packet"
 	"natlens/netinfo/netfilter"
 	"natlens/netinfo/netns"
 )
@@ -160,6 +161,50 @@ func TestTrailOfTwoThatLookTheSame(t *testing.T) {
 	for _, j := range s.journeys {
 		if j.Verdict.Evidence != Ambiguous {
 			t.Errorf("#%d, %s: %s by %s", j.ID, path(j), j.Verdict.Result, j.Verdict.Evidence)
+		}
+	}
+}
+
+// What differs in where it is seen, or in what a step's headers have, looks different.
+func TestLooks(t *testing.T) {
+	x := newTrails()
+	var h packet.Headers
+	p := udp(t, port(backIP, 5), port(internetIP, 9), 7, "x")
+	h.Parse(packet.Ethernet, p, uint32(len(p)))
+	known := map[uint64]string{x.look(hostNS, 2, capture.Host, &h): "itself"}
+	add := func(name string, look uint64) {
+		if other, ok := known[look]; ok {
+			t.Errorf("%s looks like %s", name, other)
+		}
+		known[look] = name
+	}
+	add("another namespace", x.look(backNS, 2, capture.Host, &h))
+	add("another link", x.look(hostNS, 3, capture.Host, &h))
+	add("another type", x.look(hostNS, 2, capture.Outgoing, &h))
+	for name, change := range map[string]func(*packet.Headers){
+		"another source MAC":      func(h *packet.Headers) { h.SourceMAC[5]++ },
+		"and its first byte":      func(h *packet.Headers) { h.SourceMAC[0]++ },
+		"another destination MAC": func(h *packet.Headers) { h.DestinationMAC[5]++ },
+		"the first byte of that":  func(h *packet.Headers) { h.DestinationMAC[0]++ },
+		"both MACs changed":       func(h *packet.Headers) { h.SourceMAC, h.DestinationMAC = h.DestinationMAC, h.SourceMAC },
+		"another VLAN":            func(h *packet.Headers) { h.VLAN = 7 },
+		"other layers":            func(h *packet.Headers) { h.Layers |= packet.LayerVLAN },
+		"another EtherType":       func(h *packet.Headers) { h.EtherType++ },
+		"another tuple":           func(h *packet.Headers) { h.Tuple.SourcePort++ },
+		"the inverse tuple":       func(h *packet.Headers) { h.Tuple = h.Tuple.Inverse() },
+	} {
+		other := h
+		change(&other)
+		add(name, x.look(hostNS, 2, capture.Host, &other))
+	}
+	for field, was := range map[string]func(*packet.Headers){
+		"identification": func(h *packet.Headers) { h.IPID++ },
+		"time to live":   func(h *packet.Headers) { h.TTL-- },
+	} {
+		other := h
+		was(&other)
+		if known[x.look(hostNS, 2, capture.Host, &other)] != "itself" {
+			t.Errorf("the %s makes a look of its own", field)
 		}
 	}
 }

@@ -131,14 +131,6 @@ func (t Tuple) Half(u Tuple) Tuple {
 	return h
 }
 
-// Equal reports whether t and u are the same, as == does, which takes longer.
-func (t *Tuple) Equal(u *Tuple) bool {
-	le := binary.LittleEndian
-	return le.Uint64(t.source[8:]) == le.Uint64(u.source[8:]) && le.Uint64(t.destination[8:]) == le.Uint64(u.destination[8:]) &&
-		t.SourcePort == u.SourcePort && t.DestinationPort == u.DestinationPort && t.Protocol == u.Protocol && t.family == u.family &&
-		le.Uint64(t.source[:]) == le.Uint64(u.source[:]) && le.Uint64(t.destination[:]) == le.Uint64(u.destination[:])
-}
-
 // Hash returns a number to find t by in a table. Tuples that differ have
 // different ones but for chance, which depends on the seed: who can't know it
 // can't choose tuples that collide.
