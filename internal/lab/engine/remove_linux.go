@@ -86,7 +86,18 @@ func remove(folder string) error {
 		}
 	}
 	removeControlGroups(folder)
-	return errors.Join(append(errs, os.RemoveAll(folder))...)
+	return errors.Join(append(errs, removeAll(folder))...)
+}
+
+// removeAll removes a folder in which the kernel, or a program that is just being
+// ended, may still make or take away files.
+func removeAll(folder string) error {
+	for start := time.Now(); ; time.Sleep(50 * time.Millisecond) {
+		err := os.RemoveAll(folder)
+		if err == nil || time.Since(start) > stopTimeout || !errors.Is(err, unix.ENOTEMPTY) && !errors.Is(err, unix.EBUSY) {
+			return err
+		}
+	}
 }
 
 // endProcesses ends the programs of the engine that owns the folder and
