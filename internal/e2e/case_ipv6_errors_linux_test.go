@@ -293,6 +293,18 @@ func ready6(t *testing.T, e *engine.Engine) {
 	})
 }
 
+// settled6 waits until no address of these containers is tentative any more: until then
+// what they send waits, or has none for its source.
+func settled6(t *testing.T, e *engine.Engine, containers ...string) {
+	t.Helper()
+	for _, name := range containers {
+		await(t, 20*time.Second, name+" to have addresses of IPv6", func() bool {
+			out, err := e.CommandIn(name, "ip", "-6", "-o", "address", "show", "dev", "eth0").Output()
+			return err == nil && len(out) > 0 && !strings.Contains(string(out), "tentative")
+		})
+	}
+}
+
 // ip6Of returns the container's IPv6 address on its only network.
 func ip6Of(t *testing.T, e *engine.Engine, container string) string {
 	t.Helper()

@@ -34,6 +34,7 @@ func listenTo(t *testing.T, e *engine.Engine, name, group string) {
 func TestCaseGroupMembership(t *testing.T) {
 	e := dualHost(t, 18092)
 	e.Run("--name", "database", "box")
+	settled6(t, e, "web", "database")
 	for object, c := range map[string]struct{ filter, group, says string }{
 		"igmp": {"igmp", "239.1.2.3", "IGMP: 172.17.0.2 listens to 239.1.2.3"},
 		"mld":  {"ip6[6] == 0 and ip6[40] == 58 and ip6[48] == 143", "ff02::1:2:3", "MLD: fe80::42:acff:fe11:2 listens to ff02::1:2:3"},

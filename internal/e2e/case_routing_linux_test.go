@@ -32,6 +32,7 @@ func TestCaseRefusedByRouting(t *testing.T) {
 	e.Network("other_net")
 	e.Run("--name", "back", "box")
 	e.Run("--name", "front", "--network", "other_net", "box")
+	settled6(t, e, "back")
 	other := bridgeOf(e, "other_net")
 	back := ipOf(t, e, "back", "bridge")
 	const foreign, own = "10.66.0.5", "172.17.0.1"

@@ -27,11 +27,13 @@ func TestCourseWhatAHostHas(t *testing.T) {
 	e.Run("--name", "ubuntu", "box")
 	veth := vethOf(t, e, "ubuntu", "eth0")
 	await(t, 10*time.Second, "the events of its cable", func() bool {
-		seen := map[string]bool{}
+		seen, inside := map[string]bool{}, false
 		for _, ev := range w.events() {
 			seen[ev.Object+" "+ev.Action+" "+ev.Name+" "+ev.Namespace] = true
+			// It may have come before its name was known, or that of its namespace.
+			inside = inside || ev.Object == "link" && ev.Action != "went" && ev.Name == "eth0" && ev.Namespace != "host"
 		}
-		return seen["link came "+veth+" host"] && seen["link came eth0 ubuntu"] && seen["container came ubuntu ubuntu"]
+		return seen["link came "+veth+" host"] && inside && seen["container came ubuntu ubuntu"]
 	})
 	checkCable(t, e, list(t, e), "ubuntu", "eth0", "bridge")
 	e.Docker("rm", "-f", "ubuntu")
