@@ -242,9 +242,7 @@ func (c *Correlator) Observe(b *capture.Batch) {
 		c.Interrupt("the clock was set back meanwhile")
 	}
 	c.AddLost(b.Lost, b.Through)
-	for i := range b.Observations {
-		c.waiting.add(&b.Observations[i])
-	}
+	c.waiting.add(b.Observations)
 	c.ringThrough = max(c.ringThrough, b.Through)
 	c.advance()
 }

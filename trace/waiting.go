@@ -1,17 +1,19 @@
 package trace
 
 import (
+	"math"
 	"slices"
 
 	"natlens/capture"
 	"natlens/netinfo"
+	"natlens/netinfo/netns"
 )
 
 // waiting holds the observations that something older may still precede.
 //
 // They come as runs: each ring's are all but sorted, and rings are delivered one
-// after the other. So what is only a little late is moved to its place as it
-// comes, and the runs are merged.
+// after the other. So what is only a little late within its ring is moved to its place
+// as it comes, and the runs are merged.
 type waiting struct {
 	queue []arrival
 	runs  []int // where each but the first begins
@@ -29,27 +31,41 @@ type arrival struct {
 // that is later begins another.
 const maxLate = 32
 
-func (w *waiting) add(o *capture.Observation) {
-	a := arrival{o.Time, o}
-	if n := len(w.queue); n > 0 && w.queue[n-1].time <= a.time {
-		w.queue = append(w.queue, a)
-		return
-	}
-	first := 0
+func (w *waiting) add(observations []capture.Observation) {
+	q := slices.Grow(w.queue, len(observations))
+	begin := 0 // of the run that is added to
 	if n := len(w.runs); n > 0 {
-		first = w.runs[n-1]
+		begin = w.runs[n-1]
 	}
-	w.queue = append(w.queue, a)
-	last := len(w.queue) - 1
-	at := last
-	for at > first && w.queue[at-1].time > a.time {
-		if at--; last-at > maxLate {
-			w.runs = append(w.runs, last)
-			return
+	latest, ring := int64(math.MinInt64), netns.ID(0)
+	if n := len(q); n > 0 {
+		latest, ring = q[n-1].time, q[n-1].o.Namespace
+	}
+	for i := range observations {
+		o := &observations[i]
+		last := len(q)
+		q = append(q, arrival{o.Time, o})
+		if o.Time >= latest {
+			latest, ring = o.Time, o.Namespace
+			continue
 		}
+		at := last
+		if o.Namespace == ring {
+			for at > begin && last-at <= maxLate && q[at-1].time > o.Time {
+				at--
+			}
+		}
+		if at == last || last-at > maxLate {
+			begin, latest, ring = last, o.Time, o.Namespace
+			w.runs = append(w.runs, last)
+			continue
+		}
+		for k := last; k > at; k-- {
+			q[k] = q[k-1]
+		}
+		q[at] = arrival{o.Time, o}
 	}
-	copy(w.queue[at+1:], w.queue[at:last])
-	w.queue[at] = a
+	w.queue = q
 }
 
 // sort puts all into the order of their stamps. Equal stamps keep the order in
@@ -78,16 +94,24 @@ func (w *waiting) sort() {
 // is in place already is not moved.
 func (w *waiting) merge(begin, middle, end int) {
 	w.spare = append(w.spare[:0], w.queue[middle:end]...)
-	a, b, to := w.queue[begin:middle], w.spare, end
-	for len(a) > 0 && len(b) > 0 {
-		to--
-		if last := len(a) - 1; a[last].time > b[len(b)-1].time {
-			w.queue[to], a = a[last], a[:last]
-		} else {
-			w.queue[to], b = b[len(b)-1], b[:len(b)-1]
+	q, b := w.queue[begin:end], w.spare
+	// What is left are the first i of the one and the first k of the other.
+	i, k := middle-begin, len(b)
+	for i > 0 && k > 0 {
+		// Which of the two is later can't be foretold: no branch depends on it.
+		x, y := q[i-1], b[k-1]
+		o, fromFirst := y.o, 0
+		if x.time > y.time {
+			o = x.o
 		}
+		if x.time > y.time {
+			fromFirst = 1
+		}
+		q[i+k-1] = arrival{max(x.time, y.time), o}
+		i -= fromFirst
+		k -= 1 - fromFirst
 	}
-	copy(w.queue[begin:], b)
+	copy(q, b[:k])
 	clear(w.spare) // or batches could not be freed
 }
 
@@ -123,39 +147,38 @@ func (w *waiting) oldest() (int64, bool) {
 // stamps.
 func (c *Correlator) release(mark int64) {
 	due := c.waiting.before(mark)
-	for i := 0; i < len(due); {
-		n := i + 1
-		for n < len(due) && due[n].time == due[i].time {
-			n++
+	ordered := 0 // of those before that it is known which of one stamp was first
+	for i := range due {
+		if next := i + 1; next < len(due) && due[next].time == due[i].time && i >= ordered {
+			ordered = i + c.parentsFirst(due[i:])
 		}
-		if n > i+1 {
-			c.parentsFirst(due[i:n])
-		}
-		for ; i < n; i++ {
-			c.process(due[i].o)
-		}
+		c.process(due[i].o)
 	}
 	c.waiting.drop(len(due))
 }
 
-// parentsFirst orders observations with one stamp. A buffer has the same on a link
-// and on its parent in another namespace, and rings are read in any order: on the
-// way in, the parent saw it first; on the way out, last.
-func (c *Correlator) parentsFirst(equal []arrival) {
-	standing := func(a arrival) int {
-		p := a.o.Point()
-		switch l := c.hosts.at(p).link; {
-		case l == nil || l.parent == (netinfo.LinkKey{}):
-			return 0
-		case p.Direction == capture.In:
-			return 1
-		}
-		return -1
+// parentsFirst orders the first observations of all that have one stamp, and returns how
+// many these are. A buffer has the same on a link and on its parent in another
+// namespace, and rings are read in any order: on the way in, the parent saw it first; on
+// the way out, last.
+func (c *Correlator) parentsFirst(due []arrival) int {
+	n, mixed := 1, false
+	for n < len(due) && due[n].time == due[0].time {
+		mixed = mixed || due[n].o.Namespace != due[0].o.Namespace
+		n++
 	}
-	for _, a := range equal[1:] {
-		if a.o.Namespace != equal[0].o.Namespace {
-			slices.SortStableFunc(equal, func(a, b arrival) int { return standing(a) - standing(b) })
-			return
+	if mixed {
+		standing := func(a arrival) int {
+			p := a.o.Point()
+			switch l := c.hosts.at(p).link; {
+			case l == nil || l.parent == (netinfo.LinkKey{}):
+				return 0
+			case p.Direction == capture.In:
+				return 1
+			}
+			return -1
 		}
+		slices.SortStableFunc(due[:n], func(a, b arrival) int { return standing(a) - standing(b) })
 	}
+	return n
 }

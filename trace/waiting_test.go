@@ -18,16 +18,17 @@ func TestWaiting(t *testing.T) {
 	for turn := range int64(200) {
 		for range 1 + random.IntN(5) {
 			at := turn * 1000
-			for range random.IntN(200) {
+			ring := make([]capture.Observation, random.IntN(200))
+			for i := range ring {
 				at += random.Int64N(10)
 				late := int64(0)
 				if random.IntN(10) == 0 {
 					late = random.Int64N(400)
 				}
-				o := &capture.Observation{Time: at - late}
-				w.add(o)
-				want = append(want, o)
+				ring[i].Time = at - late
+				want = append(want, &ring[i])
 			}
+			w.add(ring)
 		}
 		slices.SortStableFunc(want, func(a, b *capture.Observation) int { return cmp.Compare(a.Time, b.Time) })
 		mark := turn*1000 + 500
