@@ -126,10 +126,10 @@ func (c *Correlator) mark(group []*entry, why string) {
 		}
 	}
 	for _, e := range group {
-		if e.doubt != nil {
+		if e.has().doubt != nil {
 			continue
 		}
-		e.doubt = d
+		e.also().doubt = d
 		c.counters.Ambiguous++
 		if e.state == stateShown {
 			c.reopen(e)

@@ -20,7 +20,7 @@ func (c *Correlator) build(e *entry, early string) *Journey {
 	j := &Journey{
 		ID: e.id, Time: first.time, Protocol: first.h.Tuple.Protocol,
 		Direction: NoDirection, Topology: c.hosts.topology,
-		LinkType: e.linkType, Data: slices.Clone(e.data),
+		LinkType: e.linkType, Data: slices.Clone(e.data()),
 	}
 	if e.shownAs != 0 {
 		c.lastID++
@@ -93,9 +93,9 @@ func (c *Correlator) build(e *entry, early string) *Journey {
 		}
 		j.Notes = append(j.Notes, why+": hops joined because nothing else fits")
 	}
-	if e.doubt != nil {
+	if d := e.has().doubt; d != nil {
 		j.Verdict.Evidence = Ambiguous
-		j.Notes = append(j.Notes, e.doubt.says(e.id))
+		j.Notes = append(j.Notes, d.says(e.id))
 	}
 	if c.foreign && slices.ContainsFunc(j.Hops, func(h Hop) bool { return h.Type == capture.UnknownType }) {
 		j.Notes = append(j.Notes, "the file does not tell which way packets went")
@@ -298,11 +298,11 @@ func (c *Correlator) relate(j *Journey, e *entry, main flowRef, first *sighting)
 // dnsID returns the message id (RFC 1035, section 4.1.1) of a packet of a flow
 // that asks a name server.
 func (e *entry) dnsID(f *trackedFlow) (uint16, bool) {
-	h := e.hops()[0].h // e.data are its bytes
-	if !h.Layers.Has(packet.LayerUDP) || f.Original.DestinationPort != packet.DNSPort || int(h.PayloadOffset) > len(e.data) {
+	h := e.hops()[0].h // e.data() is of it
+	if !h.Layers.Has(packet.LayerUDP) || f.Original.DestinationPort != packet.DNSPort || int(h.PayloadOffset) > len(e.data()) {
 		return 0, false
 	}
-	message := h.Payload(e.data)
+	message := h.Payload(e.data())
 	if len(message) < 2 {
 		return 0, false
 	}

@@ -63,7 +63,7 @@ type Correlator struct {
 	slab      slab
 	byPrint   prints
 	trails    trails
-	epoch     uint64 // counts the changes of what is known of the host: see trail
+	epoch     uint32 // counts the changes of what is known of the host: see trail
 	unsettled int64  // up to then the time decides which namespaces had a ring
 	parts     parts
 	foreign   bool   // packets are all that is known
@@ -352,7 +352,7 @@ func (c *Correlator) sweep() {
 func (c *Correlator) process(o *capture.Observation) {
 	c.counters.Observations++
 	h := &o.Headers
-	if h.Layers.Has(packet.Malformed) || h.Layers.Has(packet.Truncated) {
+	if h.Layers&(packet.Malformed|packet.Truncated) != 0 {
 		c.counters.Malformed++
 	}
 	if h.Layers.Has(packet.LayerARP) || isOfLink(h) {
@@ -370,20 +370,26 @@ func (c *Correlator) process(o *capture.Observation) {
 		kept = c.keepPacket(o)
 	}
 	head, same := c.byPrint.oldest(o.Fingerprint)
-	if same != nil && same.alike == 1 {
-		if c.treads(same, o) {
-			c.tread(handle{head, same.generation}, same, o, kept)
-			return
-		}
-	}
-	var s sighting
 	var t *trail
-	if same == nil {
+	switch {
+	case same == nil:
 		if t = c.trailOf(o); c.begins(t, h) {
 			c.begin(t, o, kept)
 			return
 		}
+	case same.alike == 1 && c.treads(same, o):
+		c.tread(head, same, o, kept)
+		return
 	}
+	c.pair(o, head, t, kept)
+}
+
+// pair finds the journey that a packet belongs to, or begins it. head is the oldest that
+// looks like it, -1 when there is none, and then t is the trail that begins where it was
+// seen.
+func (c *Correlator) pair(o *capture.Observation, head int32, t *trail, kept *keptPacket) {
+	var s sighting
+	h := &o.Headers
 	if t.known() {
 		s.seen = t.seen[0]
 		s.time, s.h, s.extent = o.Time, h, extentOf(h)
@@ -416,7 +422,7 @@ func (c *Correlator) process(o *capture.Observation) {
 		}
 	}
 	if e == nil {
-		i, e = c.open(o)
+		i, e = c.open(o, head)
 		if e.trail = t; found.duplicate != 0 || resends != 0 {
 			e.also().duplicateOf, e.also().resends = found.duplicate, resends
 		}
@@ -440,8 +446,8 @@ func (c *Correlator) process(o *capture.Observation) {
 		c.proxies.follow(e, &s, o.Data)
 	}
 	if t.known() && e.length() == 0 {
-		e.step(o.Time, h, kept)
-		c.joined(handle{i, e.generation}, e, o.Time, kept, t.ends[0])
+		e.stepFirst(o.Time, h, kept)
+		c.schedule(i, e, o.Time, t.endsAt(0))
 		return
 	}
 	c.join(handle{i, e.generation}, e, &s)
@@ -477,16 +483,7 @@ func (c *Correlator) join(h handle, e *entry, s *sighting) {
 	if s.extent.kind == extentFragment {
 		c.remember(h, s, nil)
 	}
-	c.joined(h, e, s.time, s.kept, ends)
-}
-
-// joined does what follows when the journey has one more hop, seen at that time, at
-// which it can end or not.
-func (c *Correlator) joined(h handle, e *entry, at int64, kept *keptPacket, ends bool) {
-	if kept != nil && kept.packet.Journey == 0 {
-		kept.packet.Journey = e.id
-	}
-	c.schedule(h.index, e, at, ends)
+	c.schedule(h.index, e, s.time, ends)
 }
 
 // isOfLink reports messages of IP that never leave their link: those of ICMPv6 that do
@@ -502,18 +499,20 @@ func isOfLink(h *packet.Headers) bool {
 	return false
 }
 
-// open begins a journey.
-func (c *Correlator) open(o *capture.Observation) (int32, *entry) {
+// open begins a journey. head is the index of the oldest that looks like it; -1 when
+// there is none.
+func (c *Correlator) open(o *capture.Observation, head int32) (int32, *entry) {
 	i, e, ok := c.slab.take()
 	for !ok {
 		c.evict()
+		head, _ = c.byPrint.oldest(o.Fingerprint)
 		i, e, ok = c.slab.take()
 	}
 	e.id, e.fingerprint = c.nextID(o), o.Fingerprint
 	e.linkType = o.LinkType
-	e.data = append(e.data, o.Data[:min(len(o.Data), maxData)]...)
-	if head, oldest := c.byPrint.oldest(e.fingerprint); oldest != nil && oldest.alike >= maxAlike {
-		c.letGo(head, oldest)
+	e.stored = uint16(copy(e.store[:], o.Data))
+	if head >= 0 && c.slab.at(head).alike >= maxAlike {
+		c.letGo(head, c.slab.at(head))
 	}
 	c.byPrint.add(i)
 	return i, e

@@ -201,14 +201,14 @@ func (e *entry) datagramSize() uint32 {
 // has the bytes with which the journey's begins, as far as both are known.
 func (e *entry) beginsLike(o *capture.Observation) bool {
 	const enough = 32
-	first := e.hops()[0].h // e.data are its bytes
-	if isLaterPiece(first) || int(first.PayloadOffset) > len(e.data) {
+	first := e.hops()[0].h // e.data() is of it
+	if isLaterPiece(first) || int(first.PayloadOffset) > len(e.data()) {
 		return true
 	}
 	if first.ICMPType != o.Headers.ICMPType || first.ICMPSeq != o.Headers.ICMPSeq {
 		return false
 	}
-	a, b := first.Payload(e.data), o.Headers.Payload(o.Data)
+	a, b := first.Payload(e.data()), o.Headers.Payload(o.Data)
 	n := min(len(a), len(b), enough)
 	begin := 0
 	if first.Layers&(packet.LayerTCP|packet.LayerUDP|packet.LayerICMP) == 0 {

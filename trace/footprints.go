@@ -2,6 +2,7 @@ package trace
 
 import (
 	"iter"
+	"math"
 
 	"natlens/capture/packet"
 )
@@ -11,9 +12,23 @@ import (
 // memory that pairing touches would be theirs. Who asks for the hops has them written
 // out.
 type footprints struct {
-	times [maxSteps]int64 // of the hops
-	ttls  [maxSteps]uint8
 	same  sameHeader
+	later [maxSteps - 1]uint32 // how much later than the first the others were, in ns
+	first int64                // the time of the first
+	ttls  [maxSteps]uint8
+	// packets are those of the hops; nil unless packets are kept.
+	packets *[maxSteps]*keptPacket
+}
+
+// maxLater is how long after its first hop a packet can be on a trail.
+const maxLater = math.MaxUint32
+
+// time is that of a hop.
+func (f *footprints) time(hop int) int64 {
+	if hop == 0 {
+		return f.first
+	}
+	return f.first + int64(f.later[hop-1])
 }
 
 // room is where an entry's hops are written out.
@@ -96,7 +111,7 @@ func (e *entry) length() int {
 // began is the time of the hop that was added first.
 func (e *entry) began() int64 {
 	if e.steps > 0 {
-		return e.times[0]
+		return e.first
 	}
 	return e.written[0].time
 }
@@ -104,7 +119,7 @@ func (e *entry) began() int64 {
 // lastSeen is the time of the hop that was added last.
 func (e *entry) lastSeen() int64 {
 	if e.steps > 0 {
-		return e.times[e.steps-1]
+		return e.time(int(e.steps) - 1)
 	}
 	return e.written[len(e.written)-1].time
 }
@@ -117,19 +132,25 @@ func (e *entry) layers() packet.Layers {
 	return e.written[0].h.Layers
 }
 
-// step adds a hop that is the next step of the entry's trail.
-func (e *entry) step(time int64, h *packet.Headers, kept *keptPacket) {
-	if e.steps == 0 {
-		e.same = sameHeaderOf(h)
-	}
+// stepFirst adds the hop that is the first step of the entry's trail.
+func (e *entry) stepFirst(time int64, h *packet.Headers, kept *keptPacket) {
+	e.same, e.first, e.ttls[0] = sameHeaderOf(h), time, h.TTL
+	e.steps = 1
 	if kept != nil {
-		if e.packets == nil {
-			e.packets = new([maxSteps]*keptPacket)
-		}
-		e.packets[e.steps] = kept
+		e.packets = &[maxSteps]*keptPacket{kept}
+		kept.belongsTo(e.id)
 	}
-	e.times[e.steps], e.ttls[e.steps] = time, h.TTL
-	e.steps++
+}
+
+// step adds a hop that is the next step of the entry's trail.
+func (e *entry) step(time int64, ttl uint8, kept *keptPacket) {
+	n := e.steps
+	e.later[n-1], e.ttls[n] = uint32(time-e.first), ttl
+	e.steps = n + 1
+	if kept != nil {
+		e.packets[n] = kept
+		kept.belongsTo(e.id)
+	}
 }
 
 // kept returns the packets that no Journey had yet, and when they were seen.
@@ -142,7 +163,7 @@ func (e *entry) kept() iter.Seq2[int64, *keptPacket] {
 			case e.steps == 0:
 				at, kept = e.written[i].time, e.written[i].kept
 			case e.packets != nil:
-				at, kept = e.times[i], e.packets[i]
+				at, kept = e.time(i), e.packets[i]
 			}
 			if kept != nil && kept.packet != nil && !yield(at, kept) {
 				return
@@ -170,7 +191,7 @@ func (e *entry) writeOut() {
 		was := &e.trail.seen[i]
 		h := e.roomFor(int(i))
 		*h = e.same.headers(&e.trail.headers[i], was.tuple, e.ttls[i])
-		e.written = append(e.written, sighting{seen: *was, time: e.times[i], h: h, extent: extentOf(h)})
+		e.written = append(e.written, sighting{seen: *was, time: e.time(int(i)), h: h, extent: extentOf(h)})
 		if e.packets != nil {
 			e.written[i].kept = e.packets[i]
 		}
@@ -184,7 +205,7 @@ func (e *entry) fold(steps uint8) {
 		return
 	}
 	for i := range e.written {
-		if s := &e.written[i]; s.seen != e.trail.seen[i] || s.time != e.times[i] || s.others != 0 {
+		if s := &e.written[i]; s.seen != e.trail.seen[i] || s.time != e.time(i) || s.others != 0 {
 			return
 		}
 	}
@@ -202,6 +223,9 @@ func (e *entry) add(s *sighting) *sighting {
 	added := &e.written[n]
 	added.h = e.roomFor(n)
 	*added.h = *s.h
+	if s.kept != nil {
+		s.kept.belongsTo(e.id)
+	}
 	return added
 }
 

@@ -65,7 +65,7 @@ func (c *Correlator) anonymous(e *entry, s *sighting) bool {
 // sighting has its payload, TCP's window and, but for what begins a connection, its
 // options, as far as both are known. NAT leaves these alone.
 func (e *entry) sameContent(h *packet.Headers, data []byte) bool {
-	first := e.hops()[0].h // e.data are its bytes
+	first := e.hops()[0].h // e.data() is of it
 	either := first.Layers | h.Layers
 	if first.Length != h.Length || either&(packet.LayerFragment|packet.LayerQuoted) != 0 ||
 		either&(packet.LayerTCP|packet.LayerUDP|packet.LayerICMP) == 0 {
@@ -75,7 +75,7 @@ func (e *entry) sameContent(h *packet.Headers, data []byte) bool {
 		return false
 	}
 	a, b := content(first), content(h)
-	return a > len(e.data) || b > len(data) || sameBytes(e.data[a:], 0, data[b:])
+	return a > len(e.data()) || b > len(data) || sameBytes(e.data()[a:], 0, data[b:])
 }
 
 // content is where begins what NAT leaves alone.

@@ -156,10 +156,10 @@ func (c *Correlator) nameHosted(j *Journey, e *entry, hops []sighting) {
 		return
 	}
 	first, last := &hops[0], &hops[len(hops)-1]
-	if first.space.self && first.point.Direction == capture.Out && j.From.Name == first.space.name && !e.proxied.byProxy(true) {
+	if first.space.self && first.point.Direction == capture.Out && j.From.Name == first.space.name && !e.has().proxied.byProxy(true) {
 		c.nameHostedEnd(j, &j.From, "sent", e, c.askHosted(e, first, true))
 	}
-	if last.space.self && last.point.Direction == capture.In && j.To.Name == last.space.name && j.Verdict.Result == Delivered && !e.proxied.byProxy(false) {
+	if last.space.self && last.point.Direction == capture.In && j.To.Name == last.space.name && j.Verdict.Result == Delivered && !e.has().proxied.byProxy(false) {
 		c.nameHostedEnd(j, &j.To, "got", e, c.askHosted(e, last, false))
 	}
 }

@@ -46,7 +46,7 @@ func (c *Correlator) find(head int32, s *sighting) (found candidates) {
 		switch {
 		case used:
 			// Prints can be alike: there is no identification in IPv6.
-			if found.duplicate == 0 && e.hops()[0].point == s.point && e.hops()[0].h.Tuple == s.h.Tuple && sameBytes(e.data, 0, c.judged) {
+			if found.duplicate == 0 && e.hops()[0].point == s.point && e.hops()[0].h.Tuple == s.h.Tuple && sameBytes(e.data(), 0, c.judged) {
 				found.duplicate = e.id
 			}
 		case f > best:

@@ -13,6 +13,14 @@ type keptPacket struct {
 	packet *capture.Observation // nil when a Journey had it
 }
 
+// belongsTo says of which journey the packet is. Of several it has the number of the
+// first.
+func (k *keptPacket) belongsTo(journey uint64) {
+	if k.packet.Journey == 0 {
+		k.packet.Journey = journey
+	}
+}
+
 const (
 	// maxKept is how many bytes of packets are kept. A flood that nobody answers
 	// would fill the memory otherwise: each packet waits for its next hop.

@@ -16,7 +16,7 @@ const maxPeers = 4
 // the other connection has to do with it. The later packet of two names the
 // earlier one.
 func (c *Correlator) proxied(j *Journey, e *entry) {
-	p := e.proxied
+	p := e.has().proxied
 	if p == nil {
 		return
 	}
@@ -78,6 +78,10 @@ func (c *Correlator) proxied(j *Journey, e *entry) {
 		j.Notes = append(j.Notes, fmt.Sprintf("docker-proxy passed this on, probably from #%d (%s)", p.peers[0], why))
 	}
 }
+
+// dialled reports whether it is the first packet of a connection that a docker-proxy
+// may have made.
+func (p *proxied) dialled() bool { return p != nil && p.opens && p.conn.inner }
 
 // byProxy reports whether the packet is known to have been sent, or else got, by
 // the docker-proxy itself.

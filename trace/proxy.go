@@ -198,7 +198,7 @@ func (x *proxies) concern(t *packet.Tuple) bool {
 
 // follow takes in a packet, by its first sighting in the proxy's namespace.
 func (x *proxies) follow(e *entry, s *sighting, data []byte) {
-	if e.proxied != nil || s.extent.kind == extentFragment {
+	if e.has().proxied != nil || s.extent.kind == extentFragment {
 		return
 	}
 	h := s.h
@@ -221,7 +221,7 @@ func (x *proxies) follow(e *entry, s *sighting, data []byte) {
 	}
 	p := &proxied{conn: conn, reply: reply, opens: opens}
 	conn.take(p, e, s, data)
-	e.proxied = p
+	e.also().proxied = p
 }
 
 // begin follows a new connection, if it is one to a proxy or may be one by it.

@@ -38,7 +38,8 @@ func (c *Correlator) refuse(e *entry, s *sighting) {
 // sighting of e.
 func (c *Correlator) endBy(about, e *entry, s *sighting, index int32) {
 	kept := *s.h
-	about.refusal, about.also().refusedBy = &kept, e.id
+	also := about.also()
+	also.refusal, also.refusedBy = &kept, e.id
 	c.strange(&about.hops()[len(about.hops())-1])
 	about.state, about.deadline = stateTerminal, max(s.time, c.now)+settleTerminal
 	c.settling[stateTerminal-1].push(timer{index, about.generation, about.deadline})
@@ -67,17 +68,18 @@ func (e *entry) quotedBy(h *packet.Headers) bool {
 // rule that rejected it, or that it could not be sent on.
 func (c *Correlator) refused(e *entry, hops []sighting) Verdict {
 	at := len(hops) - 1
-	from := e.refusal.Tuple.Source()
+	told := e.has()
+	from := told.refusal.Tuple.Source()
 	v := Verdict{
 		Result: Dropped, Hop: at, Evidence: ByReply,
-		Reason: fmt.Sprintf("%s, says %v (#%d)", e.refusal.ICMPName(), from, e.has().refusedBy),
+		Reason: fmt.Sprintf("%s, says %v (#%d)", told.refusal.ICMPName(), from, told.refusedBy),
 	}
-	reset := e.refusal.Layers.Has(packet.LayerTCP)
+	reset := told.refusal.Layers.Has(packet.LayerTCP)
 	if reset {
-		v.Reason = fmt.Sprintf("reset in the name of %v (#%d)", from, e.has().refusedBy)
+		v.Reason = fmt.Sprintf("reset in the name of %v (#%d)", from, told.refusedBy)
 	}
 	s := &hops[at]
-	if c.foreign || !reset && !ofRules(e.refusal) {
+	if c.foreign || !reset && !ofRules(told.refusal) {
 		return v
 	}
 	r, ruled := c.rule(hops)
@@ -88,7 +90,7 @@ func (c *Correlator) refused(e *entry, hops []sighting) Verdict {
 		c.sentence(s, &r, &v)
 		v.Reason = said
 		return v
-	} else if s.point.Direction != capture.In || !own || reset || !unreachable(e.refusal) {
+	} else if s.point.Direction != capture.In || !own || reset || !unreachable(told.refusal) {
 		return v
 	}
 	if why := c.unresolved(s); why != "" {

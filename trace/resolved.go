@@ -67,7 +67,7 @@ func (c *Correlator) namesIn(ns netns.ID) *names {
 // complete but for that.
 func (c *Correlator) resolved(j *Journey, e *entry, hops []sighting, main flowRef) {
 	first := &hops[0]
-	h := first.h // e.data are its bytes
+	h := first.h // e.data() is of it
 	talks := h.Tuple.Protocol == packet.UDP || h.Tuple.Protocol == packet.TCP && h.PayloadLength > 0
 	if talks && !main.about {
 		switch {
@@ -125,7 +125,7 @@ func (c *Correlator) learnNames(j *Journey, e *entry, hops []sighting) {
 	if j.Verdict.Result != Delivered || j.Supersedes != 0 {
 		return
 	}
-	m, ok := hops[0].h.DNS(e.data)
+	m, ok := hops[0].h.DNS(e.data())
 	if !ok || !m.Response || len(m.Addresses) == 0 {
 		return
 	}
@@ -163,7 +163,7 @@ func (c *Correlator) followQuestion(j *Journey, e *entry, hops []sighting) {
 	}
 	a := e.has().passedOn
 	if a == nil {
-		m, ok := first.h.DNS(e.data)
+		m, ok := first.h.DNS(e.data())
 		if !ok || m.Response {
 			return
 		}

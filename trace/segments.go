@@ -77,10 +77,10 @@ func sameBytes(a []byte, begin uint32, b []byte) bool {
 // payload is what is kept of the first sighting's.
 func (e *entry) payload() []byte {
 	h := e.hops()[0].h
-	if int(h.PayloadOffset) > len(e.data) {
+	if int(h.PayloadOffset) > len(e.data()) {
 		return nil
 	}
-	return h.Payload(e.data)
+	return h.Payload(e.data())
 }
 
 // train remembers the last such packets of one direction of a flow.

@@ -36,28 +36,44 @@ func (c *Correlator) evictOf(states ...state) bool {
 // schedule sets the time at which the journey is settled, whose newest hop was seen at
 // that time, and can be its end or not.
 func (c *Correlator) schedule(i int32, e *entry, at int64, ends bool) {
-	next, wait := statePending, c.patience
-	// A branch that has not ended does not reopen a journey that has.
-	if e.state == stateTerminal || e.state == stateShown || ends {
-		next, wait = stateTerminal, settleTerminal
-		if e.proxied != nil && e.proxied.opens && e.proxied.conn.inner && e.state != stateShown {
-			wait = settleDialled
-		} else if e.counted && e.state != stateShown {
-			wait = settleCounted
-		}
+	if at = max(at, c.now); e.state != statePending || ends {
+		c.queue(i, e, at, ends)
+		return
 	}
-	deadline := max(at, c.now) + wait
-	switch {
-	case next != e.state:
-		e.state, e.deadline = next, deadline
-		if next == statePending {
-			c.passOver()
-		}
-		c.settling[next-1].push(timer{i, e.generation, deadline})
-	case next == statePending && deadline > e.deadline+wait/8:
-		// Small moves are not worth a second turn in the queue.
+	// Small moves are not worth a second turn in the queue.
+	if deadline := at + c.patience; deadline > e.deadline+c.patience/8 {
 		e.deadline = deadline
 	}
+}
+
+// queue gives the journey its turn.
+func (c *Correlator) queue(i int32, e *entry, at int64, ends bool) {
+	next, wait := statePending, c.patience
+	// A branch that has not ended does not reopen a journey that has.
+	if ends || e.state != stateFree {
+		next, wait = stateTerminal, e.grace()
+	}
+	if next == e.state {
+		return
+	}
+	e.state, e.deadline = next, at+wait
+	if next == statePending {
+		c.passOver()
+	}
+	c.settling[next-1].push(timer{i, e.generation, e.deadline})
+}
+
+// grace is how long it is kept from now that its end was seen.
+func (e *entry) grace() int64 {
+	switch {
+	case e.state == stateShown:
+		return settleTerminal
+	case e.rare != nil && e.rare.proxied.dialled():
+		return settleDialled
+	case e.counted:
+		return settleCounted
+	}
+	return settleTerminal
 }
 
 // passOver takes the youngest turns of pending entries back that are not pending any
@@ -118,14 +134,14 @@ func (c *Correlator) expire() {
 // it had to be settled before its time; empty when it was not.
 func (c *Correlator) settle(i int32, e *entry, early string) {
 	steps := e.steps
-	e.lost = e.lost || e.state == statePending || e.refusal != nil
+	e.lost = e.lost || e.state == statePending || e.rare != nil && e.rare.refusal != nil
 	if e.state == statePending {
 		c.strange(&e.hops()[len(e.hops())-1])
 	}
 	if c.unheard > 0 && e.began() < c.unheard {
 		c.hearAgain(e)
 	}
-	if e.tied && e.doubt == nil {
+	if e.tied && e.has().doubt == nil {
 		c.doubts(e)
 	}
 	var j *Journey

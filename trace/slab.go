@@ -38,7 +38,7 @@ const maxData = 256
 // entry is one open journey. Entries are reused; generation tells the lives of
 // one apart.
 //
-// Most of the time that pairing takes it waits for memory. An entry is four of the
+// Most of the time that pairing takes it waits for memory. An entry is three of the
 // processor's cache lines, and what is asked of one that is let go stands in the
 // first.
 type entry struct {
@@ -47,9 +47,13 @@ type entry struct {
 	generation uint32
 	life
 	footprints
-	data []byte
-	slab *slab
+	showing
+	store *[maxData]byte // see data
+	slab  *slab
 }
+
+// data is what is kept of the packet's bytes.
+func (e *entry) data() []byte { return e.store[:e.stored] }
 
 // life is what begins anew with each use of an entry.
 type life struct {
@@ -65,19 +69,21 @@ type life struct {
 	lost     bool  // settled without an end
 	arrival  arrivalState
 	linkType packet.LinkType
+}
 
+// showing begins anew, too. Of most packets nobody asks for it before they are shown.
+type showing struct {
 	identity identity // when it was shown
+	stored   uint16   // how much of store
 	shownAs  uint64
-	doubt    *doubt          // nil unless its hops may be another's
-	refusal  *packet.Headers // the ICMP error that said why this journey ended
-	proxied  *proxied        // what it is to a docker-proxy; nil for most
-	// packets are those of the hops on a trail; nil unless packets are kept.
-	packets *[maxSteps]*keptPacket
-	rare    *rare // nil for most
+	rare     *rare // nil for most
 }
 
 // rare is what few journeys have.
 type rare struct {
+	doubt       *doubt          // nil unless its hops may be another's
+	refusal     *packet.Headers // the ICMP error that said why this journey ended
+	proxied     *proxied        // what it is to a docker-proxy
 	duplicateOf uint64
 	resends     uint64      // the journey whose data this one sends again
 	errorAbout  uint64      // the journey that this ICMP error is about
@@ -114,7 +120,7 @@ const (
 
 // slab is a bounded store of entries that grows in chunks and never shrinks.
 type slab struct {
-	chunks [][]entry
+	chunks []*[chunkSize]entry
 	// generations has those of the entries; they are odd while an entry is in
 	// use. What is left of a handle they tell without a look at the entry.
 	generations []uint32
@@ -127,7 +133,10 @@ type slab struct {
 
 const chunkSize = 256
 
-func (s *slab) at(i int32) *entry { return &s.chunks[i/chunkSize][i%chunkSize] }
+func (s *slab) at(i int32) *entry {
+	n := uint32(i) // else the compiler divides with regard to signs
+	return &s.chunks[n/chunkSize][n%chunkSize]
+}
 
 // take returns a cleared entry, or ok == false when the limit is reached.
 func (s *slab) take() (int32, *entry, bool) {
@@ -136,9 +145,9 @@ func (s *slab) take() (int32, *entry, bool) {
 			return 0, nil, false
 		}
 		base := int32(len(s.chunks) * chunkSize)
-		chunk := make([]entry, chunkSize)
+		chunk, data := new([chunkSize]entry), new([chunkSize][maxData]byte)
 		for i := range chunk {
-			chunk[i].slab = s
+			chunk[i].slab, chunk[i].store = s, &data[i]
 		}
 		s.chunks = append(s.chunks, chunk)
 		s.generations = append(s.generations, make([]uint32, chunkSize)...)
@@ -152,7 +161,7 @@ func (s *slab) take() (int32, *entry, bool) {
 	e := s.at(i)
 	s.generations[i]++
 	e.generation = s.generations[i]
-	e.life, e.data = life{}, e.data[:0]
+	e.life, e.showing, e.packets = life{}, showing{}, nil
 	return i, e, true
 }
 
@@ -171,10 +180,7 @@ func (s *slab) release(i int32) {
 // fetches their memory side by side, and not one by one as packets come. The sum is
 // there for the compiler, which leaves out what nobody asks for.
 func (s *slab) warm(e *entry) {
-	s.warmth += int64(e.shownAs) + e.times[0] + int64(e.same.length)
-	if len(e.data) > 64 {
-		s.warmth += int64(e.data[0]) + int64(e.data[64])
-	}
+	s.warmth += int64(e.same.length) + int64(e.shownAs) + int64(e.store[0]) + int64(e.store[64])
 }
 
 // timer is one entry's turn in a queue of equal waiting times. An entry whose

@@ -18,19 +18,19 @@ import (
 
 // trail is the way of packets with one tuple that are first seen at one point. Its
 // steps are only ever appended, so that an entry on it has the first of them as
-// its hops. What each packet is compared with stands in the first two of the
-// processor's cache lines.
+// its hops. What a packet with at most four of them is compared with stands in one of
+// the processor's cache lines.
 type trail struct {
-	epoch  uint64 // Correlator.epoch when it was found; 0 when it holds no more
-	after  int64  // it holds for packets after that: the births of its flows
-	used   int64
-	stream *stream // that of the packets' data; nil before it was needed
-	length uint8   // how many steps are known
-	strays uint8   // packets in a row that left it before its end
+	epoch  uint32 // Correlator.epoch when it was found; 0 when it holds no more
+	length uint8  // how many steps are known
+	strays uint8  // packets in a row that left it before its end
 	// home: no packet that takes the first step was somewhere else before: see cameHere.
-	home  bool
-	ends  [maxSteps]bool   // nothing can be expected after the step
-	looks [maxSteps]uint64 // by which it is recognised: see trails.look
+	home   bool
+	ends   uint8 // of the steps, a bit each: nothing can be expected after it
+	after  int64 // it holds for packets after that: the births of its flows
+	used   int64
+	stream *stream              // that of the packets' data; nil before it was needed
+	looks  [maxSteps - 1]uint64 // by which the steps after the first are recognised: see trails.look
 	// What is the same for all sightings of the step.
 	seen    [maxSteps]seen
 	headers [maxSteps]hopHeader
@@ -136,7 +136,7 @@ func (c *Correlator) trailOf(o *capture.Observation) *trail {
 }
 
 // over reports whether no packet can take the trail any more, or too few do.
-func (t *trail) over(epoch uint64) bool { return t.epoch != epoch || t.strays > maxStrays }
+func (t *trail) over(epoch uint32) bool { return t.epoch != epoch || t.strays > maxStrays }
 
 // newTrail begins one in that place.
 func (c *Correlator) newTrail(p *signpost, look uint64, o *capture.Observation) *trail {
@@ -149,6 +149,9 @@ func (c *Correlator) newTrail(p *signpost, look uint64, o *capture.Observation) 
 
 // known reports whether the first step is.
 func (t *trail) known() bool { return t != nil && t.length > 0 }
+
+// endsAt reports whether nothing can be expected after the step.
+func (t *trail) endsAt(step uint8) bool { return t.ends>>step&1 != 0 }
 
 // data returns the stream of the packets' data; nil where it is to be looked for.
 func (t *trail) data() *stream {
@@ -173,31 +176,36 @@ func (c *Correlator) begins(t *trail, h *packet.Headers) bool {
 
 // begin opens the journey of such a packet.
 func (c *Correlator) begin(t *trail, o *capture.Observation, kept *keptPacket) {
-	i, e := c.open(o)
+	i, e := c.open(o, -1)
 	e.trail = t
-	e.step(o.Time, &o.Headers, kept)
-	h := handle{i, e.generation}
+	e.stepFirst(o.Time, &o.Headers, kept)
 	if x := extentOf(&o.Headers); x.kind == extentStream {
-		t.stream.carry(h, x, o.Time)
+		t.stream.carry(handle{i, e.generation}, x, o.Time)
 	}
-	c.joined(h, e, o.Time, kept, t.ends[0])
+	c.schedule(i, e, o.Time, t.endsAt(0))
 }
 
 // treads reports whether the packet goes on as the trail does that the journey is on.
 func (c *Correlator) treads(e *entry, o *capture.Observation) bool {
-	t := e.trail
-	return t != nil && e.steps > 0 && e.steps < t.length && t.epoch == c.epoch && o.Time > t.after &&
-		o.Time >= e.times[e.steps-1] && t.looks[e.steps] == c.trails.lookOf(o) && e.same.of(&o.Headers)
+	t, n := e.trail, e.steps
+	if t == nil || n == 0 || n >= t.length || t.epoch != c.epoch || o.Time <= t.after {
+		return false
+	}
+	later := uint64(o.Time - e.first) // more than maxLater when it is earlier
+	if later > maxLater || n > 1 && uint32(later) < e.later[n-2] {
+		return false
+	}
+	return t.looks[n-1] == c.trails.lookOf(o) && e.same.of(&o.Headers)
 }
 
 // tread joins a packet to the journey whose trail has it as its next step.
-func (c *Correlator) tread(h handle, e *entry, o *capture.Observation, kept *keptPacket) {
-	e.step(o.Time, &o.Headers, kept)
-	t := e.trail
+func (c *Correlator) tread(i int32, e *entry, o *capture.Observation, kept *keptPacket) {
+	t, n := e.trail, e.steps
+	e.step(o.Time, o.Headers.TTL, kept)
 	if e.steps == t.length {
 		t.strays = 0
 	}
-	c.joined(h, e, o.Time, kept, t.ends[e.steps-1])
+	c.schedule(i, e, o.Time, t.endsAt(n))
 }
 
 // learn appends what was found of a sighting to the trail that the entry is on, of
@@ -224,7 +232,12 @@ func (c *Correlator) learn(e *entry, s *sighting, ends bool) {
 	if n == 0 {
 		t.home = !cameHere(s)
 	}
-	t.looks[n], t.ends[n] = c.trails.look(s.point.Namespace, s.point.Ifindex, s.typ, s.h), ends
+	if n > 0 {
+		t.looks[n-1] = c.trails.look(s.point.Namespace, s.point.Ifindex, s.typ, s.h)
+	}
+	if ends {
+		t.ends |= 1 << n
+	}
 	t.seen[n], t.headers[n] = s.seen, hopHeaderOf(s.h)
 	t.length++
 }

@@ -99,7 +99,7 @@ func (c *Correlator) verdict(e *entry, hops []sighting, from []int, early string
 		}
 		return best
 	}
-	if e.refusal != nil {
+	if e.has().refusal != nil {
 		return c.refused(e, hops)
 	}
 	if f := c.floodOf(hops); f != nil && !f.accepted && len(f.ignored) == f.ports {

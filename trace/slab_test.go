@@ -1,0 +1,32 @@
+package trace
+
+import (
+	"math/bits"
+	"reflect"
+	"testing"
+)
+
+// TestCacheLines: what every packet touches stands close together. The three lines of an
+// entry begin with the entry, with its footprints, and within these. A trail is an
+// allocation of its own with the runtime's word before it, and has what a packet with
+// four hops needs in the same line.
+func TestCacheLines(t *testing.T) {
+	const line = 64
+	if bits.UintSize != 64 {
+		t.Skip("pointers are smaller here")
+	}
+	begin := func(of any, field string) uintptr {
+		f, ok := reflect.TypeOf(of).FieldByName(field)
+		if !ok {
+			t.Fatalf("%T has no %s", of, field)
+		}
+		return f.Offset
+	}
+	second := begin(entry{}, "footprints")
+	if size, third := reflect.TypeFor[entry]().Size(), second+begin(footprints{}, "ttls"); size != 3*line || second != line || third != 2*line {
+		t.Errorf("an entry has %d bytes, its second part begins at %d, its third at %d", size, second, third)
+	}
+	if end := begin(trail{}, "looks") + 3*8; end > line-8 {
+		t.Errorf("what is asked of a trail with four steps ends at %d", end)
+	}
+}
