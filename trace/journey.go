@@ -203,6 +203,7 @@ type Relation struct {
 type ARP struct {
 	Time      int64
 	Point     capture.Point
+	Type      capture.PacketType // UnknownType: the direction of Point means nothing
 	Namespace string
 	Interface string
 	// Target is the address that a message of neighbour discovery is about (RFC

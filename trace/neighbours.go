@@ -139,7 +139,7 @@ func (c *Correlator) seeARP(o *capture.Observation) {
 		return
 	}
 	c.sink.ARP(ARP{
-		Time: o.Time, Point: p, Namespace: at.space.name, Interface: s.linkName(), Target: targetOf(o),
+		Time: o.Time, Point: p, Type: o.Type, Namespace: at.space.name, Interface: s.linkName(), Target: targetOf(o),
 		Membership: o.Headers.Membership(o.Data), Groups: o.Headers.Memberships(o.Data), Headers: o.Headers,
 	})
 }

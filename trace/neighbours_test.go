@@ -9,6 +9,7 @@ import (
 	"github.com/google/gopacket"
 	"github.com/google/gopacket/layers"
 
+	"natlens/capture"
 	"natlens/capture/packet"
 	"natlens/netinfo"
 	"natlens/netinfo/netfilter"
@@ -25,6 +26,20 @@ func arpFrame(t *testing.T, operation uint16, source, destination netip.Addr) []
 		t.Fatal(err)
 	}
 	return b.Bytes()
+}
+
+// Which way a question passed is told with it; a file need not know that.
+func TestAddressResolutionIsToldWithItsType(t *testing.T) {
+	s := newStage(t)
+	var seen []ARP
+	s.c.sink.ARP = func(a ARP) { seen = append(seen, a) }
+	ask := arpFrame(t, arpRequest, gatewayIP, baseIP)
+	s.see(bridgeOut, ask)
+	s.see(at{hostNS, bridge, capture.UnknownType}, ask)
+	s.pass(time.Second)
+	if len(seen) != 2 || seen[0].Type != capture.Outgoing || seen[0].Point.Direction != capture.Out || seen[1].Type != capture.UnknownType {
+		t.Errorf("told of %+v", seen)
+	}
 }
 
 // A packet of a flow that the rules let pass, and that no tap saw again, could not be

@@ -25,7 +25,7 @@ type resolution struct {
 	event
 	Interface   string   `json:"interface,omitempty"`
 	Ifindex     int32    `json:"ifindex"`
-	Direction   string   `json:"direction"`
+	Direction   string   `json:"direction,omitempty"`
 	Source      *end     `json:"source,omitempty"`
 	Destination *end     `json:"destination,omitempty"`
 	Target      string   `json:"target,omitempty"`
@@ -50,7 +50,7 @@ func ARP(a *trace.ARP) ([]byte, error) {
 			header: kind("event"), Time: stamp(a.Time), Object: "arp", Action: "other",
 			Namespace: a.Namespace, NamespaceInode: a.Point.Namespace.Inode(),
 		},
-		Interface: a.Interface, Ifindex: a.Point.Ifindex, Direction: a.Point.Direction.String(),
+		Interface: a.Interface, Ifindex: a.Point.Ifindex, Direction: way(a.Type, a.Point),
 		Source: newEnd(h.Tuple.Source(), 0, false), Destination: newEnd(h.Tuple.Destination(), 0, false),
 		MAC: newMACs(h),
 	}

@@ -80,11 +80,8 @@ func newHop(h *trace.Hop, i int) hop {
 	x := hop{
 		Time: instant(h.Time), Host: h.Host, Clock: h.Clock, Namespace: h.Namespace, NamespaceInode: h.Point.Namespace.Inode(),
 		Interface: h.Interface, Ifindex: h.Point.Ifindex,
-		PacketType: h.Type.String(), Containers: list(h.Containers), PeerContainers: list(h.PeerContainers),
+		Direction: way(h.Type, h.Point), PacketType: h.Type.String(), Containers: list(h.Containers), PeerContainers: list(h.PeerContainers),
 		SameStamp: h.SameStamp, MergedWith: h.MergedWith, MAC: newMACs(&h.Headers),
-	}
-	if h.Type != capture.UnknownType {
-		x.Direction = h.Point.Direction.String()
 	}
 	if h.From != i-1 {
 		from := index(h.From)
@@ -141,4 +138,12 @@ func flagWords(flags uint8) string {
 		return "none"
 	}
 	return strings.Join(words, " ")
+}
+
+// way is in or out; empty where a file does not tell.
+func way(typ capture.PacketType, p capture.Point) string {
+	if typ == capture.UnknownType {
+		return ""
+	}
+	return p.Direction.String()
 }

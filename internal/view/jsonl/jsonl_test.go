@@ -293,6 +293,13 @@ func TestEvents(t *testing.T) {
 		if list, key := []any{group.String()}, map[string]string{"igmp": "groups", "mld": "left"}[c.object]; key != "" && !reflect.DeepEqual(m[key], list) {
 			t.Errorf("%s: %v, want %v", key, m[key], list)
 		}
+		if m["direction"] != "in" {
+			t.Errorf("%v has direction %v", m["object"], m["direction"])
+		}
+		a.Type = capture.UnknownType
+		if m := decoded(t, encode(t, func() ([]byte, error) { return ARP(a) })); m["direction"] != nil {
+			t.Errorf("%v of a file that tells none has direction %v", m["object"], m["direction"])
+		}
 		if m["object"] != c.object || m["action"] != c.action || m["interface"] != "docker0" {
 			t.Errorf("ARP = %v, want %s %s", m, c.object, c.action)
 		}

@@ -34,7 +34,7 @@ func (st Style) ARP(d Detail, a *trace.ARP) string {
 	default:
 		words = st.neighbourDiscovery(a)
 	}
-	where := st.name(a.Namespace, maxName) + " " + st.name(a.Interface, maxName) + " " + a.Point.Direction.String()
+	where := st.name(a.Namespace, maxName) + " " + st.name(a.Interface, maxName) + " " + way(a.Type, a.Point)
 	if !d.NoTime {
 		where = st.Clock(a.Time) + " " + where
 	}

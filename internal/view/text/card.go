@@ -100,7 +100,7 @@ func (c *card) measure() {
 func (c *card) hop(i int) {
 	h := &c.j.Hops[i]
 	prefix := "  " + Pad(c.name(spaceOf(h), c.namespace), c.namespace) +
-		" " + Pad(c.name(h.Interface, c.iface), c.iface) + "  " + Pad(way(h), 3)
+		" " + Pad(c.name(h.Interface, c.iface), c.iface) + "  " + Pad(way(h.Type, h.Point), 3)
 	sourceTone, destinationTone := tones(c.j, h.Headers.Tuple)
 	pieces := c.between(2, sourceOf(h.Headers.Tuple), destinationOf(h.Headers.Tuple), sourceTone, destinationTone, hopHang)
 	if len(pieces) == 1 {
@@ -134,11 +134,11 @@ func (c *card) hop(i int) {
 }
 
 // way is in or out; a question mark where a file does not tell.
-func way(h *trace.Hop) string {
-	if h.Type == capture.UnknownType {
+func way(typ capture.PacketType, p capture.Point) string {
+	if typ == capture.UnknownType {
 		return "?"
 	}
-	return h.Point.Direction.String()
+	return p.Direction.String()
 }
 
 // hopHang is the indentation of a hop's later lines.

@@ -80,6 +80,11 @@ func TestARP(t *testing.T) {
 	if got, want := st.ARP(Detail{}, a), "00:00:01.000000 host docker0 in  ARP who has 172.17.0.1? tell 172.17.0.2\n"; got != want {
 		t.Errorf("request: %q, want %q", got, want)
 	}
+	a.Type = capture.UnknownType
+	if got, want := st.ARP(Detail{NoTime: true}, a), "host docker0 ?  ARP who has 172.17.0.1? tell 172.17.0.2\n"; got != want {
+		t.Errorf("from a file that tells no direction: %q, want %q", got, want)
+	}
+	a.Type = capture.Broadcast
 	a.Headers.ARPOperation = 2
 	a.Headers.Tuple = a.Headers.Tuple.Inverse()
 	a.Headers.SourceMAC = [6]byte{2, 0x42, 0xac, 0x11, 0, 1}
