@@ -253,6 +253,9 @@ func (c *Correlator) another(e *entry, s *sighting) bool {
 // giveUp shows a journey that is in too many pieces as it stands, and forgets it.
 func (c *Correlator) giveUp(h handle) {
 	e := c.live(h)
+	if e == nil {
+		return // it was among them twice: once for each identification that it had
+	}
 	if e.state != stateShown {
 		c.counters.Evicted++
 		c.settle(h.index, e, "it is in too many pieces to wait for the next")

@@ -6,6 +6,7 @@ import (
 	"math/rand/v2"
 	"net/netip"
 	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -131,5 +132,34 @@ func TestWholePacketsWithOneIdentificationStayApart(t *testing.T) {
 	s.pass(4 * time.Second)
 	if len(s.journeys) != 3 {
 		t.Errorf("%d journeys, want 3: %s", len(s.journeys), s.verdicts())
+	}
+}
+
+// A datagram that is fragmented again has two identifications, and can be found by
+// both. When it is in too many pieces it is given up once.
+func TestTooManyPiecesWithTwoIdentifications(t *testing.T) {
+	s := newStage6(t)
+	s.masquerade66(9, 5, 80)
+	const pieces = maxPieceHops / 4 // at each of four points
+	inner := udp6(t, port(backIP6, 5), port(internetIP6, 80), strings.Repeat("natlens!", pieces-1))
+	outer := udp6(t, port(hostIP6, 5), port(internetIP6, 80), strings.Repeat("natlens!", pieces-1))
+	for _, where := range []at{backOut, vethIn, bridgeIn} {
+		for _, f := range cut6(inner, 7, 8) {
+			s.see(where, f)
+		}
+	}
+	for _, f := range cut6(outer, 8, 8) {
+		s.see(uplinkOut, f)
+	}
+	s.pass(0)
+	s.pass(time.Millisecond)
+	if n := len(s.c.parts.whole.recent); n != 2 || s.c.Open() != 1 {
+		t.Fatalf("%d open journeys can be found in %d ways, want 1 in 2", s.c.Open(), n)
+	}
+	s.see(uplinkIn, udp6(t, port(internetIP6, 1), port(hostIP6, 2), strings.Repeat("whatever", pieces-1))) // as long
+	s.pass(4 * time.Second)
+	s.pass(4 * time.Second)
+	if len(s.journeys) != 2 || len(s.journeys[0].Hops) != maxPieceHops || s.c.Counters().Evicted != 1 {
+		t.Errorf("%d journeys, %d hops, %d evicted", len(s.journeys), len(s.journeys[0].Hops), s.c.Counters().Evicted)
 	}
 }
