@@ -6,6 +6,11 @@ import (
 	"natlens/netinfo/netfilter"
 )
 
+// isReset reports whether the packet ends a connection of TCP at once.
+func isReset(h *packet.Headers) bool {
+	return h.Layers.Has(packet.LayerTCP) && h.TCPFlags&packet.RST != 0
+}
+
 // resetBy finds the journey that a reset answers which this namespace itself sent, by a
 // rule that rejects so (--reject-with tcp-reset): it bears the addresses of whom the
 // packet was for, and comes at once. The journey ends there. A reset of a program, which

@@ -1,7 +1,10 @@
 package trace
 
 import (
+	"encoding/base64"
+	"encoding/json"
 	"fmt"
+	"reflect"
 	"slices"
 	"testing"
 	"time"
@@ -50,5 +53,44 @@ func TestResetOfARule(t *testing.T) {
 		if got != c.want {
 			t.Errorf("%s: %s\nwant %s", c.name, got, c.want)
 		}
+	}
+}
+
+// Each reset that a rule sends is tied to what it answers, not the first of a connection
+// alone.
+func TestEveryResetOfARule(t *testing.T) {
+	s := newStage(t)
+	w := routed(2, 2)
+	w.Namespace(hostNS).Links[2].MAC = "02:00:00:00:00:02"
+	s.c.SetTopology(w.Seal())
+	r := &netfilter.Ruleset{}
+	if err := json.Unmarshal(fmt.Appendf(nil, `{"Namespace": 1, "Time": 1, "Whole": true, "Bridged": [2, 2], "Base": [[0, 0]], "Tables": [
+		{"Family": "bridge", "Name": "filter", "Chains": [{"Name": "INPUT", "Base": true, "Type": "filter", "Hook": "input", "Policy": 1, "Rules": [
+			{"Ref": {"Backend": "nf_tables", "Family": "bridge", "Table": "filter", "Chain": "INPUT", "Position": 1, "Handle": 7}, "Expressions": [
+				{"n": "meta", "k": 16, "r": [0, 1], "h": [false, true]}, {"n": "cmp", "r": [1, 0], "h": [true, false], "d": %q}, {"n": "counter"}, {"n": "reject"}]}]}]}]}`,
+		base64.StdEncoding.EncodeToString([]byte{byte(packet.TCP)})), r); err != nil {
+		t.Fatal(err)
+	}
+	s.c.SetRuleset(r)
+	s.flow(netfilter.Known, netfilter.Flow{ID: 2, Status: netfilter.SeenReply,
+		Original: packet.NewTuple(packet.TCP, backIP, gatewayIP, 4000, 80), Reply: packet.NewTuple(packet.TCP, gatewayIP, backIP, 80, 4000)})
+	for i := range uint32(4) {
+		segment := frame(t, backIP, gatewayIP, uint16(10+i), 64, &layers.TCP{SrcPort: 4000, DstPort: 80, Seq: 7 + i, Ack: 70 + i, ACK: true})
+		reset := frame(t, gatewayIP, backIP, 0, 64, &layers.TCP{SrcPort: 80, DstPort: 4000, Seq: 70 + i, RST: true})
+		s.see(backOut, segment)
+		s.see(vethIn, segment)
+		s.see(vethOut, reset)
+		s.see(backIn, reset)
+		s.pass(50 * time.Millisecond)
+	}
+	s.pass(50 * time.Millisecond)
+	about := map[uint64]uint64{}
+	for _, j := range s.journeys {
+		for _, r := range j.Related {
+			about[j.ID] = r.ID
+		}
+	}
+	if want := map[uint64]uint64{2: 1, 4: 3, 6: 5, 8: 7}; !reflect.DeepEqual(about, want) {
+		t.Errorf("resets are about %v, want %v", about, want)
 	}
 }
