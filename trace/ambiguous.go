@@ -67,8 +67,11 @@ func (c *Correlator) doubts(e *entry) {
 		grown = false
 		for i, _ := c.byPrint.oldest(e.fingerprint); i >= 0; i = c.slab.at(i).next {
 			o := c.slab.at(i)
+			if !o.tied { // one that is being opened has no hops yet
+				continue
+			}
 			first, last := o.began(), o.lastSeen()
-			if !o.tied || slices.Contains(group, o) || last+comesOn < begin || first > end+comesOn || !o.looksLike(e) {
+			if slices.Contains(group, o) || last+comesOn < begin || first > end+comesOn || !o.looksLike(e) {
 				continue
 			}
 			group = append(group, o)

@@ -201,3 +201,40 @@ func TestDoubtNamesAFew(t *testing.T) {
 		t.Error(got)
 	}
 }
+
+// Of too many that look the same and bear one identification the oldest is let go, while
+// the one that makes it too many is being opened and has no hop yet.
+func TestTiedJourneyIsLetGoForOneThatLooksTheSame(t *testing.T) {
+	s := newStage(t)
+	f := udp(t, port(backIP, 5), port(internetIP, 9), 7, strings.Repeat("natlens!", 80))
+	s.see(backOut, f)
+	s.see(backOut, f)
+	s.see(vethIn, f) // fits both
+	for range maxSameID {
+		s.see(backOut, f)
+	}
+	s.pass(0)
+	s.pass(time.Millisecond)
+	if n := s.c.Open(); n != maxSameID || len(s.journeys) != 2 {
+		t.Errorf("%d are open, %d were let go; want %d, 2", n, len(s.journeys), maxSameID)
+	}
+}
+
+// What may be the same packet as one that begins can be the one that makes room for it.
+func TestTwinThatMadeRoom(t *testing.T) {
+	s := &stage{t: t, now: 1_000_000_000_000}
+	s.c = New(1, Sink{Journey: func(j *Journey) { s.journeys = append(s.journeys, j) }}) // one chunk
+	s.c.ReadForeign()
+	s.c.SetTopology(world())
+	s.see(vethIn, udp(t, port(backIP, 123), port(hostIP, 123), 0, "payload"))
+	for i := range uint16(chunkSize - 1) {
+		s.see(uplinkIn, udp(t, port(internetIP, 7), port(hostIP, 9), i+1, "x"))
+	}
+	s.see(vethOut, udp(t, port(gatewayIP, 123), port(baseIP, 123), 0, "payload"))
+	s.pass(time.Second)
+	s.pass(4 * time.Second)
+	s.pass(4 * time.Second)
+	if n := s.c.Counters(); n.Evicted != 1 || n.Ambiguous != 0 {
+		t.Errorf("%d evicted, %d ambiguous; want 1, 0", n.Evicted, n.Ambiguous)
+	}
+}

@@ -426,12 +426,14 @@ func (c *Correlator) pair(o *capture.Observation, head int32, t *trail, kept *ke
 		if e.trail = t; found.duplicate != 0 || resends != 0 {
 			e.also().duplicateOf, e.also().resends = found.duplicate, resends
 		}
-		if found.doubtful != nil {
-			c.mark([]*entry{found.doubtful, e}, turnedRound)
+		if found.doubtful != (handle{}) {
+			if twin := c.live(found.doubtful); twin != nil { // else it made room for this one
+				c.mark([]*entry{twin, e}, turnedRound)
+			}
 		}
 		if h.Layers.Has(packet.LayerQuoted) {
 			c.refuse(e, &s)
-		} else if h.Layers.Has(packet.LayerTCP) && h.TCPFlags&packet.RST != 0 {
+		} else if isReset(h) {
 			c.resetBy(e, &s)
 		}
 		c.remember(handle{i, e.generation}, &s, t)

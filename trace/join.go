@@ -31,8 +31,8 @@ type candidates struct {
 	// duplicate is the id of a journey that began with the same packet at the same
 	// point.
 	duplicate uint64
-	// doubtful may be the same packet, which nothing tells; nil when entry is not.
-	doubtful *entry
+	// doubtful may be the same packet, which nothing tells; zero unless entry is nil.
+	doubtful handle
 }
 
 // find returns which of the open journeys from head on, in the chain of their print,
@@ -62,7 +62,7 @@ func (c *Correlator) find(head int32, s *sighting) (found candidates) {
 		return found
 	case best <= fitGuess && several, best == fitDoubt:
 		if best == fitDoubt && !several {
-			found.doubtful = found.entry
+			found.doubtful = handle{found.index, found.entry.generation}
 		}
 		found.index, found.entry = 0, nil
 		return found
