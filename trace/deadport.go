@@ -48,7 +48,7 @@ func (c *Correlator) deadPort(s *sighting) string {
 			continue
 		}
 		switch end := c.hosts.topology.Link(far.key); {
-		case far.dead != 0 && far.dead < s.time && !end.Up:
+		case end != nil && far.dead != 0 && far.dead < s.time && !end.Up:
 			return fmt.Sprintf("%s of %s, which has its MAC address, is down", far.name, far.ns.name)
 		case l.dead != 0 && l.dead < s.time && !port.Up:
 			return fmt.Sprintf("%s, behind which its MAC address is, is down", l.name)

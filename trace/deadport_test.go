@@ -3,6 +3,7 @@ package trace
 import (
 	"encoding/json"
 	"fmt"
+	"slices"
 	"testing"
 	"time"
 
@@ -103,5 +104,33 @@ func TestFloodInsteadOfADeadPort(t *testing.T) {
 	const want = "its MAC address is another's: not accepted here: eth0 of database, which has its MAC address, is down"
 	if v := sole(t, s).Verdict; v.Result != Vanished || v.Reason != want {
 		t.Errorf("%s: %s", v.Result, v.Reason)
+	}
+}
+
+// A link that was down is gone, while the host's veth still names it as its other end:
+// namespaces are not read at one moment.
+func TestDeadPortWhoseOtherEndIsGone(t *testing.T) {
+	s := newStage(t)
+	base := -1
+	for i, change := range []func(w *netinfo.Topology){
+		func(*netinfo.Topology) {},
+		func(w *netinfo.Topology) { w.Namespace(baseNS).Links[0].State = "down" },
+		func(w *netinfo.Topology) {
+			base = slices.IndexFunc(w.Namespaces, func(n *netinfo.Namespace) bool { return n.ID == baseNS })
+			w.Namespaces = slices.Delete(w.Namespaces, base, base+1)
+		},
+	} {
+		w := switched()
+		w.Time = time.Unix(0, s.now).Add(time.Duration(10*i-30) * time.Second)
+		change(w)
+		s.c.SetTopology(w.Seal())
+	}
+	f := udp(t, port(backIP, 4000), port(baseIP, 99), 7, "x")
+	s.see(backOut, f)
+	s.see(vethIn, f)
+	s.pass(4 * time.Second)
+	s.pass(4 * time.Second)
+	if j := sole(t, s); j.Verdict.Result != Vanished {
+		t.Errorf("%+v", j.Verdict)
 	}
 }
