@@ -142,6 +142,9 @@ func (c *Correlator) tell(j *Journey, w *walk, s *stay, hops []sighting) (told [
 		hits := w.visits[i].hits
 		base := rules.Locate(&hits[0])
 		between := s.place(base.Hook, j.Translations, name)
+		if len(hops) > 0 && i == len(w.visits)-1 && c.endedAtPort(w, &hops[s.last]) {
+			between = [2]int{s.last, -1}
+		}
 		for k := range hits {
 			h := &hits[k]
 			if h.Kind == netfilter.ReturnHit {
@@ -203,7 +206,7 @@ func (s *stay) place(hook netfilter.Hook, translations []Translation, namespace 
 // judge ends a journey where the trace says that its packet was dropped, and says
 // that the rules let it pass where they did.
 func (c *Correlator) judge(j *Journey, w *walk, s *stay, hops []sighting, met []Rule) {
-	if s.last != len(hops)-1 || s.out >= 0 && s.in >= 0 {
+	if s.last != len(hops)-1 || s.out >= 0 && s.in >= 0 && !c.endedAtPort(w, &hops[s.last]) {
 		return // it was seen behind these rules
 	}
 	v := &j.Verdict
@@ -233,6 +236,16 @@ func (c *Correlator) ended(w *walk) bool {
 	hits := w.visits[len(w.visits)-1].hits
 	last := &hits[len(hits)-1]
 	return last.Verdict == netfilter.Drop || last.Verdict == "" && c.rulesets[w.namespace].Locate(last).Verdict == netfilter.Drop
+}
+
+// endedAtPort reports whether a packet's way ended behind the tap of a bridge that was to
+// send it: at the bridge's own hooks, or where one of its ports sends.
+func (c *Correlator) endedAtPort(w *walk, at *sighting) bool {
+	if at.link == nil || !at.link.bridge || at.point.Direction != capture.Out || !c.ended(w) {
+		return false
+	}
+	first := &w.visits[len(w.visits)-1].hits[0]
+	return first.Family == "bridge" || c.rulesets[w.namespace].Locate(first).Hook == netfilter.Egress
 }
 
 // droppedBy is the verdict on a packet that the last of the rules it met dropped.

@@ -381,3 +381,53 @@ func TestWalksOfTwoFlows(t *testing.T) {
 		}
 	}
 }
+
+// A frame that a bridge was to send was seen at the bridge; what drops it stands behind
+// that tap.
+func TestDropBehindTheTapOfABridge(t *testing.T) {
+	for name, chain := range map[string]string{
+		"output":      `{"Family": "bridge", "Name": "b", "Chains": [{"Name": "OUT", "Base": true, "Type": "filter", "Hook": "output", "Policy": 1, "Rules": [{"Ref": {"Handle": 4, "Position": 1, "Text": "drop it"}}]}]}`,
+		"postrouting": `{"Family": "bridge", "Name": "b", "Chains": [{"Name": "OUT", "Base": true, "Type": "filter", "Hook": "postrouting", "Policy": 1, "Rules": [{"Ref": {"Handle": 4, "Position": 1, "Text": "drop it"}}]}]}`,
+		"egress":      `{"Family": "netdev", "Name": "b", "Chains": [{"Name": "OUT", "Base": true, "Type": "filter", "Hook": "egress", "Devices": ["vethback"], "Policy": 1, "Rules": [{"Ref": {"Handle": 4, "Position": 1, "Text": "drop it"}}]}]}`,
+	} {
+		for _, own := range []bool{false, true} {
+			s := newStage(t)
+			r := &netfilter.Ruleset{}
+			if err := json.Unmarshal([]byte(`{"Namespace": 1, "Tables": [{"Family": "ip", "Name": "filter", "Chains": [
+				{"Name": "FORWARD", "Base": true, "Type": "filter", "Hook": "forward", "Policy": 1, "Rules": [{"Ref": {"Handle": 3, "Text": "let it"}}]},
+				{"Name": "OUTPUT", "Base": true, "Type": "filter", "Hook": "output", "Policy": 1}]}, `+chain+`]}`), r); err != nil {
+				t.Fatal(err)
+			}
+			r.Namespace = hostNS
+			s.c.SetRuleset(r)
+			s.c.AwaitHits()
+			line, hop := "+bridge b OUT 4 drop", 0
+			if name == "egress" {
+				line = "+netdev b OUT 4 drop"
+			}
+			if own {
+				f := udp(t, port(gatewayIP, 4000), port(backIP, 99), 7, "drop me")
+				s.see(bridgeOut, f)
+				told{s, 1}.hits("output", f, "+filter OUTPUT policy accept", line)
+			} else {
+				hop = 1
+				f := udp(t, port(internetIP, 4000), port(backIP, 99), 7, "drop me")
+				s.see(uplinkIn, f)
+				s.see(bridgeOut, f)
+				told{s, 1}.hits("prerouting", f, "+filter FORWARD 3 accept", line)
+			}
+			for range 6 {
+				s.later(10 * time.Millisecond)
+			}
+			s.later(4 * time.Second)
+			v := sole(t, s).Verdict
+			if v.Result != Dropped || v.Evidence != ByTrace || v.Rule == nil || v.Rule.Text != "drop it" || v.Hop != hop {
+				t.Errorf("%s, the host's own %v: %+v", name, own, v)
+				continue
+			}
+			if !own && v.Rule.Met.Between != [2]int{1, -1} {
+				t.Errorf("%s: the rule is between hops %v", name, v.Rule.Met.Between)
+			}
+		}
+	}
+}
