@@ -137,14 +137,3 @@ func TestPacketThatIsNotAsItsTrail(t *testing.T) {
 		}
 	}
 }
-
-// TestEntriesAreSmall: see entry.
-func TestEntriesAreSmall(t *testing.T) {
-	if size := reflect.TypeFor[entry]().Size(); size > 256 {
-		t.Errorf("an entry takes %d bytes", size)
-	}
-	field, ok := reflect.TypeFor[entry]().FieldByName("identity")
-	if life, _ := reflect.TypeFor[entry]().FieldByName("life"); !ok || life.Offset+field.Offset > 64 {
-		t.Errorf("what is asked of an entry that is let go ends at byte %d", life.Offset+field.Offset)
-	}
-}

@@ -161,13 +161,13 @@ func (s *slab) take() (int32, *entry, bool) {
 	e := s.at(i)
 	s.generations[i]++
 	e.generation = s.generations[i]
-	e.life, e.showing, e.packets = life{}, showing{}, nil
+	e.life, e.showing = life{}, showing{}
 	return i, e, true
 }
 
 func (s *slab) release(i int32) {
 	e := s.at(i)
-	e.state, e.trail = stateFree, nil
+	e.state, e.trail, e.rare, e.packets = stateFree, nil, nil, nil
 	s.generations[i]++
 	e.vacate()
 	s.warm(e)

@@ -3,7 +3,9 @@ package trace
 import (
 	"math/bits"
 	"reflect"
+	"strings"
 	"testing"
+	"time"
 )
 
 // TestCacheLines: what every packet touches stands close together. The three lines of an
@@ -28,5 +30,22 @@ func TestCacheLines(t *testing.T) {
 	}
 	if end := begin(trail{}, "looks") + 3*8; end > line-8 {
 		t.Errorf("what is asked of a trail with four steps ends at %d", end)
+	}
+}
+
+// TestReleasedEntriesKeepNothing: an entry can wait long for its next use.
+func TestReleasedEntriesKeepNothing(t *testing.T) {
+	s := newStage(t)
+	for _, piece := range cut(udp(t, port(backIP, 5), port(internetIP, 9), 7, strings.Repeat("natlens!", 800)), 64) {
+		s.see(backOut, piece)
+	}
+	s.pass(4 * time.Second)
+	s.pass(4 * time.Second)
+	s.pass(4 * time.Second)
+	sole(t, s)
+	for i := range s.c.slab.chunks[0] {
+		if e := s.c.slab.at(int32(i)); e.state != stateFree || e.trail != nil || e.rare != nil || e.packets != nil || e.room != nil {
+			t.Errorf("entry %d keeps %+v", i, e)
+		}
 	}
 }

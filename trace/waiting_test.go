@@ -7,6 +7,7 @@ import (
 	"testing"
 
 	"natlens/capture"
+	"natlens/netinfo/netns"
 )
 
 // TestWaiting compares with a stable sort, while rings that are not quite in order
@@ -19,13 +20,14 @@ func TestWaiting(t *testing.T) {
 		for range 1 + random.IntN(5) {
 			at := turn * 1000
 			ring := make([]capture.Observation, random.IntN(200))
+			namespace := netns.ID(random.IntN(3))
 			for i := range ring {
 				at += random.Int64N(10)
 				late := int64(0)
 				if random.IntN(10) == 0 {
 					late = random.Int64N(400)
 				}
-				ring[i].Time = at - late
+				ring[i].Time, ring[i].Namespace = at-late, namespace
 				want = append(want, &ring[i])
 			}
 			w.add(ring)
