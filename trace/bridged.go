@@ -5,6 +5,7 @@ import (
 	"net/netip"
 
 	"natlens/capture"
+	"natlens/capture/packet"
 	"natlens/netinfo"
 )
 
@@ -29,8 +30,14 @@ func bridged(j *Journey, hops []sighting) string {
 			continue
 		}
 		is, should := netip.AddrPortFrom(f.before.Source(), f.before.SourcePort), netip.AddrPortFrom(f.after.Source(), f.after.SourcePort)
-		return fmt.Sprintf("came over the bridge un-NATed: from %v where %v was asked, so the asker knows no such connection and refuses it (RST). "+
-			"Bridged packets pass NAT only with net.bridge.bridge-nf-call-iptables = 1", is, should)
+		so, setting := "so the asker knows no such connection and refuses it (RST)", "bridge-nf-call-iptables"
+		if s.tuple.Protocol != packet.TCP {
+			so = "so a program that connected its socket to that does not get it, and another sees an address that it did not ask"
+		}
+		if !s.tuple.Is4() {
+			setting = "bridge-nf-call-ip6tables"
+		}
+		return fmt.Sprintf("came over the bridge un-NATed: from %v where %v was asked, %s. Bridged packets pass NAT only with net.bridge.%s = 1", is, should, so, setting)
 	}
 	return ""
 }
