@@ -220,7 +220,7 @@ func (c *Correlator) endpoints(j *Journey, hops []sighting) {
 	j.To = endpoint(destination.Destination(), destination.DestinationPort, destination)
 
 	switch far := c.hosts.farSide(first.link); {
-	case first.point.Direction == capture.Out:
+	case first.point.Direction == capture.Out && c.sends(first.space, j.From.IP):
 		j.From.own(first.space)
 	case far != nil && far.has(j.From.IP):
 		j.From.own(far)
@@ -235,6 +235,17 @@ func (c *Correlator) endpoints(j *Journey, hops []sighting) {
 	default:
 		c.name(&j.To, last.point.Namespace)
 	}
+}
+
+// sends reports whether a packet from that address, which the namespace was first seen to
+// send, is its own. Else it passed it on: where it came in it was not seen, or so long
+// before that it was taken for another's.
+func (c *Correlator) sends(s *space, ip netip.Addr) bool {
+	if s.own == nil || ip.IsUnspecified() || s.has(ip) {
+		return true
+	}
+	_, owner := c.hosts.topology.OwnerOf(ip, s.id)
+	return owner == nil && !s.self
 }
 
 func endpoint(ip netip.Addr, port uint16, t packet.Tuple) Endpoint {

@@ -184,7 +184,7 @@ func twoOfOneFlow(t *testing.T, first string, told bool) {
 	s.pass(4 * time.Second)
 	joined := 0
 	for _, j := range s.journeys {
-		if j.From.Name != "back" || j.Hops[len(j.Hops)-1].Interface != "eth0" || j.Hops[len(j.Hops)-1].Point.Namespace != hostNS {
+		if j.Hops[0].Point.Namespace != backNS || j.Hops[len(j.Hops)-1].Interface != "eth0" || j.Hops[len(j.Hops)-1].Point.Namespace != hostNS {
 			continue
 		}
 		if joined++; !told || j.Time != began {

@@ -1,11 +1,13 @@
 package trace
 
 import (
+	"net/netip"
 	"strings"
 	"testing"
 	"time"
 
 	"natlens/capture"
+	"natlens/capture/packet"
 	"natlens/netinfo"
 	"natlens/netinfo/netfilter"
 )
@@ -150,6 +152,27 @@ func TestFlowThatBeganUnseen(t *testing.T) {
 			if len(j.Notes) != want[i] || want[i] == 1 && j.Notes[0] != notBegun {
 				t.Errorf("%v, packet %d: notes %q", kind, i, j.Notes)
 			}
+		}
+	}
+}
+
+// What is seen first on its way out need not have been sent there: where it came in may
+// have been so long before that it was taken for lost, or no ring was there.
+func TestWhoseIsSeenFirstOnItsWayOut(t *testing.T) {
+	for name, c := range map[string]struct {
+		source netip.Addr
+		want   string
+	}{"a container's": {backIP, "back"}, "its own": {hostIP, "host"}, "nobody's that is known": {internetIP, ""}} {
+		s := newStage(t)
+		if c.source == backIP {
+			s.flow(netfilter.Known, netfilter.Flow{ID: 9, Original: packet.NewTuple(packet.UDP, backIP, internetIP, 5, 9), Reply: packet.NewTuple(packet.UDP, internetIP, hostIP, 9, 5)})
+			c.source = hostIP // behind masquerade
+		}
+		s.see(uplinkOut, udp(t, port(c.source, 5), port(internetIP, 9), 7, "x"))
+		s.pass(4 * time.Second)
+		s.pass(4 * time.Second)
+		if j := sole(t, s); j.From.Name != c.want {
+			t.Errorf("%s: sent by %q, want %q", name, j.From.Name, c.want)
 		}
 	}
 }
