@@ -98,9 +98,10 @@ type Statistics struct {
 	Interface  int
 	Time       int64 // of counting, nanoseconds since the Unix epoch
 	Start, End int64 // of the capture; 0: not told
-	// Received and Dropped are isb_ifrecv and isb_osdrop: the packets that
-	// reached the capture, and those that the kernel had no room for. When
-	// read, isb_ifdrop is added to Dropped.
+	// Received and Dropped are isb_ifrecv and isb_ifdrop: the packets that
+	// reached the capture, and those that the kernel had no room for, as
+	// dumpcap writes them; Wireshark shows no other. When read, isb_osdrop is
+	// added to Dropped.
 	Received, Dropped uint64
 	HasReceived       bool
 	HasDropped        bool

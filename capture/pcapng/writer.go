@@ -132,7 +132,7 @@ func (e *Writer) Statistics(s *Statistics) error {
 		e.option(isbIfRecv, binary.LittleEndian.AppendUint64(nil, s.Received))
 	}
 	if s.HasDropped {
-		e.option(isbOSDrop, binary.LittleEndian.AppendUint64(nil, s.Dropped))
+		e.option(isbIfDrop, binary.LittleEndian.AppendUint64(nil, s.Dropped))
 	}
 	e.comments(s.Comments)
 	return e.close()

@@ -44,6 +44,9 @@ func TestGopacketReadsTheSamePackets(t *testing.T) {
 	if first.Name != "back/eth0" || first.LinkType != layers.LinkTypeEthernet || first.Description != "container back" {
 		t.Errorf("gopacket reads the interface %+v", first)
 	}
+	if n := first.Statistics; n.PacketsReceived != 5 || n.PacketsDropped != 2 {
+		t.Errorf("gopacket reads the statistics %+v", n)
+	}
 }
 
 // wholeBlocks fails when it is given a part of a block.
