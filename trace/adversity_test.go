@@ -7,7 +7,10 @@ import (
 	"testing"
 	"time"
 
+	"github.com/google/gopacket/layers"
+
 	"natlens/capture"
+	"natlens/capture/packet"
 	"natlens/netinfo"
 	"natlens/netinfo/netfilter"
 	"natlens/netinfo/netns"
@@ -255,5 +258,25 @@ func TestNamespacesThatComeAndGo(t *testing.T) {
 	}
 	if n := len(s.c.forgotten); n > 2 {
 		t.Errorf("%d forgotten namespaces are remembered", n)
+	}
+}
+
+// A packet of which too little was captured says nothing against its sender.
+func TestCutShortIsNotMalformed(t *testing.T) {
+	f := frame(t, backIP, internetIP, 7, 64, &layers.TCP{SrcPort: 5, DstPort: 9, SYN: true, Window: 512})
+	for name, c := range map[string]struct {
+		captured       int
+		onTheWire      int
+		cut, malformed uint64
+	}{"whole": {len(f), len(f), 0, 0}, "captured in part": {40, len(f), 1, 0}, "sent in part": {40, 40, 0, 1}} {
+		s := newStage(t)
+		s.see(backOut, f[:c.captured])
+		o := &s.batch[0]
+		o.WireLength = uint32(c.onTheWire)
+		o.Headers.Parse(packet.Ethernet, o.Data, o.WireLength)
+		s.pass(time.Second)
+		if n := s.c.Counters(); n.Cut != c.cut || n.Malformed != c.malformed {
+			t.Errorf("%s: cut %d, malformed %d", name, n.Cut, n.Malformed)
+		}
 	}
 }

@@ -353,7 +353,7 @@ func (c *Correlator) process(o *capture.Observation) {
 	c.counters.Observations++
 	h := &o.Headers
 	if h.Layers&(packet.Malformed|packet.Truncated) != 0 {
-		c.counters.Malformed++
+		c.misread(o)
 	}
 	if h.Layers.Has(packet.LayerARP) || isOfLink(h) {
 		c.seeARP(o)
@@ -382,6 +382,15 @@ func (c *Correlator) process(o *capture.Observation) {
 		return
 	}
 	c.pair(o, head, t, kept)
+}
+
+// misread counts a packet whose headers could not be read to their end.
+func (c *Correlator) misread(o *capture.Observation) {
+	if !o.Headers.Layers.Has(packet.Malformed) && int(o.WireLength) > len(o.Data) {
+		c.counters.Cut++
+	} else {
+		c.counters.Malformed++
+	}
 }
 
 // pair finds the journey that a packet belongs to, or begins it. head is the oldest that

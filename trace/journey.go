@@ -233,6 +233,7 @@ type Counters struct {
 	Unpaired    uint64 // observations that are a journey by themselves though more were expected
 	Ambiguous   uint64 // journeys whose hops may be those of another that looks the same
 	Malformed   uint64
+	Cut         uint64 // packets of which too little was captured to read their headers
 	// Undecoded counts messages of connection tracking that could not be read.
 	Undecoded uint64
 	Ignored   uint64 // packets that are neither IP nor address resolution

@@ -207,6 +207,7 @@ func (a *Account) add(b *Account) {
 	a.Unpaired += b.Unpaired
 	a.Ambiguous += b.Ambiguous
 	a.Malformed += b.Malformed
+	a.Cut += b.Cut
 	a.Undecoded += b.Undecoded
 	a.Ignored += b.Ignored
 	a.Traced += b.Traced

@@ -18,6 +18,7 @@ type summary struct {
 	Unpaired      uint64  `json:"unpaired"`
 	Ambiguous     uint64  `json:"ambiguous"`
 	Malformed     uint64  `json:"malformed"`
+	Cut           uint64  `json:"cut,omitempty"`
 	Undecoded     uint64  `json:"conntrack_malformed"`
 	Ignored       uint64  `json:"ignored"`
 	Traced        uint64  `json:"traced"`
@@ -34,7 +35,7 @@ func Summary(c trace.Counters, hidden uint64, d time.Duration) ([]byte, error) {
 	return line(summary{
 		header: kind("summary"), Observations: c.Observations, Journeys: c.Journeys, Hops: c.Hops,
 		RingDrops: c.RingDrops, ConntrackLost: c.ConntrackLost, QueueDrops: c.QueueDrops, Evicted: c.Evicted,
-		Unpaired: c.Unpaired, Ambiguous: c.Ambiguous, Malformed: c.Malformed, Undecoded: c.Undecoded, Ignored: c.Ignored, Traced: c.Traced, TraceLost: c.TraceLost, TracePaused: c.TracePaused.Seconds(),
+		Unpaired: c.Unpaired, Ambiguous: c.Ambiguous, Malformed: c.Malformed, Cut: c.Cut, Undecoded: c.Undecoded, Ignored: c.Ignored, Traced: c.Traced, TraceLost: c.TraceLost, TracePaused: c.TracePaused.Seconds(),
 		Hidden: hidden, Duration: d.Seconds(),
 	})
 }

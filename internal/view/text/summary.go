@@ -41,7 +41,7 @@ func (st Style) summary(journeys string, c trace.Counters, hidden uint64) string
 	for _, extra := range []struct {
 		n    uint64
 		word string
-	}{{hidden, "hidden"}, {c.Evicted, "evicted"}, {c.Ambiguous, "ambiguous"}, {c.Malformed, "malformed"}, {c.Undecoded, "conntrack messages not understood"}, {c.Ignored, "ignored"},
+	}{{hidden, "hidden"}, {c.Evicted, "evicted"}, {c.Ambiguous, "ambiguous"}, {c.Malformed, "malformed"}, {c.Cut, "cut short"}, {c.Undecoded, "conntrack messages not understood"}, {c.Ignored, "ignored"},
 		{c.Traced, "traced"}, {c.TraceLost, "messages of the trace lost"}} {
 		if extra.n > 0 {
 			parts = append(parts, fmt.Sprintf("%s %d", extra.word, extra.n))

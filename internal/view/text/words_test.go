@@ -52,8 +52,8 @@ func TestSummary(t *testing.T) {
 			"1 journey, 1 observation; lost: ring 7, conntrack 1, queue 2; unpaired 3;\n  hidden 8; evicted 4; malformed 5; ignored 6\n",
 		},
 		{
-			trace.Counters{Journeys: 2, Observations: 8, Undecoded: 1}, 0,
-			"2 journeys, 8 observations; lost: ring 0, conntrack 0, queue 0; unpaired 0;\n  conntrack messages not understood 1\n",
+			trace.Counters{Journeys: 2, Observations: 8, Cut: 3, Undecoded: 1}, 0,
+			"2 journeys, 8 observations; lost: ring 0, conntrack 0, queue 0; unpaired 0;\n  cut short 3; conntrack messages not understood 1\n",
 		},
 		{
 			trace.Counters{Journeys: 2, Observations: 8, Traced: 1, TracePaused: 41_260 * time.Millisecond}, 0,
