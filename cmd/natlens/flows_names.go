@@ -16,7 +16,7 @@ type unknownName struct{ what, name string } // what: container, network
 // unknownNames finds the names in a filter that no flow of the table can have at its
 // ends, however idle their owners are.
 func unknownNames(pick *filter.Filter, t *flows.Table) (unknown []unknownName) {
-	containers, networks := pick.Names()
+	containers, networks, _ := pick.Names()
 	look := func(what string, names, known []string) {
 		for _, name := range names {
 			if !slices.Contains(known, name) {

@@ -88,11 +88,11 @@ func selected(t *netinfo.Topology, containers, links []string) (names, remarks [
 	return names, remarks
 }
 
-// unheardOf has a sentence for each container and network that a filter names and
+// unheardOf has a sentence for each container, network and link that a filter names and
 // that is not there yet: a mistyped name matches nothing. t is nil for files that
 // know no names.
 func unheardOf(t *netinfo.Topology, pick *filter.Filter) (remarks []string) {
-	named, netted := pick.Names()
+	named, netted, linked := pick.Names()
 	if t == nil {
 		for _, name := range named {
 			remark := nameless("container", name)
@@ -130,6 +130,11 @@ func unheardOf(t *netinfo.Topology, pick *filter.Filter) (remarks []string) {
 	}
 	look("container", named, containers)
 	look("network", netted, networks)
+	for _, word := range linked {
+		if !hasLink(t, word) {
+			remarks = append(remarks, fmt.Sprintf("no link %q yet; waiting for one", word))
+		}
+	}
 	return remarks
 }
 
@@ -155,6 +160,7 @@ func absent(pick *filter.Filter, events bool) (remarks []string) {
 
 // hasLink reports whether there is a link of that name, as passes understands it.
 func hasLink(t *netinfo.Topology, word string) bool {
+	word = strings.ReplaceAll(word, "/", ":")
 	for _, n := range t.Namespaces {
 		for _, l := range n.Links {
 			if n.ID == t.Self && l.Name == word || n.Name+":"+l.Name == word {

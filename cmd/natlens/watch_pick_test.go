@@ -82,6 +82,8 @@ func TestUnheardOf(t *testing.T) {
 		{"host 172.17.0.2", ""},
 		{"bakc", `no container "bakc" yet; waiting for one (near matches: back)`},
 		{"not container later", `no container "later" yet; waiting for one`},
+		{"link eth0 or link back/eth0 or link helper:eth0", ""},
+		{"link nope or link back:veth1", "no link \"nope\" yet; waiting for one\nno link \"back:veth1\" yet; waiting for one"},
 		{"network backnet", `no network "backnet" yet; waiting for one (near matches: back_net)`},
 	} {
 		pick, err := parseFilter(c.expression, host)

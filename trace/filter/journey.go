@@ -80,13 +80,13 @@ func (n network) String() string { return n.direction.prefix() + "network " + n.
 type link struct{ namespace, name string }
 
 // AtLink reports whether a hop of j was seen at the link that word names, LINK or
-// NAMESPACE:LINK, as "link WORD" means it.
+// NAMESPACE:LINK (or NAMESPACE/LINK, as files name it), as "link WORD" means it.
 func AtLink(j *trace.Journey, h *trace.Hop, word string) bool { return linkNamed(word).saw(j, h) }
 
-// linkNamed reads LINK or NAMESPACE:LINK. No link has a colon in its name
+// linkNamed reads LINK or NAMESPACE:LINK. No link has a colon or a slash in its name
 // (net/core/dev.c, dev_valid_name).
 func linkNamed(s string) link {
-	if at := strings.LastIndexByte(s, ':'); at >= 0 {
+	if at := strings.LastIndexAny(s, ":/"); at >= 0 {
 		return link{s[:at], s[at+1:]}
 	}
 	return link{name: s}
@@ -112,11 +112,14 @@ func ofFile(j *trace.Journey, h *trace.Hop) bool {
 
 func (l link) bounds() bounds { return anyProtocol() }
 
-func (l link) String() string {
+func (l link) String() string { return "link " + l.word() }
+
+// word is what linkNamed reads.
+func (l link) word() string {
 	if l.namespace == "" {
-		return "link " + l.name
+		return l.name
 	}
-	return "link " + l.namespace + ":" + l.name
+	return l.namespace + ":" + l.name
 }
 
 // nat is a translation of that kind, or of any when it is empty; on answers, the

@@ -2,11 +2,11 @@ package filter
 
 import "slices"
 
-// Names returns the containers and networks that the filter names, each once, in
+// Names returns the containers, networks and links that the filter names, each once, in
 // their order: so that whoever has a filter can say that there is none of that name.
-func (f *Filter) Names() (containers, networks []string) {
+func (f *Filter) Names() (containers, networks, links []string) {
 	if f == nil || f.root == nil {
-		return nil, nil
+		return nil, nil, nil
 	}
 	add := func(names *[]string, name string) {
 		if !slices.Contains(*names, name) {
@@ -25,8 +25,10 @@ func (f *Filter) Names() (containers, networks []string) {
 			add(&containers, n.name)
 		case network:
 			add(&networks, n.name)
+		case link:
+			add(&links, n.word())
 		}
 	}
 	look(f.root)
-	return containers, networks
+	return containers, networks, links
 }
