@@ -108,5 +108,6 @@ func (p *parser) etherType() (node, error) {
 // atKind reports whether something that nat can be about is next.
 func (p *parser) atKind() bool {
 	t := p.peek()
-	return t.kind == open || t.kind == not || slices.Contains(natKinds, t.text) || t.text == trace.Proxy
+	return t.kind == open || t.kind == not || slices.Contains(natKinds, strings.ToLower(t.text)) || t.text == trace.Proxy ||
+		t.kind == word && !slices.Contains(vocabulary(), t.text)
 }

@@ -398,6 +398,14 @@ func TestSyntaxErrors(t *testing.T) {
 			"        ^^^^",
 			`verdict needs delivered, left, dropped, vanished, flooded, looped or unfinished, got "drop"`,
 		}, {
+			"nat masq",
+			"    ^^^^",
+			`nat needs snat, dnat, redirect, masquerade or netmap, got "masq"`,
+		}, {
+			"nat icmp",
+			"    ^^^^",
+			`put "and" or "or" before "icmp"`,
+		}, {
 			"flow back",
 			"     ^^^^",
 			`flow needs a conntrack id such as 3047873481, got "back"`,

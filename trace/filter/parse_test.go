@@ -109,6 +109,7 @@ func TestParse(t *testing.T) {
 		{"(nat)", "nat"},
 		{"nat snat or masquerade", "nat snat or nat masquerade"},
 		{"nat (dnat or redirect)", "nat dnat or nat redirect"},
+		{"nat MASQUERADE or Redirect", "nat masquerade or nat redirect"}, // as it stands on the screen
 		{"nat not netmap", "not nat netmap"},
 		{"nat or back", "nat or container back"},
 		{"verdict dropped or vanished", "verdict dropped or verdict vanished"},

@@ -92,8 +92,8 @@ func (p *parser) unlimited(t token, q qualifiers) (node, error) {
 			return nil, p.fail(t, "what stands behind @ is no part of a link's name: say link %s", name)
 		}
 	case isNAT:
-		if slices.Contains(natKinds, t.text) {
-			return nat{t.text}, nil
+		if kind := strings.ToLower(t.text); slices.Contains(natKinds, kind) {
+			return nat{kind}, nil
 		}
 	case isVerdict:
 		if slices.Contains(results, t.text) {
