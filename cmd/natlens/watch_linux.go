@@ -68,6 +68,12 @@ func (a *app) watch(cmd *cobra.Command, f *watchFlags, expression string) error 
 	if err := aboveZero(cmd, map[string]int{"count": f.count, "snaplen": f.snaplen, "duration": int(f.duration)}); err != nil {
 		return err
 	}
+	if cmd.Flags().Changed("write") && f.write.path == "" {
+		return usagef("watch: -w needs a file's name; - is standard output")
+	}
+	if err := aboveZero(cmd, map[string]int{"rotate-keep": f.write.keep}); err != nil {
+		return err
+	}
 	if err := a.checkWrite(f); err != nil {
 		return err
 	}

@@ -47,8 +47,8 @@ func (a *app) checkWrite(f *watchFlags) (err error) {
 	switch {
 	case w.path == "" && (rotate || w.print || w.keep != 0):
 		return usagef("--print and -C, -G, -W go with -w")
-	case w.keep < 0 || w.keep > 0 && !rotate:
-		return usagef("-W takes a number above 0, and goes with -C or -G")
+	case w.keep > 0 && !rotate:
+		return usagef("-W goes with -C or -G")
 	case w.path == "-" && (f.json || w.print):
 		return usagef("-w - and what is shown can't both go to standard output")
 	case w.path == "-" && rotate:
