@@ -37,7 +37,7 @@ func (c *Correlator) end(s *sighting) (Result, Evidence) {
 	if s.flow.flow != nil && !s.flow.about {
 		tuple = &s.flow.flow.direction(s.flow.reply).after
 	}
-	if !s.space.hasDestination(tuple) {
+	if !s.space.hasDestination(tuple) || s.loopsBack() {
 		return "", ""
 	}
 	// Where connections are tracked, a packet that begins a flow is waited for
@@ -145,6 +145,8 @@ func (c *Correlator) missing(hops []sighting, early string) Verdict {
 	case tagOf(s) != 0 && s.link != nil && s.link.master == (netinfo.LinkKey{}) && !s.link.over:
 		// vlan_do_receive makes it another host's (net/8021q/vlan_core.c).
 		v.Reason = fmt.Sprintf("it is tagged for VLAN %d, for which %s has no link on %s: not accepted here", tagOf(s), s.space.name, s.linkName())
+	case s.loopsBack():
+		v.Result, v.Evidence, v.Reason = Dropped, ByRules, loopedBack
 	case c.ruledOut(hops, &rules, &v):
 	case c.turnedBack(hops, &rules, &v):
 	case c.sentNowhere(s, &v):
