@@ -114,9 +114,9 @@ func (a *app) read(cmd *cobra.Command, f *readFlags, paths []string, expression 
 	if err != nil {
 		return err
 	}
-	for _, path := range paths {
-		if filter := recording.Filters()[nameOf(path)]; filter != "" && !f.all {
-			fmt.Fprintln(a.stderr, a.style().Escape(fmt.Sprintf("%s has what its watch picked: %s", nameOf(path), filter)))
+	if !f.all {
+		for _, sentence := range picked(paths, recording.Filters()) {
+			fmt.Fprintln(a.stderr, a.style().Escape(sentence))
 		}
 	}
 	f.known = &known{}
@@ -196,4 +196,26 @@ func (a *app) play(ctx context.Context, recording *record.Recording, to record.L
 		err = errors.Join(err, fmt.Errorf("read %w", errRead))
 	}
 	return errors.Join(err, screen.Summary(live.Summary{Counters: account.Counters, Duration: time.Duration(account.End - account.Start)}, follow))
+}
+
+// picked has a sentence for each filter of a watch, with the files that have only what it
+// picked.
+func picked(paths []string, filters map[string]string) (sentences []string) {
+	files := map[string][]string{}
+	for _, path := range paths {
+		if filter := filters[nameOf(path)]; filter != "" {
+			files[filter] = append(files[filter], nameOf(path))
+		}
+	}
+	for _, path := range paths {
+		filter := filters[nameOf(path)]
+		switch names := files[filter]; {
+		case len(names) == 1:
+			sentences = append(sentences, fmt.Sprintf("%s has what its watch picked: %s", names[0], filter))
+		case len(names) > 1:
+			sentences = append(sentences, fmt.Sprintf("%s and %d more have what their watch picked: %s", names[0], len(names)-1, filter))
+		}
+		delete(files, filter)
+	}
+	return sentences
 }
