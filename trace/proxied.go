@@ -25,6 +25,12 @@ func (c *Correlator) proxied(j *Journey, e *entry) {
 		j.Notes = append(j.Notes, fmt.Sprintf(
 			"docker-proxy listens at %v here: it answers by itself, and makes a connection of its own to %v", conn.proxy.Listen, conn.proxy.Backend))
 	}
+	sent := j.Hops[0].Headers.Tuple
+	elsewhere := p.reply && !conn.inner && sent.Source() != conn.tuple.Destination()
+	if elsewhere {
+		j.Notes = append(j.Notes, fmt.Sprintf("answers #%d, which asked %v, and comes from %v: docker-proxy listens at all addresses, and the kernel took the one that is nearest. "+
+			"A program that connected its socket does not get it", conn.opener, conn.tuple.Destination(), sent.Source()))
+	}
 	mate, rivals := conn.partner()
 	others := 0
 	if mate == nil {
@@ -62,6 +68,9 @@ func (c *Correlator) proxied(j *Journey, e *entry) {
 	}
 	if p.reply {
 		t.Before, t.After = mate.tuple.Inverse(), conn.tuple.Inverse()
+	}
+	if elsewhere {
+		t.After = sent
 	}
 	t.Namespace = c.hosts.space(conn.pool.namespace).name
 	j.Translations = append(j.Translations, t)

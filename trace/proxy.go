@@ -6,6 +6,7 @@ import (
 	"net/netip"
 	"slices"
 
+	"natlens/capture"
 	"natlens/capture/packet"
 	"natlens/netinfo"
 	"natlens/netinfo/netns"
@@ -46,7 +47,10 @@ type proxies struct {
 	pools map[backend]*pool
 	ports [1 << 16 / 64]uint64 // those a proxy listens at or dials
 	conns map[connKey]*proxyConn
-	ask   func(SocketQuery) // nil: nobody can answer
+	// answers has the datagrams of clients by what answers to them look like, from
+	// whatever address: see askedKey.
+	answers map[connKey]*proxyConn
+	ask     func(SocketQuery) // nil: nobody can answer
 }
 
 type connKey struct {
@@ -149,7 +153,7 @@ type proxied struct {
 var proxyProtocols = map[string]packet.Protocol{"tcp": packet.TCP, "udp": packet.UDP}
 
 func newProxies() proxies {
-	return proxies{known: map[netinfo.Proxy]*proxy{}, pools: map[backend]*pool{}, conns: map[connKey]*proxyConn{}}
+	return proxies{known: map[netinfo.Proxy]*proxy{}, pools: map[backend]*pool{}, conns: map[connKey]*proxyConn{}, answers: map[connKey]*proxyConn{}}
 }
 
 // set takes in the proxies of a new topology.
@@ -206,6 +210,9 @@ func (x *proxies) follow(e *entry, s *sighting, data []byte) {
 	if conn == nil {
 		conn, reply = x.conns[connKey{s.point.Namespace, h.Tuple.Inverse()}], true
 	}
+	if conn == nil {
+		conn = x.answered(s)
+	}
 	opens := false
 	if !reply || conn == nil {
 		begins := h.Tuple.Protocol == packet.UDP && (conn == nil || s.time > conn.last+reopened) ||
@@ -222,6 +229,21 @@ func (x *proxies) follow(e *entry, s *sighting, data []byte) {
 	p := &proxied{conn: conn, reply: reply, opens: opens}
 	conn.take(p, e, s, data)
 	e.also().proxied = p
+}
+
+// answered returns the connection of a client whom a proxy answers by another address
+// than was asked: its socket is bound to all of them, so that the kernel takes the one
+// that is nearest to the client (ip(7)). nil when it is not that.
+func (x *proxies) answered(s *sighting) *proxyConn {
+	t := s.h.Tuple
+	if t.Protocol != packet.UDP || s.point.Direction != capture.Out || !s.space.has(t.Source()) {
+		return nil
+	}
+	c := x.answers[connKey{s.point.Namespace, askedKey(t)}]
+	if c == nil || s.time > c.last+reopened || !c.proxy.Accepts(t.Source(), t.SourcePort) {
+		return nil
+	}
+	return c
 }
 
 // begin follows a new connection, if it is one to a proxy or may be one by it.
@@ -252,6 +274,9 @@ func (x *proxies) begin(e *entry, s *sighting, old *proxyConn) *proxyConn {
 		c.ready = s.time
 	}
 	x.conns[connKey{here, t}] = c
+	if t.Protocol == packet.UDP && !c.inner {
+		x.answers[connKey{here, askedKey(t.Inverse())}] = c
+	}
 	c.pool.add(c)
 	if x.ask != nil {
 		if q, ok := x.query(c); ok {
@@ -513,6 +538,11 @@ func (x *proxies) sweep(now int64) {
 			delete(x.conns, key)
 		}
 	}
+	for key, c := range x.answers {
+		if x.conns[connKey{key.namespace, c.tuple}] != c {
+			delete(x.answers, key)
+		}
+	}
 	for to, p := range x.pools {
 		// What found no partner in time finds none any more.
 		p.unpaired = slices.DeleteFunc(p.unpaired, func(c *proxyConn) bool { return c.last < now-2*dialPatience && c.began < now-2*dialPatience })
@@ -525,6 +555,7 @@ func (x *proxies) sweep(now int64) {
 // forgetTimes lets go of everything, after the clock was set.
 func (x *proxies) forgetTimes() {
 	clear(x.conns)
+	clear(x.answers)
 	for _, p := range x.pools {
 		p.unpaired, p.paired = nil, nil
 	}

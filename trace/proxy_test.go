@@ -228,6 +228,44 @@ func TestProxyBesideHostNetwork(t *testing.T) {
 	}
 }
 
+// A container asks the host's address. docker-proxy answers by that of the bridge, which
+// belongs to no flow that asked.
+func TestProxyAnswersByAnotherAddress(t *testing.T) {
+	s := newProxyStage(t, "udp")
+	client, gateway := netip.AddrPortFrom(baseIP, 4000), netip.AddrPortFrom(gatewayIP, 8080)
+	show := func(from, to netip.AddrPort, payload string, points ...at) {
+		for _, where := range points {
+			s.see(where, udp(t, from, to, 0, payload))
+		}
+	}
+	track := func(id uint32, from, to netip.AddrPort) {
+		t := packet.NewTuple(packet.UDP, from.Addr(), to.Addr(), from.Port(), to.Port())
+		s.flow(netfilter.New, netfilter.Flow{ID: id, Original: t, Reply: t.Inverse()})
+	}
+	asked, dials := netip.AddrPortFrom(hostIP, 8080), netip.AddrPortFrom(gatewayIP, 5000)
+	track(1, client, asked)
+	show(client, asked, "question", baseOut, baseVIn, bridgeIn)
+	track(2, dials, backend80)
+	show(dials, backend80, "question", bridgeOut, vethOut, backIn)
+	show(backend80, dials, "the answer", backOut, vethIn, bridgeIn)
+	track(3, gateway, client)
+	show(gateway, client, "the answer", bridgeOut, baseVOut, baseIn)
+	track(4, netip.AddrPortFrom(gatewayIP, 8081), client) // another program's
+	show(netip.AddrPortFrom(gatewayIP, 8081), client, "else", bridgeOut, baseVOut, baseIn)
+	s.pass(100 * time.Millisecond)
+	s.pass(100 * time.Millisecond)
+	s.same(s.told(), []string{"5000 > 80 for 4000 > 8080: 8 B of 8 B", "8080 > 4000 for 80 > 5000: 10 B of 10 B"})
+	for _, j := range s.journeys {
+		says := strings.Contains(strings.Join(j.Notes, " "), "answers #1, which asked 192.0.2.10, and comes from 172.17.0.1")
+		if says != (j.From.Port == 8080) {
+			t.Errorf("#%d from port %d: %q", j.ID, j.From.Port, j.Notes)
+		}
+		if says && (len(j.Translations) != 1 || j.Translations[0].After != j.Hops[0].Headers.Tuple) {
+			t.Errorf("#%d: %+v", j.ID, j.Translations)
+		}
+	}
+}
+
 func TestProxyWithoutDataIsInferred(t *testing.T) {
 	s := newProxyStage(t, "tcp")
 	s.client(4000).handshake()
