@@ -61,7 +61,7 @@ func (o *opened) tell(ctx context.Context, to Knowledge) error {
 				err = to.tell(l)
 			}
 			if err != nil {
-				return fmt.Errorf("block before byte %d: %w", o.reader.Offset(), err)
+				return brokenBlock(o.reader.Offset(), err)
 			}
 		}
 	}

@@ -63,8 +63,8 @@ func differenceOfFields(old, now map[string]json.RawMessage) (p patch) {
 	return p
 }
 
-// differenceOfItems uses each part of the old list once at most: so what a file makes
-// is no longer than what it holds.
+// differenceOfItems uses each part of the old list once at most: so what changes make of
+// a value is never longer than what the file said of it altogether.
 func differenceOfItems(old, now []json.RawMessage) (p patch) {
 	equal, alike, used := map[string][]int{}, map[string]int{}, make([]bool, len(old))
 	for i, item := range old {

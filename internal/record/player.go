@@ -150,6 +150,7 @@ type opened struct {
 	ahead    []pcapng.Block    // what was read so far of what is played
 	places   map[int]place     // by interface
 	links    []pcapng.LinkType // by interface
+	broken   error             // what was wrong with a block that waited to be told; nil when nothing was
 }
 
 // openFile reads until it is clear whose file it is, and of which host.
@@ -245,7 +246,7 @@ type player struct {
 type told struct {
 	through int64
 	heard   int64 // with a mark, see there
-	tell    func(*trace.Correlator)
+	tell    func()
 }
 
 func newPlayer(open int, to Listener, account *Account) *player {

@@ -39,12 +39,18 @@ func (p *player) session(ctx context.Context, files []*opened) error {
 	p.drain()
 	p.c.Flush()
 	p.sum()
+	for _, f := range files {
+		if f.broken != nil {
+			errs = append(errs, f.wrap(f.broken))
+		}
+	}
 	return errors.Join(errs...)
 }
 
-// part plays one file. continues: what it repeats is known already.
+// part plays one file. continues: what it repeats is known already. It ends where one of
+// natlens's blocks is found broken, which may be told later; see opened.broken.
 func (p *player) part(ctx context.Context, f *opened, continues bool) error {
-	for ctx.Err() == nil {
+	for ctx.Err() == nil && f.broken == nil {
 		b, err := f.next()
 		if errors.Is(err, io.EOF) {
 			return nil
@@ -65,88 +71,21 @@ func (p *player) part(ctx context.Context, f *opened, continues bool) error {
 			}
 		case *pcapng.Local:
 			if err := p.tell(f, b, continues); err != nil {
-				return fmt.Errorf("block before byte %d: %w", f.reader.Offset(), err)
+				return brokenBlock(f.reader.Offset(), err)
 			}
 		}
 	}
 	return ctx.Err()
 }
 
-// tell takes in a piece of knowledge.
+// tell takes in a piece of knowledge. What must wait for packets waits as it stands in
+// the file: what comes of it can be many times as long.
 func (p *player) tell(f *opened, l *pcapng.Local, continues bool) error {
-	l, err := f.told.read(l)
-	if err != nil {
-		return err
-	}
 	switch l.Kind {
 	case kindInterface:
 		at, err := decode[place](l)
 		at.Namespace = at.Namespace.On(p.host)
 		f.places[at.Interface] = at
-		return err
-	case kindTopology:
-		v, err := decode[again[json.RawMessage]](l)
-		if err != nil || v.Again && continues {
-			return err
-		}
-		t, err := readTopology(v.Value, p.host)
-		if err == nil {
-			p.wait(func(*trace.Correlator) { p.setTopology(t) })
-		}
-		return err
-	case kindRuleset:
-		v, err := decode[again[*netfilter.Ruleset]](l)
-		if err == nil && v.Value != nil && !(v.Again && continues) {
-			v.Value.Namespace = v.Value.Namespace.On(p.host)
-			p.wait(func(c *trace.Correlator) { c.SetRuleset(v.Value) })
-		}
-		return err
-	case kindFlows:
-		v, err := decode[flows](l)
-		if err != nil || v.Again && continues {
-			return err
-		}
-		v.Namespace = v.Namespace.On(p.host)
-		b, err := v.batch()
-		if err == nil && b.Namespace != 0 {
-			p.wait(func(c *trace.Correlator) { c.AddFlows(b) })
-		}
-		return err
-	case kindSocket:
-		v, err := decode[trace.Socket](l)
-		if err == nil {
-			v.Namespace = v.Namespace.On(p.host)
-			p.wait(func(c *trace.Correlator) { c.AddSocket(v) })
-		}
-		return err
-	case kindCounts:
-		v, err := decode[netfilter.Counts](l)
-		if err == nil && v.Namespace != 0 {
-			v.Namespace = v.Namespace.On(p.host)
-			p.wait(func(c *trace.Correlator) { c.AddCounts(v) })
-		}
-		return err
-	case kindHits:
-		v, err := decode[hits](l)
-		switch {
-		case err != nil:
-		case v.Namespace == 0:
-			p.wait(func(c *trace.Correlator) { c.TracePaused(v.Paused, v.PausedAt) })
-		default:
-			v.Namespace = v.Namespace.On(p.host)
-			p.wait(func(c *trace.Correlator) { c.AddHits(v.batch()) })
-		}
-		return err
-	case kindRing:
-		v, err := decode[again[ring]](l)
-		if err == nil && !(v.Again && continues) {
-			v.Value.Namespace = v.Value.Namespace.On(p.host)
-			p.wait(v.Value.tell)
-		}
-		return err
-	case kindLost:
-		v, err := decode[lost](l)
-		p.wait(func(c *trace.Correlator) { c.AddLost(v.on(p.host), cmp.Or(v.Through, c.Now())) })
 		return err
 	case kindPicked:
 		v, err := decode[picked](l)
@@ -168,7 +107,95 @@ func (p *player) tell(f *opened, l *pcapng.Local, continues bool) error {
 		p.complete(v.Through)
 		return err
 	}
+	at := f.reader.Offset()
+	p.queue = append(p.queue, told{tell: func() {
+		if err := p.know(f, l, continues); err != nil && f.broken == nil {
+			f.broken = brokenBlock(at, err)
+		}
+	}})
+	return nil
+}
+
+// know tells a piece of knowledge when all packets that precede it were told.
+func (p *player) know(f *opened, l *pcapng.Local, continues bool) error {
+	l, err := f.told.read(l)
+	if err != nil {
+		return err
+	}
+	switch l.Kind {
+	case kindTopology:
+		v, err := decode[again[json.RawMessage]](l)
+		if err != nil || v.Again && continues {
+			return err
+		}
+		t, err := readTopology(v.Value, p.host)
+		if err == nil {
+			p.setTopology(t)
+		}
+		return err
+	case kindRuleset:
+		v, err := decode[again[*netfilter.Ruleset]](l)
+		if err == nil && v.Value != nil && !(v.Again && continues) {
+			v.Value.Namespace = v.Value.Namespace.On(p.host)
+			p.c.SetRuleset(v.Value)
+		}
+		return err
+	case kindFlows:
+		v, err := decode[flows](l)
+		if err != nil || v.Again && continues {
+			return err
+		}
+		v.Namespace = v.Namespace.On(p.host)
+		b, err := v.batch()
+		if err == nil && b.Namespace != 0 {
+			p.c.AddFlows(b)
+		}
+		return err
+	case kindSocket:
+		v, err := decode[trace.Socket](l)
+		if err == nil {
+			v.Namespace = v.Namespace.On(p.host)
+			p.c.AddSocket(v)
+		}
+		return err
+	case kindCounts:
+		v, err := decode[netfilter.Counts](l)
+		if err == nil && v.Namespace != 0 {
+			v.Namespace = v.Namespace.On(p.host)
+			p.c.AddCounts(v)
+		}
+		return err
+	case kindHits:
+		v, err := decode[hits](l)
+		switch {
+		case err != nil:
+		case v.Namespace == 0:
+			p.c.TracePaused(v.Paused, v.PausedAt)
+		default:
+			v.Namespace = v.Namespace.On(p.host)
+			p.c.AddHits(v.batch())
+		}
+		return err
+	case kindRing:
+		v, err := decode[again[ring]](l)
+		if err == nil && !(v.Again && continues) {
+			v.Value.Namespace = v.Value.Namespace.On(p.host)
+			v.Value.tell(p.c)
+		}
+		return err
+	case kindLost:
+		v, err := decode[lost](l)
+		if err == nil {
+			p.c.AddLost(v.on(p.host), cmp.Or(v.Through, p.c.Now()))
+		}
+		return err
+	}
 	return nil // of a later version
+}
+
+// brokenBlock says which of natlens's blocks can't be understood.
+func brokenBlock(before int64, err error) error {
+	return fmt.Errorf("block before byte %d: %w", before, err)
 }
 
 func decode[T any](l *pcapng.Local) (v T, err error) {
@@ -186,17 +213,15 @@ func (r ring) tell(c *trace.Correlator) {
 	c.Watch(r.Namespace, r.Since)
 }
 
-// wait queues what must not be told before the packets that precede it.
-func (p *player) wait(tell func(*trace.Correlator)) { p.queue = append(p.queue, told{tell: tell}) }
-
 // complete tells what no packet before that time can precede any more.
 func (p *player) complete(through int64) {
 	slices.SortStableFunc(p.packets, func(a, b capture.Observation) int { return cmp.Compare(a.Time, b.Time) })
 	for len(p.queue) > 0 && p.queue[0].through <= through {
 		next := p.queue[0]
+		p.queue[0] = told{}
 		p.queue = p.queue[1:]
 		if next.tell != nil {
-			next.tell(p.c)
+			next.tell()
 			continue
 		}
 		n, _ := slices.BinarySearchFunc(p.packets, next.through, func(o capture.Observation, t int64) int { return cmp.Compare(o.Time, t) })
