@@ -1,11 +1,15 @@
 package record
 
 import (
+	"bytes"
 	"encoding/json"
+	"fmt"
 	"io"
 	"net/netip"
 	"strings"
 	"testing"
+
+	"github.com/google/go-cmp/cmp"
 
 	"natlens/capture/packet"
 	"natlens/netinfo"
@@ -45,6 +49,64 @@ func TestKnowledgeOfANamespaceThatWent(t *testing.T) {
 	}
 	if tape.Flush(); tape.Err() != nil {
 		t.Error(tape.Err())
+	}
+}
+
+// Rules of a namespace that went are kept neither by who writes nor by who reads them; a
+// namespace that gets its number is told its own, whole.
+func TestRulesOfNamespacesThatWent(t *testing.T) {
+	var file bytes.Buffer
+	tape, err := NewTape(Config{Open: func(int) (io.WriteCloser, error) { return nowhere{&file}, nil }})
+	if err != nil {
+		t.Fatal(err)
+	}
+	tape.AttachTo(trace.New(1024, trace.Sink{}))
+	const again, late netns.ID = 5, 6
+	var want []string
+	set := func(ns netns.ID, name string) {
+		r := &netfilter.Ruleset{}
+		text := fmt.Sprintf(`{"Namespace":%d,"Time":%d,"Tables":[{"Family":"ip","Name":"%s"}]}`, ns, len(want)+1, strings.Repeat(name, 500))
+		if err := json.Unmarshal([]byte(text), r); err != nil {
+			t.Fatal(err)
+		}
+		tape.SetRuleset(r)
+		want = append(want, string(asJSON(t, r)))
+	}
+	for i := range 50 {
+		for _, ns := range []netns.ID{netns.ID(i + 10), again} {
+			tape.Watch(ns, 1)
+			set(ns, "a")
+			set(ns, "a") // of which little is otherwise
+			tape.Forget(ns, 2)
+		}
+		set(again, "a") // read when the namespace had gone
+		tape.Watch(late, 1)
+		tape.Forget(late, 2)
+		set(late, "b")
+		tape.SetTopology((&netinfo.Topology{Number: uint64(i)}).Seal())
+	}
+	if n := len(tape.told); n > 1 {
+		t.Errorf("%d versions are kept of a host without namespaces, want its own alone", n)
+	}
+	if tape.Flush(); tape.Err() != nil {
+		t.Fatal(tape.Err())
+	}
+	if n := bytes.Count(file.Bytes(), []byte(`"Change"`)); n < 100 {
+		t.Errorf("%d changes are written, want one for each that is told twice", n)
+	}
+	recording, err := Open([]File{{Name: "tape", In: bytes.NewReader(file.Bytes())}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	var got []string
+	err = recording.Tell(t.Context(), Knowledge{Topology: func(*netinfo.Topology) {}, Flows: func(*netfilter.Batch) {}, Ruleset: func(r *netfilter.Ruleset) {
+		got = append(got, string(asJSON(t, r)))
+	}})
+	if diff := cmp.Diff(want, got); diff != "" || err != nil {
+		t.Errorf("%v -written +read\n%s", err, diff)
+	}
+	if n := len(recording.own[0].told); n > 3 {
+		t.Errorf("who reads keeps %d versions", n)
 	}
 }
 

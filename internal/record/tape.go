@@ -125,6 +125,7 @@ func (t *Tape) SetTopology(topology *netinfo.Topology) {
 	t.Correlator.SetTopology(topology)
 	t.known.topology = topology
 	t.known.keep(topology)
+	t.told.keep(t.known.rulesets)
 	if t.beside != nil {
 		t.beside.know(topology)
 	}
@@ -155,6 +156,7 @@ func (t *Tape) Forget(ns netns.ID, until int64) {
 	t.Correlator.Forget(ns, until)
 	t.known.forget(ns)
 	t.note(kindRing, again[ring]{Value: ring{Namespace: ns, Until: until}})
+	t.told.forget(ns)
 }
 
 // AddFlows notes and hands on what connection tracking said.

@@ -2,8 +2,10 @@ package record
 
 import (
 	"encoding/json"
+	"maps"
 
 	"natlens/capture/pcapng"
+	"natlens/netinfo/netfilter"
 	"natlens/netinfo/netns"
 )
 
@@ -38,6 +40,18 @@ func (v versions) write(key versionKey, value json.RawMessage, repeated bool, lo
 	local(key.kind, again[json.RawMessage]{Again: repeated, Value: value})
 }
 
+// forget drops the rules of a namespace where a file says that its ring ended, as who
+// reads the file does: what comes of them later is written whole.
+func (v versions) forget(ns netns.ID) { delete(v, versionKey{kindRuleset, ns}) }
+
+// keep drops the rules that are not among those that are known. Who reads the file may
+// keep them: what comes of them later is written whole.
+func (v versions) keep(known map[netns.ID]*netfilter.Ruleset) {
+	maps.DeleteFunc(v, func(key versionKey, _ json.RawMessage) bool {
+		return key.kind == kindRuleset && known[key.namespace] == nil
+	})
+}
+
 // read returns a block as it would be had it been written whole. Other kinds stay as
 // they are.
 func (v versions) read(l *pcapng.Local) (*pcapng.Local, error) {
@@ -56,6 +70,14 @@ func (v versions) read(l *pcapng.Local) (*pcapng.Local, error) {
 			key.namespace = of.Value.Namespace
 		}
 		v[key] = told.Value
+	case kindRing:
+		told, err := decode[again[ring]](l)
+		if err != nil {
+			return nil, err
+		}
+		if told.Value.Until != 0 {
+			v.forget(told.Value.Namespace)
+		}
 	case kindChanged:
 		told, err := decode[changed](l)
 		if err != nil {
