@@ -13,9 +13,10 @@ import (
 	"natlens/netinfo/netns"
 )
 
-// version is that of the knowledge in a file. A reader refuses a higher one;
-// fields that it does not know it ignores.
-const version = 1
+// version is that of the knowledge in a file. A reader refuses a higher one; kinds and
+// fields that it does not know it ignores. So it is raised where who ignores them would
+// tell what is not so: the second brought kindPicked and kindChanged.
+const version = 2
 
 // Kinds of pcapng.Local blocks. Each holds one JSON object.
 const (

@@ -56,7 +56,7 @@ func (o *opened) tell(ctx context.Context, to Knowledge) error {
 			return err
 		}
 		if l, ok := b.(*pcapng.Local); ok {
-			l, err := o.told.read(l)
+			l, err := o.told.read(l, o.header.Version)
 			if err == nil {
 				err = to.tell(l)
 			}

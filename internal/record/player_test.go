@@ -62,7 +62,7 @@ func TestFilesThatShareNothing(t *testing.T) {
 }
 
 func TestFilesThatCantBeRead(t *testing.T) {
-	newer := local(t, 1, `{"Version":2}`)
+	newer := local(t, 1, `{"Version":3}`)
 	headless := local(t, 3, `{"Value":{}}`)
 	garbled := local(t, 1, `{"Version":"one"}`)
 	tape, err := os.ReadFile(keptTape)
@@ -71,7 +71,7 @@ func TestFilesThatCantBeRead(t *testing.T) {
 		files [][]byte
 		says  string
 	}{
-		"newer":    {[][]byte{newer}, "0: written by a newer natlens (format 2, this one reads 1)"},
+		"newer":    {[][]byte{newer}, "0: written by a newer natlens (format 3, this one reads 2)"},
 		"headless": {[][]byte{headless}, "0: the beginning of what natlens wrote is missing"},
 		"garbled":  {[][]byte{garbled}, "0: natlens's block of kind 1: "},
 		"text":     {[][]byte{[]byte("hello, hello")}, "0: broken at byte 0: neither pcap nor pcapng"},

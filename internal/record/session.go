@@ -118,7 +118,7 @@ func (p *player) tell(f *opened, l *pcapng.Local, continues bool) error {
 
 // know tells a piece of knowledge when all packets that precede it were told.
 func (p *player) know(f *opened, l *pcapng.Local, continues bool) error {
-	l, err := f.told.read(l)
+	l, err := f.told.read(l, f.header.Version)
 	if err != nil {
 		return err
 	}

@@ -52,9 +52,9 @@ func (v versions) keep(known map[netns.ID]*netfilter.Ruleset) {
 	})
 }
 
-// read returns a block as it would be had it been written whole. Other kinds stay as
-// they are.
-func (v versions) read(l *pcapng.Local) (*pcapng.Local, error) {
+// read returns a block of a file in some format as it would be had it been written whole.
+// Other kinds stay as they are.
+func (v versions) read(l *pcapng.Local, format int) (*pcapng.Local, error) {
 	switch l.Kind {
 	case kindTopology, kindRuleset:
 		told, err := decode[again[json.RawMessage]](l)
@@ -75,7 +75,7 @@ func (v versions) read(l *pcapng.Local) (*pcapng.Local, error) {
 		if err != nil {
 			return nil, err
 		}
-		if told.Value.Until != 0 {
+		if told.Value.Until != 0 && format > 1 { // before there was a second, changes went on from there
 			v.forget(told.Value.Namespace)
 		}
 	case kindChanged:

@@ -2,8 +2,10 @@ package record_test
 
 import (
 	"bytes"
+	"encoding/json"
 	"fmt"
 	"io"
+	"os"
 	"runtime"
 	"strings"
 	"testing"
@@ -11,6 +13,7 @@ import (
 	"natlens/capture/pcapng"
 	"natlens/internal/record"
 	"natlens/netinfo"
+	"natlens/netinfo/netfilter"
 	"natlens/trace"
 )
 
@@ -93,5 +96,56 @@ func TestAChangeThatCantBeMade(t *testing.T) {
 	}
 	if fmt.Sprint(told) != "[1 2]" {
 		t.Errorf("told of the hosts %v, want 1 and 2", told)
+	}
+}
+
+// A file says that who can't make changes, or does not know what was picked, must not
+// read it.
+func TestTheVersionThatIsWritten(t *testing.T) {
+	d := newDeck(t, record.Config{Others: true})
+	d.tape.Flush()
+	must(t, d.tape.Err())
+	f, err := os.Open(d.paths[0])
+	must(t, err)
+	defer f.Close()
+	r, err := pcapng.NewReader(f)
+	must(t, err)
+	for {
+		b, err := r.Next()
+		must(t, err)
+		if l, ok := b.(*pcapng.Local); ok {
+			var header struct{ Version int }
+			must(t, json.Unmarshal(l.Data, &header))
+			if header.Version != 2 {
+				t.Errorf("version %d", header.Version)
+			}
+			return
+		}
+	}
+}
+
+// Before there was a second version, changes went on where a namespace had gone and come.
+func TestChangesOfTheFirstVersion(t *testing.T) {
+	for version, want := range map[int]string{1: "[1 2]", 2: "[1]"} {
+		file := &bytes.Buffer{}
+		w, err := pcapng.NewWriter(file, pcapng.Section{})
+		must(t, err)
+		for _, block := range []struct {
+			kind uint32
+			data string
+		}{
+			{1, fmt.Sprintf(`{"Version":%d,"Session":"a"}`, version)}, {4, `{"Value":{"Namespace":7,"Time":1}}`}, {6, `{"Value":{"Namespace":7,"Until":2}}`},
+			{15, `{"Kind":4,"Namespace":7,"Change":{"Fields":{"Time":{"Value":2}}}}`},
+		} {
+			must(t, w.Local(pcapng.Local{Kind: block.kind, Data: []byte(block.data)}))
+		}
+		must(t, w.Flush())
+		recording, err := record.Open([]record.File{{Name: "tape", In: file}})
+		must(t, err)
+		var told []int64
+		err = recording.Tell(t.Context(), record.Knowledge{Ruleset: func(r *netfilter.Ruleset) { told = append(told, r.Time) }})
+		if fmt.Sprint(told) != want || (err == nil) != (version == 1) {
+			t.Errorf("version %d: rules of %v, want %s; %v", version, told, want, err)
+		}
 	}
 }
