@@ -10,6 +10,10 @@ import (
 // dripWait is how long what came by a pipe waits for more before it is told.
 const dripWait = 100 * time.Millisecond
 
+// liveWithin is by how much the time of a packet that comes as it is captured differs
+// from this machine's clock: by what it was on its way, and what clocks differ by.
+const liveWithin = 5 * time.Second
+
 // drip reads a file that comes piece by piece, as tcpdump writes it to a pipe: what is
 // there is told while the reader waits for more. It is not safe for concurrent use.
 type drip struct {
@@ -61,6 +65,12 @@ func (d *drip) next(ctx context.Context) (b pcapng.Block, ok bool, err error) {
 	case <-ctx.Done():
 	}
 	return nil, false, nil
+}
+
+// live reports whether a packet of that time, the last that was taken, came as it was
+// captured.
+func (d *drip) live(last int64) bool {
+	return d.arrived.Sub(time.Unix(0, last)).Abs() <= liveWithin
 }
 
 // silent is for how long nothing came.

@@ -3,6 +3,7 @@ package record_test
 import (
 	"bytes"
 	"context"
+	"encoding/binary"
 	"io"
 	"os"
 	"testing"
@@ -19,6 +20,7 @@ func TestAPipeThatDrips(t *testing.T) {
 	leak.Check(t)
 	file, err := os.ReadFile("testdata/any.pcap")
 	must(t, err)
+	capturedNow(file)
 	alone := play(t, "testdata/any.pcap")
 	in, out, err := os.Pipe()
 	must(t, err)
@@ -56,4 +58,20 @@ func TestAPipeOfAFile(t *testing.T) {
 	must(t, err)
 	piped.counters = account.Counters
 	alone.same(t, piped)
+}
+
+// capturedNow makes the last packet of a pcap file one of this moment, and leaves the
+// others as far behind it as they were.
+func capturedNow(file []byte) {
+	order := binary.LittleEndian
+	var seconds []byte
+	each := func(do func()) {
+		for at := 24; at < len(file); at += 16 + int(order.Uint32(file[at+8:])) {
+			seconds = file[at : at+4]
+			do()
+		}
+	}
+	each(func() {})
+	later := uint32(time.Now().Unix()) - order.Uint32(seconds)
+	each(func() { order.PutUint32(seconds, order.Uint32(seconds)+later) })
 }

@@ -118,9 +118,9 @@ func earliest(lanes []*lane) (first *lane) {
 }
 
 // time is how far a lane has come: where packets come as they are captured, it goes
-// on while there are none.
+// on while there are none. An old file that stalls on its way does not.
 func (l *lane) time() int64 {
-	if l.drip == nil {
+	if l.drip == nil || !l.drip.live(l.last) {
 		return l.last
 	}
 	return l.last + int64(l.drip.silent())
