@@ -62,7 +62,8 @@ type beside struct {
 		second int64
 		n      int
 	}
-	keys []need // spare
+	made amendments // also of journeys that were not picked
+	keys []need     // spare
 }
 
 type proxyPort struct {
@@ -84,7 +85,7 @@ type waitingPacket struct {
 }
 
 func newBeside() *beside {
-	return &beside{needs: newRememberedSet[need](maxNeeds), ruled: map[netns.ID]int64{}}
+	return &beside{needs: newRememberedSet[need](maxNeeds), ruled: map[netns.ID]int64{}, made: amendments{}}
 }
 
 // know takes in where docker-proxies listen, and to where they connect.

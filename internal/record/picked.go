@@ -6,11 +6,11 @@ import "natlens/trace"
 // which they were told.
 type picked struct {
 	IDs []uint64 `json:",omitempty"`
-	// Amended are records that replace an earlier one: the new number and the old.
-	// Unseen are journeys of which no tap saw a packet, and their times. Both are
-	// numbered when they are told, which a file without some of the packets can't
-	// say again.
-	Amended [][2]uint64 `json:",omitempty"`
+	// Amended are records that replace an earlier one: the new number, the old one,
+	// and which amendment it is, its first and nth. Early files have no more than the
+	// numbers. Unseen are journeys of which no tap saw a packet, and their times; they
+	// are numbered when they are told, too.
+	Amended [][4]uint64 `json:",omitempty"`
 	Unseen  []unseen    `json:",omitempty"`
 }
 
@@ -19,12 +19,13 @@ type unseen struct {
 	Time int64
 }
 
-func (p *picked) add(j *trace.Journey) {
+// add adds a journey; as is which amendment it is, if it is one.
+func (p *picked) add(j *trace.Journey, as amendment) {
 	switch {
 	case len(j.Hops) == 0:
 		p.Unseen = append(p.Unseen, unseen{j.ID, j.Time})
 	case j.Supersedes != 0:
-		p.Amended = append(p.Amended, [2]uint64{j.ID, j.Supersedes})
+		p.Amended = append(p.Amended, [4]uint64{j.ID, j.Supersedes, as.first, as.nth})
 	default:
 		p.IDs = append(p.IDs, j.ID)
 	}
@@ -34,14 +35,17 @@ func (p *picked) empty() bool { return len(p.IDs)+len(p.Amended)+len(p.Unseen) =
 
 // choice is what is known of the picked journeys while a file is played.
 type choice struct {
-	ids     rememberedSet[uint64]
-	amended map[uint64]uint64 // the new number by the old one
-	unseen  map[int64][]uint64
-	numbers map[uint64]uint64 // those of the watch, by those made here
+	ids    rememberedSet[uint64]
+	made   amendments                // by the numbers that they have here
+	picked map[amendment]replacement // and not told yet
+	unseen map[int64][]uint64
 }
 
+// replacement is what the watch called a record, and that which it replaced.
+type replacement struct{ id, supersedes uint64 }
+
 func newChoice() *choice {
-	return &choice{ids: newRememberedSet[uint64](keepNames), amended: map[uint64]uint64{}, unseen: map[int64][]uint64{}, numbers: map[uint64]uint64{}}
+	return &choice{ids: newRememberedSet[uint64](keepNames), made: amendments{}, picked: map[amendment]replacement{}, unseen: map[int64][]uint64{}}
 }
 
 func (c *choice) learn(p *picked) {
@@ -49,7 +53,11 @@ func (c *choice) learn(p *picked) {
 		c.ids.add(id)
 	}
 	for _, a := range p.Amended {
-		c.amended[a[1]] = a[0]
+		as := amendment{a[2], a[3]}
+		if as.nth == 0 {
+			as = amendment{a[1], 1}
+		}
+		c.picked[as] = replacement{a[0], a[1]}
 	}
 	for _, u := range p.Unseen {
 		c.unseen[u.Time] = append(c.unseen[u.Time], u.ID)
@@ -70,20 +78,13 @@ func (c *choice) take(j *trace.Journey) bool {
 		}
 		return true
 	case j.Supersedes != 0:
-		if number, ok := c.numbers[j.Supersedes]; ok {
-			delete(c.numbers, j.Supersedes)
-			j.Supersedes = number
-		}
-		id, ok := c.amended[j.Supersedes]
+		as := c.made.of(j)
+		was, ok := c.picked[as]
 		if !ok {
 			return false
 		}
-		delete(c.amended, j.Supersedes)
-		if len(c.numbers) >= keepNames {
-			clear(c.numbers) // none of them is replaced any more
-		}
-		c.numbers[j.ID] = id
-		j.ID = id
+		delete(c.picked, as)
+		j.ID, j.Supersedes = was.id, was.supersedes
 		return true
 	}
 	return c.ids.has(j.ID)

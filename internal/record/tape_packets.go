@@ -26,11 +26,15 @@ func (t *Tape) Journey(j *trace.Journey) {
 		}
 		t.counts[id].received++
 	}
+	var as amendment
+	if t.beside != nil && j.Supersedes != 0 {
+		as = t.beside.made.of(j)
+	}
 	switch {
 	case t.config.Leave != nil && t.config.Leave(j):
 	case t.picks(j):
 		if t.beside != nil {
-			t.picked.add(j)
+			t.picked.add(j, as)
 			t.beside.pick(j)
 		}
 		t.journey(&w, true)
