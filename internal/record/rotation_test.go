@@ -49,3 +49,28 @@ func TestARotationIsNotFilledByWhatItRepeats(t *testing.T) {
 		t.Errorf("a later file alone: %v", alone.journeys)
 	}
 }
+
+// What was written before the clock was set fills a file as well.
+func TestARotationIsNotPutOffByTheClock(t *testing.T) {
+	const size = 20_000
+	d := newDeck(t, record.Config{Others: true, Size: size})
+	d.pass(time.Second, true)
+	for n := range uint16(300) {
+		d.pass(time.Second, true, d.datagram(1, 7))
+		if n%20 == 19 {
+			d.tape.Interrupt("the clock was set")
+		}
+	}
+	d.tape.Flush()
+	must(t, d.tape.Err())
+	if len(d.paths) < 3 {
+		t.Errorf("%d files", len(d.paths))
+	}
+	for _, path := range d.paths {
+		info, err := os.Stat(path)
+		must(t, err)
+		if info.Size() > size*5/4 {
+			t.Errorf("a file of %d bytes, %d were to be the most", info.Size(), size)
+		}
+	}
+}

@@ -74,7 +74,8 @@ type Tape struct {
 	repeated int64   // bytes with which it began
 	packets  int     // in it
 
-	began     int64 // watermark when the file was begun
+	underWay  bool  // there has been a watermark
+	began     int64 // that when the file was begun, or the first since the clock was set
 	mark      int64 // watermark that was written last
 	skipped   int64 // watermark that was not written, because nothing depends on it
 	busy      bool  // something depended on the last one

@@ -45,6 +45,9 @@ func (t *Tape) advanced() {
 	t.busy = busy
 	if t.began == 0 {
 		t.began = now
+	}
+	if !t.underWay {
+		t.underWay = true
 		if t.part == 0 { // all of it was known before the first packet
 			t.repeated = t.w.Written()
 		}
