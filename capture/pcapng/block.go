@@ -181,5 +181,6 @@ const maxBlock = 64 << 20
 // maxPacket is the largest packet that is read, libpcap's MAXIMUM_SNAPLEN.
 const maxPacket = 256 << 10
 
-// maxInterfaces bounds what a hostile file can make the Reader remember.
+// maxInterfaces is how many interfaces a section has at most. It bounds what a hostile
+// file can make the Reader remember.
 const maxInterfaces = 1 << 16

@@ -35,8 +35,8 @@ type Reader struct {
 	queue  []Block               // of a pcap file: what its header stands for
 	err    error                 // what ended it
 
-	interfaces []source
-	section    int // ID of the section's first interface
+	interfaces []source // of this section
+	section    int      // ID of the first of them
 	last       int64
 }
 
@@ -142,17 +142,17 @@ func (r *Reader) broken(format string, args ...any) error {
 // newInterface remembers an interface, or says that there are too many.
 func (r *Reader) newInterface(s source) (id int, err error) {
 	if len(r.interfaces) == maxInterfaces {
-		return 0, r.broken("more than %d interfaces", maxInterfaces)
+		return 0, r.broken("more than %d interfaces in a section", maxInterfaces)
 	}
 	r.interfaces = append(r.interfaces, s)
-	return len(r.interfaces) - 1, nil
+	return r.section + len(r.interfaces) - 1, nil
 }
 
 // finish completes a packet whose bytes and length are known.
 func (r *Reader) finish(p *Packet, data []byte) *Packet {
 	p.Data = bytes.Clone(data)
 	p.WireLength = max(p.WireLength, uint32(len(data)))
-	p.readCooked(r.interfaces[p.Interface].link)
+	p.readCooked(r.interfaces[p.Interface-r.section].link)
 	r.last = p.Time
 	return p
 }

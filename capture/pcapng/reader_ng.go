@@ -108,7 +108,8 @@ func (r *Reader) parseSection(body []byte) (Block, error) {
 		return nil, r.broken("pcapng version %d.%d is not known", major, minor)
 	}
 	s := &Section{}
-	r.section = len(r.interfaces)
+	r.section += len(r.interfaces)
+	r.interfaces = nil
 	return s, r.options(body[16:], func(code uint16, value []byte) {
 		switch code {
 		case optComment:
@@ -154,11 +155,10 @@ func (r *Reader) parseInterface(body []byte) (Block, error) {
 
 // source returns the interface with that number in this section.
 func (r *Reader) source(number uint32) (int, *source, error) {
-	if int64(number) >= int64(len(r.interfaces)-r.section) {
+	if int64(number) >= int64(len(r.interfaces)) {
 		return 0, nil, r.broken("interface %d was not described", number)
 	}
-	id := r.section + int(number)
-	return id, &r.interfaces[id], nil
+	return r.section + int(number), &r.interfaces[number], nil
 }
 
 func (r *Reader) parseEnhanced(body []byte) (Block, error) {

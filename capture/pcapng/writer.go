@@ -7,7 +7,7 @@ import (
 	"math"
 )
 
-// Writer writes one section of a pcapng file. Blocks are gathered in memory and
+// Writer writes a pcapng file, of one section or several. Blocks are gathered in memory and
 // handed on whole: each Write on the underlying writer begins and ends at the
 // border of a block, so that a file is valid to its last whole block whenever
 // the program ends. It is not safe for concurrent use.
@@ -17,7 +17,8 @@ type Writer struct {
 	w          io.Writer
 	pending    []byte
 	begin      int // of the block being built
-	interfaces int
+	section    int // ID of its first interface
+	interfaces int // of all sections
 	written    int64
 	err        error
 }
@@ -28,10 +29,12 @@ const flushAt = 256 << 10
 // NewWriter begins a section. Nothing is written before the first Flush.
 func NewWriter(w io.Writer, s Section) (*Writer, error) {
 	e := &Writer{w: w}
-	return e, e.section(&s)
+	return e, e.Section(s)
 }
 
-func (e *Writer) section(s *Section) error {
+// Section begins a section behind those before, whose interfaces get no more packets.
+func (e *Writer) Section(s Section) error {
+	e.section = e.interfaces
 	e.open(typeSection)
 	e.u32(byteOrderMagic)
 	e.u16(1) // version 1.0
@@ -45,8 +48,12 @@ func (e *Writer) section(s *Section) error {
 }
 
 // Interface adds a place where packets come from and returns its ID; the ID in i
-// is not looked at. Times of its packets have a resolution of a nanosecond.
+// is not looked at. Times of its packets have a resolution of a nanosecond. A section
+// that is Full takes none.
 func (e *Writer) Interface(i Interface) (id int, err error) {
+	if e.Full() {
+		return 0, fmt.Errorf("more than %d interfaces in a section", maxInterfaces)
+	}
 	e.open(typeInterface)
 	e.u16(uint16(i.LinkType))
 	e.u16(0)
@@ -65,13 +72,16 @@ func (e *Writer) Interface(i Interface) (id int, err error) {
 	return e.interfaces - 1, nil
 }
 
-// Packet writes a packet of an interface that was added before.
+// Full reports whether the section has as many interfaces as are read of one.
+func (e *Writer) Full() bool { return e.interfaces-e.section == maxInterfaces }
+
+// Packet writes a packet of an interface that was added before to this section.
 func (e *Writer) Packet(p *Packet) error {
 	if err := e.known(p.Interface); err != nil {
 		return err
 	}
 	e.open(typeEnhanced)
-	e.u32(uint32(p.Interface))
+	e.u32(uint32(p.Interface - e.section))
 	e.time(p.Time)
 	e.u32(uint32(len(p.Data)))
 	e.u32(max(p.WireLength, uint32(len(p.Data))))
@@ -111,13 +121,13 @@ func (e *Writer) Names(n Names) error {
 	return e.close()
 }
 
-// Statistics writes the counters of an interface that was added before.
+// Statistics writes the counters of an interface that was added before to this section.
 func (e *Writer) Statistics(s *Statistics) error {
 	if err := e.known(s.Interface); err != nil {
 		return err
 	}
 	e.open(typeStatistics)
-	e.u32(uint32(s.Interface))
+	e.u32(uint32(s.Interface - e.section))
 	e.time(s.Time)
 	for _, t := range []struct {
 		code uint16
@@ -163,8 +173,8 @@ func (e *Writer) Flush() error {
 func (e *Writer) Written() int64 { return e.written }
 
 func (e *Writer) known(id int) error {
-	if id < 0 || id >= e.interfaces {
-		return fmt.Errorf("interface %d is not one of the %d that were added", id, e.interfaces)
+	if id < e.section || id >= e.interfaces {
+		return fmt.Errorf("interface %d is not one of the section's, %d to %d", id, e.section, e.interfaces-1)
 	}
 	return e.err
 }

@@ -131,6 +131,58 @@ func TestWhatCantBeWrittenIsRefused(t *testing.T) {
 	}
 }
 
+// A section has as many interfaces as are read of one; another takes more of them, and
+// each packet keeps its own.
+func TestMoreInterfacesThanASectionHas(t *testing.T) {
+	var out bytes.Buffer
+	w, err := NewWriter(&out, Section{})
+	must(t, err)
+	want := 0
+	for range 3 {
+		for !w.Full() {
+			id, err := w.Interface(Interface{LinkType: LinkEthernet})
+			must(t, err)
+			if id != want {
+				t.Fatalf("the id %d, want %d", id, want)
+			}
+			want++
+		}
+		if _, err := w.Interface(Interface{}); err == nil {
+			t.Fatal("a full section takes an interface")
+		}
+		must(t, w.Packet(&Packet{Interface: want - 1, Data: frame(60), WireLength: 60}))
+		must(t, w.Statistics(&Statistics{Interface: want - 2}))
+		must(t, w.Section(Section{}))
+		if w.Packet(&Packet{Interface: want - 1}) == nil {
+			t.Error("an interface of an earlier section gets a packet")
+		}
+	}
+	must(t, w.Flush())
+	blocks, err := readAll(t, out.Bytes())
+	must(t, err)
+	interfaces, packets := 0, 0
+	for _, b := range blocks {
+		switch b := b.(type) {
+		case *Interface:
+			if b.ID != interfaces {
+				t.Fatalf("interface %d is read as %d", interfaces, b.ID)
+			}
+			interfaces++
+		case *Packet:
+			if packets++; b.Interface != interfaces-1 {
+				t.Errorf("a packet of interface %d, want %d", b.Interface, interfaces-1)
+			}
+		case *Statistics:
+			if b.Interface != interfaces-2 {
+				t.Errorf("statistics of interface %d, want %d", b.Interface, interfaces-2)
+			}
+		}
+	}
+	if interfaces != want || packets != 3 {
+		t.Errorf("%d interfaces and %d packets, want %d and 3", interfaces, packets, want)
+	}
+}
+
 func TestLongTextsAreCut(t *testing.T) {
 	var out bytes.Buffer
 	w, err := NewWriter(&out, Section{Comments: []string{strings.Repeat("ä", 40_000)}})

@@ -153,6 +153,10 @@ type opened struct {
 	broken   error             // what was wrong with a block that waited to be told; nil when nothing was
 }
 
+// maxAhead is how many links a file may begin with and still be known for natlens's: more
+// than any host has.
+const maxAhead = 1 << 18
+
 // openFile reads until it is clear whose file it is, and of which host.
 func openFile(f File) (*opened, error) {
 	o := &opened{File: f, places: map[int]place{}, told: versions{}, start: -1}
@@ -171,8 +175,10 @@ func openFile(f File) (*opened, error) {
 			return o, nil // why, the reader says again
 		}
 		switch b := b.(type) {
-		case *pcapng.Interface: // of which there are so many at most
-			o.ahead = append(o.ahead, b)
+		case *pcapng.Interface:
+			if o.ahead = append(o.ahead, b); len(o.ahead) > maxAhead {
+				return o, nil
+			}
 		case *pcapng.Packet:
 			o.ahead = append(o.ahead, b)
 			return o, nil

@@ -63,8 +63,9 @@ type Tape struct {
 
 	known   knowledge
 	content [32]byte      // of the last topology that was written
-	points  map[point]int // interfaces of this file
-	counts  []counter     // of each
+	points  map[point]int // interfaces of this file's last section
+	counts  []counter     // of each of this file's
+	counted int           // how many of them are written
 	drops   map[netns.ID]uint64
 	named   map[string]bool // names that this file has
 	told    versions        // what it says of the host
@@ -255,6 +256,9 @@ func (t *Tape) point(p point, namespace string) int {
 		Comments: []string{fmt.Sprintf("namespace %v (%s), link %d", p.namespace, clean(namespace), p.ifindex)},
 	}
 	i.Description, i.MAC = t.known.describe(p.namespace, p.ifindex)
+	if t.w.Full() {
+		t.section()
+	}
 	id, err := t.w.Interface(i)
 	if t.keep(err); err != nil {
 		return 0

@@ -2,12 +2,12 @@ package record
 
 import (
 	"math"
-	"slices"
 	"time"
 
 	"natlens/capture/packet"
 	"natlens/capture/pcapng"
 	"natlens/netinfo"
+	"natlens/netinfo/netns"
 )
 
 const (
@@ -92,9 +92,9 @@ func (t *Tape) next() {
 		return
 	}
 	t.file = file
-	t.w, err = pcapng.NewWriter(file, pcapng.Section{Application: t.config.Application, OS: t.config.OS})
+	t.w, err = pcapng.NewWriter(file, t.by())
 	t.keep(err)
-	t.points, t.counts, t.named = map[point]int{}, nil, map[string]bool{}
+	t.points, t.counts, t.counted, t.named = map[point]int{}, nil, 0, map[string]bool{}
 	t.told, t.places = versions{}, nil
 	t.began, t.headed = max(t.mark, t.skipped), false
 	if t.known.topology != nil { // else the first word on it begins the file
@@ -130,25 +130,45 @@ func (t *Tape) head() {
 	t.local(kindHeader, header{Version: version, Session: t.session, Part: t.part, Host: t.config.Host, Filter: t.config.Filter})
 }
 
-// end writes what is known of each interface at last, and closes the file.
-func (t *Tape) end() {
-	if t.file == nil {
-		return
+// by is who writes.
+func (t *Tape) by() pcapng.Section {
+	return pcapng.Section{Application: t.config.Application, OS: t.config.OS}
+}
+
+// section begins another one in the file, where links came and went until it can't take
+// more of them. What natlens knows goes on across it.
+func (t *Tape) section() {
+	t.statistics()
+	if t.err == nil {
+		t.keep(t.w.Section(t.by()))
 	}
+	t.points, t.named = map[point]int{}, map[string]bool{}
+}
+
+// statistics writes what is known at last of each interface of a section.
+func (t *Tape) statistics() {
 	at := max(t.mark, t.skipped)
-	for id, c := range t.counts {
-		if t.err != nil {
-			break
-		}
-		s := pcapng.Statistics{Interface: id, Time: at, Start: t.began, End: at, Received: c.received, HasReceived: true, HasDropped: true}
+	told := map[netns.ID]bool{}
+	for ; t.counted < len(t.counts) && t.err == nil; t.counted++ {
+		c := t.counts[t.counted]
+		s := pcapng.Statistics{Interface: t.counted, Time: at, Start: t.began, End: at, Received: c.received, HasReceived: true, HasDropped: true}
 		// One ring serves all links of a namespace: what it lost is told once.
-		if slices.IndexFunc(t.counts, func(o counter) bool { return o.namespace == c.namespace }) == id {
+		if !told[c.namespace] {
+			told[c.namespace] = true
 			s.Dropped = t.drops[c.namespace]
 			delete(t.drops, c.namespace)
 			s.Comments = []string{"drops are those of all links of the namespace"}
 		}
 		t.keep(t.w.Statistics(&s))
 	}
+}
+
+// end writes what is known of each interface at last, and closes the file.
+func (t *Tape) end() {
+	if t.file == nil {
+		return
+	}
+	t.statistics()
 	if t.err == nil {
 		t.keep(t.w.Flush())
 	}

@@ -1,0 +1,67 @@
+package record_test
+
+import (
+	"bytes"
+	"fmt"
+	"io"
+	"net/netip"
+	"os"
+	"path/filepath"
+	"slices"
+	"testing"
+	"time"
+
+	"natlens/capture"
+	"natlens/internal/record"
+	"natlens/netinfo"
+	"natlens/netinfo/netns"
+	"natlens/trace"
+)
+
+type closing struct{ io.Writer }
+
+func (closing) Close() error { return nil }
+
+// Where more links came and went than a section of a file has room for, the file is read
+// to its end, and each packet is told at its own link.
+func TestMoreLinksThanASectionHas(t *testing.T) {
+	const links = 1<<16 + 500
+	d := newDeck(t, record.Config{}) // for what it makes
+	var file bytes.Buffer
+	tape, err := record.NewTape(record.Config{Others: true, Open: func(int) (io.WriteCloser, error) { return closing{&file}, nil }})
+	must(t, err)
+	var want []string
+	note := func(to *[]string) func(*trace.Journey) {
+		return func(j *trace.Journey) {
+			*to = append(*to, fmt.Sprint(j.ID, " ", j.Hops[0].Point, " ", j.Hops[0].Interface, " ", j.Verdict.Result))
+		}
+	}
+	c := trace.New(trace.DefaultOpen, trace.Sink{Journey: func(j *trace.Journey) {
+		note(&want)(j)
+		tape.Journey(j)
+	}})
+	tape.AttachTo(c)
+	tape.SetTopology((&netinfo.Topology{Self: 1, Number: 1, Time: time.Unix(0, d.now), Namespaces: []*netinfo.Namespace{{ID: 1, Name: "host"}}}).Seal())
+	tape.Watch(1, 1)
+	for n := range links + 1000 {
+		o := d.datagramFor(netip.AddrFrom4([4]byte{203, 0, 113, byte(n >> 16)}), netns.ID(1+n%3), uint16(n))
+		o.Ifindex = int32(2 + n%links) // the first ones have packets again at the end
+		tape.Observe(&capture.Batch{Observations: []capture.Observation{o}, Through: d.now})
+	}
+	tape.Flush()
+	must(t, tape.Err())
+	recording, err := record.Open([]record.File{{Name: "tape", In: bytes.NewReader(file.Bytes())}})
+	must(t, err)
+	var got []string
+	_, err = recording.Play(t.Context(), trace.DefaultOpen, record.Listener{Journey: note(&got)})
+	must(t, err)
+	if len(want) < links || !slices.Equal(want, got) {
+		t.Errorf("%d journeys are read, %d were written", len(got), len(want))
+	}
+	path := filepath.Join(t.TempDir(), "tape.pcapng")
+	must(t, os.WriteFile(path, file.Bytes(), 0o600))
+	out := tshark(t, "tshark", "-r", path, "-T", "fields", "-e", "frame.interface_name", "-Y", fmt.Sprintf("frame.number > %d", links+900))
+	if n := bytes.Count([]byte(out), []byte("if")); n != 100 {
+		t.Errorf("tshark names the links of %d packets:\n%.300s", n, out)
+	}
+}
