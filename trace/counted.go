@@ -160,8 +160,8 @@ func (c *Correlator) undecided(s *sighting, rule netfilter.RuleID, after, before
 		return 0, false
 	}
 	for _, t := range pending {
-		e := c.slab.at(t.index)
-		if e.generation != t.generation || e.state != statePending || e.length() == 0 {
+		e := c.turn(statePending, t)
+		if e == nil || e.length() == 0 {
 			continue
 		}
 		last := &e.hops()[len(e.hops())-1]

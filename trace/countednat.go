@@ -237,8 +237,8 @@ func (c *Correlator) anyStranger(ns netns.ID, after, before int64) bool {
 		return true
 	}
 	for _, t := range pending {
-		e := c.live(handle{t.index, t.generation})
-		if e == nil || e.state != statePending || e.length() == 0 {
+		e := c.turn(statePending, t)
+		if e == nil || e.length() == 0 {
 			continue
 		}
 		s := &e.hops()[len(e.hops())-1]

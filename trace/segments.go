@@ -55,8 +55,8 @@ func (c *Correlator) nearby(most int) iter.Seq2[handle, *entry] {
 		for _, st := range []state{statePending, stateTerminal} {
 			queued := c.settling[st-1].all()
 			for i := len(queued) - 1; i >= 0 && i >= len(queued)-most; i-- {
-				h := handle{queued[i].index, queued[i].generation}
-				if e := c.live(h); e != nil && e.state == st && isDatagram(e.layers()) && !yield(h, e) {
+				e := c.turn(st, queued[i])
+				if e != nil && isDatagram(e.layers()) && !yield(handle{queued[i].index, e.generation}, e) {
 					return
 				}
 			}

@@ -42,25 +42,29 @@ func (c *Correlator) schedule(i int32, e *entry, at int64, ends bool) {
 	}
 	// Small moves are not worth a second turn in the queue.
 	if deadline := at + c.patience; deadline > e.deadline+c.patience/8 {
-		e.deadline = deadline
+		c.await(i, e, deadline)
 	}
 }
 
 // queue gives the journey its turn.
 func (c *Correlator) queue(i int32, e *entry, at int64, ends bool) {
-	next, wait := statePending, c.patience
 	// A branch that has not ended does not reopen a journey that has.
-	if ends || e.state != stateFree {
-		next, wait = stateTerminal, e.grace()
+	switch ends = ends || e.state != stateFree; {
+	case !ends:
+		c.await(i, e, at+c.patience)
+	case e.state != stateTerminal:
+		wait := e.grace()
+		e.state, e.deadline = stateTerminal, at+wait
+		c.settling[stateTerminal-1].push(timer{i, e.generation, e.deadline})
 	}
-	if next == e.state {
-		return
-	}
-	e.state, e.deadline = next, at+wait
-	if next == statePending {
-		c.passOver()
-	}
-	c.settling[next-1].push(timer{i, e.generation, e.deadline})
+}
+
+// await has the journey wait for its next hop until then. Where it waited already that
+// is another turn, and the one before comes to nothing.
+func (c *Correlator) await(i int32, e *entry, until int64) {
+	e.state, e.deadline = statePending, until
+	c.passOver()
+	c.settling[statePending-1].push(timer{i, e.generation, until})
 }
 
 // grace is how long it is kept from now that its end was seen.
@@ -76,14 +80,22 @@ func (e *entry) grace() int64 {
 	return settleTerminal
 }
 
-// passOver takes the youngest turns of pending entries back that are not pending any
-// more: most see their end soon after they began, and none of them should be kept for
-// as long as others wait.
+// turn returns the entry whose turn it is; nil when it has moved on since, to another
+// state or to a later turn.
+func (c *Correlator) turn(st state, t timer) *entry {
+	if e := c.live(handle{t.index, t.generation}); e != nil && e.state == st && e.deadline <= t.due {
+		return e
+	}
+	return nil
+}
+
+// passOver takes the youngest turns back that pending entries do not need any more: most
+// see their end soon after they began, and none of them should be kept for as long as
+// others wait.
 func (c *Correlator) passOver() {
 	q := &c.settling[statePending-1]
 	for turns := q.all(); len(turns) > 0; turns = q.all() {
-		t := turns[len(turns)-1]
-		if e := c.live(handle{t.index, t.generation}); e != nil && e.state == statePending {
+		if c.turn(statePending, turns[len(turns)-1]) != nil {
 			return
 		}
 		q.queue = q.queue[:len(q.queue)-1]
@@ -91,14 +103,14 @@ func (c *Correlator) passOver() {
 }
 
 // due takes the next entry in that state whose turn has come; nil when there is
-// none. Turns of entries that have moved on since are passed over.
+// none.
 func (c *Correlator) due(st state, now int64) (timer, *entry) {
 	for {
 		t, ok := c.settling[st-1].pop(now)
 		if !ok {
 			return timer{}, nil
 		}
-		if e := c.live(handle{t.index, t.generation}); e != nil && e.state == st {
+		if e := c.turn(st, t); e != nil {
 			return t, e
 		}
 	}
@@ -108,10 +120,6 @@ func (c *Correlator) due(st state, now int64) (timer, *entry) {
 func (c *Correlator) expire() {
 	for _, st := range []state{stateTerminal, statePending, stateShown} {
 		for t, e := c.due(st, c.now); e != nil; t, e = c.due(st, c.now) {
-			if e.deadline > c.now {
-				c.settling[st-1].push(timer{t.index, t.generation, e.deadline})
-				continue
-			}
 			if c.awaits(st, e) {
 				c.settling[st-1].push(timer{t.index, e.generation, e.deadline})
 				continue
@@ -120,9 +128,7 @@ func (c *Correlator) expire() {
 			case st == stateShown:
 				c.drop(t.index)
 			case st == stateTerminal && c.halts(e):
-				e.state, e.deadline = statePending, c.now+c.patience
-				c.passOver()
-				c.settling[statePending-1].push(timer{t.index, e.generation, e.deadline})
+				c.await(t.index, e, c.now+c.patience)
 			default:
 				c.settle(t.index, e, "")
 			}

@@ -183,22 +183,29 @@ func (s *slab) warm(e *entry) {
 	s.warmth += int64(e.same.length) + int64(e.shownAs) + int64(e.store[0]) + int64(e.store[64])
 }
 
-// timer is one entry's turn in a queue of equal waiting times. An entry whose
-// deadline has moved meanwhile is queued again when its turn comes.
+// timer is one entry's turn in a queue. It comes to nothing when the entry's deadline has
+// moved behind it: then there is another.
 type timer struct {
 	index      int32
 	generation uint32
 	due        int64
 }
 
-// timers is a queue in the order of due times; that holds because every timer
-// in it waits equally long.
+// timers is a queue in the order of due times. Those of entries that wait equally long
+// come so. Nothing overtakes what stands before it: where waits differ, as do those of
+// journeys whose end was seen, what waits less is due with what it stands behind, and
+// journeys are shown in the order in which they ended.
 type timers struct {
 	queue []timer
 	head  int
 }
 
-func (q *timers) push(t timer) { q.queue = append(q.queue, t) }
+func (q *timers) push(t timer) {
+	if n := len(q.queue); n > q.head {
+		t.due = max(t.due, q.queue[n-1].due)
+	}
+	q.queue = append(q.queue, t)
+}
 
 // all returns the timers that are still queued.
 func (q *timers) all() []timer { return q.queue[q.head:] }

@@ -49,3 +49,24 @@ func TestReleasedEntriesKeepNothing(t *testing.T) {
 		}
 	}
 }
+
+// Nothing overtakes what stands before it in a queue, so that its head is always the next
+// that is due.
+func TestTimersAreInOrder(t *testing.T) {
+	var q timers
+	for i, due := range []int64{10, 60, 20, 70} {
+		q.push(timer{index: int32(i), due: due})
+	}
+	if _, ok := q.pop(9); ok {
+		t.Error("due too early")
+	}
+	for i, due := range []int64{10, 60, 60, 70} {
+		if got, ok := q.pop(due); !ok || got != (timer{index: int32(i), due: due}) {
+			t.Errorf("the %d. is %+v, %v", i+1, got, ok)
+		}
+	}
+	q.push(timer{due: 5})
+	if _, ok := q.pop(5); !ok {
+		t.Error("it waits for what is gone")
+	}
+}
