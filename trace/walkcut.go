@@ -20,6 +20,21 @@ func (c *Correlator) TracePaused(took time.Duration, at int64) {
 	}
 }
 
+// forgetPauses forgets those before which all walks ended that are kept or may still be
+// told.
+func (c *Correlator) forgetPauses() {
+	if len(c.walks.pauses) == 0 {
+		return
+	}
+	since := c.now - 2*c.keepWalk()
+	for _, s := range c.walks.spaces {
+		if len(s.queue) > 0 {
+			since = min(since, s.queue[0].after)
+		}
+	}
+	c.walks.pauses = slices.DeleteFunc(c.walks.pauses, func(at int64) bool { return at < since })
+}
+
 // mayBeCut reports whether the end of a walk may not have been told, because the
 // tracer paused. The kernel asks no packet any more then; but it waits, before it
 // ceases, for all that is being received (synchronize_rcu in

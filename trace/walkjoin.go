@@ -52,7 +52,7 @@ func (c *Correlator) joinWalks(j *Journey, e *entry, hops []sighting) {
 		if w == nil {
 			continue
 		}
-		w.owner = e.id
+		w.owner, w.until = e.id, c.now+walkGrace
 		met := c.tell(j, w, &s, hops)
 		told = append(told, met...)
 		c.judge(j, w, &s, hops, met)

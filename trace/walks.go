@@ -24,6 +24,7 @@ type walk struct {
 	tracked, reply bool
 	flow           uint32
 	owner          uint64 // the journey it belongs to; 0 while none is known
+	until          int64  // it is kept till then, if that is longer than others are
 }
 
 // visit is the hits of one base chain and of those it led to.
@@ -65,6 +66,7 @@ type walks struct {
 	dropped []*walk // whose journeys need not wait any more
 	lost    losses
 	pauses  []int64 // when the tracer ceased to ask, those that matter still
+	looked  int64   // when it was last asked which of them are old
 }
 
 // walkSpace is the walks in one namespace.
@@ -75,8 +77,8 @@ type walkSpace struct {
 }
 
 const (
-	// walkGrace is how much longer a walk is kept than its journey can wait for
-	// its next hop and be amended.
+	// walkGrace is how much longer a walk is kept than a journey that began with it waits
+	// for its next hop, and than its own can be amended after it was shown.
 	walkGrace = keepShown + 500e6
 	// unseenPatience is how long a packet that was dropped before any tap can
 	// have seen it waits to be shown.
@@ -87,7 +89,8 @@ const (
 	maxWalks = 1 << 14
 )
 
-// keepWalk is how long a walk waits for its journey to be shown.
+// keepWalk is how long a walk is kept for its journey to be shown, if none that is open by
+// then may be it: what waits for a neighbour's address has been seen when that is known.
 func (c *Correlator) keepWalk() int64 { return c.patience + walkGrace }
 
 func newWalks() walks { return walks{spaces: map[netns.ID]*walkSpace{}} }
@@ -220,15 +223,23 @@ func (s *walkSpace) name(w *walk, id uint32) {
 // settleWalks shows packets that no tap saw, and forgets what is too old to
 // belong to any journey; early: it can't wait any longer.
 func (c *Correlator) settleWalks(early bool) {
-	past := func(at int64) bool { return at < c.now-2*c.keepWalk() }
-	c.walks.pauses = slices.DeleteFunc(c.walks.pauses, past)
+	c.forgetPauses()
+	look := c.now >= c.walks.looked+lookEvery
+	switch {
+	case early:
+		look, c.walks.looked = true, 0 // no journey is open; the clock may have been set
+	case look:
+		c.walks.looked = c.now
+		c.holdWalks()
+	}
 	for _, s := range c.walks.spaces {
 		kept := s.queue[:0]
 		for _, w := range s.queue {
-			if w.owner == 0 && w.start == netfilter.Output && c.unseen(w, early) {
+			old := look && c.old(w)
+			if w.owner == 0 && w.start == netfilter.Output && c.unseen(w, old, early) {
 				c.showUnseen(w)
 			}
-			if w.before < c.now-c.keepWalk() || early {
+			if old || early {
 				s.forget(w)
 			} else {
 				kept = append(kept, w)
@@ -265,17 +276,14 @@ func (c *Correlator) hurry() {
 	c.walks.dropped = waiting
 }
 
-// unseen reports whether no tap saw a packet that began here, nor will: its
-// journey would be shown by now, or it ended before the first tap.
-func (c *Correlator) unseen(w *walk, early bool) bool {
+// unseen reports whether no tap saw a packet that began here, nor will: its walk is old,
+// so that its journey would be shown by now, or it ended before the first tap.
+func (c *Correlator) unseen(w *walk, old, early bool) bool {
 	h := &w.packet.Headers
 	if !c.hosts.space(w.namespace).watched(w.after) || h.Layers.Has(packet.Truncated) || isOfLink(h) {
 		// No tap was there; or the packet can't be told from others, because
 		// the trace copies no extension headers; or it is no journey's.
 		return false
 	}
-	if c.ended(w) {
-		return early || w.before < c.now-unseenPatience
-	}
-	return w.before < c.now-c.keepWalk()
+	return old || c.ended(w) && (early || w.before < c.now-unseenPatience)
 }
