@@ -27,9 +27,10 @@ const (
 
 // doubt is what several journeys share whose hops may be each other's.
 type doubt struct {
-	ids  []uint64
-	why  string
-	more int // journeys that are not among ids
+	ids   []uint64
+	why   string
+	more  int  // journeys that are not among ids
+	bytes bool // what they have in common is the bytes that they carry; not all of how they look
 }
 
 // choose returns which of several journeys a sighting belongs to that fit it
@@ -51,10 +52,16 @@ func (c *Correlator) choose(head int32, s *sighting, best fit) (chosen int32, fo
 		}
 	}
 	for _, old := range passedOver {
-		c.mark([]*entry{old, found}, fmt.Sprintf("%s was last seen at %s, %d ms before this one came on: it is lost, or this one is",
-			name(old.id), old.hops()[len(old.hops())-1].linkName(), (s.time-old.lastSeen())/1e6))
+		c.mark([]*entry{old, found}, old.silent(s))
 	}
 	return chosen, found
+}
+
+// silent says since when the journey was seen nowhere, as another sighting shows it or
+// one like it.
+func (e *entry) silent(s *sighting) string {
+	return fmt.Sprintf("%s was last seen at %s, %d ms before this one came on: it is lost, or this one is",
+		name(e.id), e.hops()[len(e.hops())-1].linkName(), (s.time-e.lastSeen())/1e6)
 }
 
 // doubts looks, when a journey is to be shown, at those that look the same and
@@ -119,8 +126,10 @@ func (e *entry) beyond(o *entry) bool {
 
 // mark says of journeys that their hops may be each other's. Those that were shown
 // are shown again.
-func (c *Correlator) mark(group []*entry, why string) {
-	d := &doubt{why: why}
+func (c *Correlator) mark(group []*entry, why string) { c.share(group, &doubt{why: why}) }
+
+// share is mark for a doubt of which all but the journeys is known.
+func (c *Correlator) share(group []*entry, d *doubt) {
 	for _, e := range group {
 		if len(d.ids) <= maxTwins {
 			d.ids = append(d.ids, e.id)
@@ -168,11 +177,16 @@ func (d *doubt) says(own uint64) string {
 	if more > 0 {
 		names = append(names, fmt.Sprintf("%d more", more))
 	}
-	verb := "look"
-	if len(names) == 1 {
-		verb = "looks"
+	verb := "look the same"
+	switch {
+	case d.bytes && len(names) == 1:
+		verb = "carries the same bytes"
+	case d.bytes:
+		verb = "carry the same bytes"
+	case len(names) == 1:
+		verb = "looks the same"
 	}
-	return fmt.Sprintf("ambiguous: %s %s the same as this packet, and %s. Hops and end may be another's", strings.Join(names, ", "), verb, d.why)
+	return fmt.Sprintf("ambiguous: %s %s as this packet, and %s. Hops and end may be another's", strings.Join(names, ", "), verb, d.why)
 }
 
 func name(id uint64) string { return fmt.Sprintf("#%d", id) }

@@ -55,17 +55,6 @@ func (x extent) meets(y extent) bool {
 	return before(y.begin, x.end) && before(x.begin, y.end)
 }
 
-// with returns the extent that covers both, which meet.
-func (x extent) with(y extent) extent {
-	if before(y.begin, x.begin) {
-		x.begin = y.begin
-	}
-	if before(x.end, y.end) {
-		x.end = y.end
-	}
-	return x
-}
-
 // handle is an entry that may have been reused since.
 type handle struct {
 	index      int32
@@ -123,6 +112,7 @@ type parts struct {
 	whole     newest             // of IPv6 datagrams in fragments
 	streams   map[uint64]*stream // by the hash of their keys
 	trains    map[packet.Tuple]*train
+	stakes    []stake // to the sighting that is being joined
 	seed      uint64
 }
 
@@ -172,6 +162,7 @@ func (c *Correlator) findStream(s *sighting, t *trail) (found []handle, resends 
 	if st := t.data(); st != nil && !before(s.extent.begin, st.end) {
 		return nil, 0 // most segments are behind all others
 	}
+	stakes := c.parts.stakes[:0]
 	keys := [2]packet.Tuple{streamKey(s), s.tuple}
 	for i, key := range keys {
 		if i > 0 && key == keys[0] {
@@ -191,19 +182,20 @@ func (c *Correlator) findStream(s *sighting, t *trail) (found []handle, resends 
 				continue
 			}
 			f, used := c.fits(e, s)
+			if !used && f <= fitGuess {
+				continue
+			}
+			stakes = append(stakes, stake{handle: r.handle, entry: e, stream: st, extent: r.extent, used: used})
 			switch {
-			case !used && f > fitGuess:
-				found = append(found, r.handle)
-				r.extent = r.extent.with(s.extent)
-				if before(st.end, s.extent.end) {
-					st.end = s.extent.end
-				}
+			case !used && before(st.end, s.extent.end):
+				st.end = s.extent.end
 			case used && e.hops()[0].point == s.point && e.hops()[0].extent.begin == s.extent.begin && e.hops()[0].h.TCPFlags&^packet.PSH == s.h.TCPFlags&^packet.PSH:
 				resends = e.id
 			}
 		}
 	}
-	return found, resends
+	c.parts.stakes = stakes
+	return c.award(stakes, s), resends
 }
 
 // streamKey is the connection's tuple before translation, where that is known.
