@@ -268,6 +268,7 @@ func (c *Correlator) Interrupt(reason string) {
 	c.epoch++
 	c.unsettled = 0
 	clear(c.names)
+	clear(c.parts.controls)
 	c.proxies.forgetTimes()
 	c.hosted.forget()
 	clear(c.counted)
@@ -432,6 +433,11 @@ func (c *Correlator) pair(o *capture.Observation, head int32, t *trail, kept *ke
 	}
 	if e == nil {
 		i, e = c.open(o, head)
+		if isControl(h) {
+			if again := c.parts.begun(e.id, &s); found.duplicate == 0 {
+				resends = again
+			}
+		}
 		if e.trail = t; found.duplicate != 0 || resends != 0 {
 			e.also().duplicateOf, e.also().resends = found.duplicate, resends
 		}

@@ -112,12 +112,19 @@ type parts struct {
 	whole     newest             // of IPv6 datagrams in fragments
 	streams   map[uint64]*stream // by the hash of their keys
 	trains    map[packet.Tuple]*train
+	controls  map[controlKey]control
 	stakes    []stake // to the sighting that is being joined
 	seed      uint64
 }
 
 func newParts() parts {
-	return parts{datagrams: map[pieceKey][]handle{}, streams: map[uint64]*stream{}, trains: map[packet.Tuple]*train{}, seed: rand.Uint64()}
+	return parts{
+		datagrams: map[pieceKey][]handle{},
+		streams:   map[uint64]*stream{},
+		trains:    map[packet.Tuple]*train{},
+		controls:  map[controlKey]control{},
+		seed:      rand.Uint64(),
+	}
 }
 
 // stream returns that of the key, or nil.
@@ -262,7 +269,8 @@ func (c *Correlator) streamOf(s *sighting, t *trail) *stream {
 	return st
 }
 
-// sweepParts forgets datagrams whose journeys are gone, and idle streams.
+// sweepParts forgets datagrams whose journeys are gone, idle streams, and what is not
+// sent again any more.
 func (c *Correlator) sweepParts() {
 	for key, handles := range c.parts.datagrams {
 		kept := handles[:0]
@@ -286,6 +294,11 @@ func (c *Correlator) sweepParts() {
 	for key, t := range c.parts.trains {
 		if t.used < c.now-keepStream {
 			delete(c.parts.trains, key)
+		}
+	}
+	for key, x := range c.parts.controls {
+		if x.used < c.now-keepControl {
+			delete(c.parts.controls, key)
 		}
 	}
 }

@@ -165,7 +165,7 @@ func (t *trail) data() *stream {
 // looks like, is that it takes the trail's first step.
 func (c *Correlator) begins(t *trail, h *packet.Headers) bool {
 	switch {
-	case !t.known() || !t.home || mayBeFragmented(h) || isTrain(h) || isReset(h),
+	case !t.known() || !t.home || mayBeFragmented(h) || isTrain(h) || isReset(h) || isControl(h),
 		len(c.parts.datagrams) > 0, len(c.parts.trains) > 0, len(c.hosted.containers) > 0,
 		c.proxies.concern(&h.Tuple):
 		return false

@@ -1,12 +1,16 @@
 package live
 
 import (
+	"context"
+	"fmt"
 	"net/netip"
 	"os/exec"
 	"regexp"
+	"slices"
 	"strconv"
 	"strings"
 	"testing"
+	"time"
 
 	"natlens/capture/packet"
 	"natlens/internal/lab"
@@ -96,6 +100,59 @@ func TestSegmentsLostAndSentAgain(t *testing.T) {
 				if n != told[at] {
 					t.Errorf("%d journeys share a packet that is told to be %d", n, told[at])
 				}
+			}
+		})
+	}
+}
+
+// TestConnectionsBegunAndEndedAgain: a SYN or a FIN that a rule drops is sent again, and
+// each says which one was before.
+func TestConnectionsBegunAndEndedAgain(t *testing.T) {
+	for name, c := range map[string]struct {
+		port uint16
+		flag uint8
+		wait time.Duration
+	}{
+		"syn": {5323, packet.SYN, 3 * time.Second},
+		"fin": {5324, packet.FIN, 2 * time.Second},
+	} {
+		t.Run(name, func(t *testing.T) {
+			leak.Check(t)
+			h := dockerHost(t)
+			if c.flag == packet.FIN { // of which a server that accepts nothing is not to be told
+				web, err := lab.ListenTCP(h.Internet(), netip.AddrPortFrom(lab.ServerAddress, c.port))
+				if err != nil {
+					t.Fatal(err)
+				}
+				defer web.Close()
+			}
+			filtering(t, "forward", fmt.Sprintf("tcp dport %d tcp flags & %s == %s counter drop", c.port, name, name))
+			w := startWatch(t, Config{})
+			ctx, cancel := context.WithTimeout(t.Context(), c.wait)
+			defer cancel()
+			conn, err := lab.DialTCP(ctx, h.Find("back").Namespace(), netip.AddrPort{}, netip.AddrPortFrom(lab.ServerAddress, c.port))
+			if err == nil {
+				err = conn.CloseWrite()
+				defer conn.Close()
+			}
+			if failed := err != nil; failed != (c.flag == packet.SYN) {
+				t.Fatal(err)
+			}
+			<-ctx.Done()
+			packets, _ := dropCount(t)
+			w.end()
+			last, n := uint64(0), uint32(0)
+			for _, j := range w.all(func(j *trace.Journey) bool {
+				first := &j.Hops[0].Headers
+				return j.Protocol == packet.TCP && first.Tuple.DestinationPort == c.port && first.TCPFlags&c.flag != 0 && j.Supersedes == 0
+			}) {
+				if n++; n == 1 && len(j.Related) != 0 || n > 1 && !slices.Contains(j.Related, trace.Relation{ID: last, Why: "retransmission_of"}) {
+					t.Errorf("#%d is related to %v, want #%d", j.ID, j.Related, last)
+				}
+				last = j.ID
+			}
+			if n != packets || n < 2 {
+				t.Errorf("%d journeys, of %d that were dropped\n%s", n, packets, w.account())
 			}
 		})
 	}

@@ -10,7 +10,7 @@ import (
 type relations struct {
 	asked   *Packet   // the question that it answers, where that can be told
 	causes  []*Packet // what it is an error about
-	data    []*Packet // TCP data that it sends again
+	data    []*Packet // TCP data, or what begins or ends a connection, that it sends again
 	doubles []*Packet // those that it is a further copy of
 }
 
@@ -23,13 +23,14 @@ type history struct {
 	copies  map[point][]*Packet
 }
 
-// beginning is what TCP data has in common with the same data when it is sent again.
-// PSH is set as it comes.
+// beginning is what TCP data has in common with the same data when it is sent again, and
+// a segment that begins or ends a connection without any. PSH is set as it comes.
 type beginning struct {
 	place
 	source, dest Address
 	seq          uint32
 	flags        int
+	bare         bool
 }
 
 // dialogue is what was asked and answered in a flow.
@@ -73,10 +74,15 @@ func (h *history) next(p *Packet) (r relations) {
 			}
 		}
 	}
-	if first.TCPLength > 0 {
-		at := beginning{first.place(), first.Source, first.Dest, first.TCPSeq, first.TCPFlags &^ push}
-		r.data = h.streams[at]
-		h.streams[at] = append(r.data, p)
+	if first.TCPLength > 0 || first.bare() {
+		at := beginning{first.place(), first.Source, first.Dest, first.TCPSeq, first.TCPFlags &^ push, first.bare()}
+		earlier := h.streams[at]
+		h.streams[at] = append(earlier, p)
+		for _, q := range earlier {
+			if first.TCPLength > 0 || first.IPID == 0 || q.Sightings[0].IPID != first.IPID {
+				r.data = append(r.data, q)
+			}
+		}
 	}
 	if first.IPID != 0 && !first.piece() {
 		for _, q := range h.copies[first.point()] {
@@ -120,9 +126,16 @@ func (d *dialogue) next(p *Packet, reply bool) *Packet {
 
 // Flags of TCP (RFC 9293, section 3.1).
 const (
+	fin  = 0x01
 	syn  = 0x02
+	rst  = 0x04
 	push = 0x08
 )
+
+// bare reports whether it begins or ends a connection, without data.
+func (s *Sighting) bare() bool {
+	return s.Protocol == tcp && s.TCPLength == 0 && s.TCPFlags&(syn|fin) != 0 && s.TCPFlags&rst == 0 && !s.piece()
+}
 
 // echo reports whether it is one, or the reply (RFC 792, RFC 4443).
 func (s *Sighting) echo() bool {
@@ -178,7 +191,9 @@ func (c *checker) checkRelated(want relations, journeys map[uint64]*checker, fou
 		expect("reply_to", []*Packet{want.asked})
 	}
 	expect("error_about", want.causes)
-	expect("retransmission_of", want.data)
+	if len(told["duplicate_of"]) == 0 || !c.packet.Sightings[0].bare() { // without an identification it is both
+		expect("retransmission_of", want.data)
+	}
 	expect("duplicate_of", want.doubles)
 }
 

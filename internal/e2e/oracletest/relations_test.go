@@ -52,6 +52,12 @@ func relatives() *scene {
 	related(s.tell(s.packet(leaving, segment)), 13, "retransmission_of")
 	// 15 is 7 once more.
 	related(s.tell(s.packet(leaving, question(4000, 33, "when?"))), 7, "duplicate_of")
+	// 16 ends the connection, 17 does so again.
+	segment.TCPFlags, segment.TCPSeq, segment.TCPLength, segment.IPID, segment.payload = 0x11, 151, 0, 54, ""
+	s.tell(s.packet(leaving, segment))
+	s.pass(200 * time.Millisecond)
+	segment.IPID = 55
+	related(s.tell(s.packet(leaving, segment)), 16, "retransmission_of")
 	return s
 }
 
@@ -75,6 +81,8 @@ func TestRelationsAreJudged(t *testing.T) {
 		"sent again, not said":            {relate(14), false},
 		"sent again, and of another":      {relate(14, Relation{11, "retransmission_of"}), false},
 		"what was not sent again":         {relate(13, Relation{11, "retransmission_of"}), false},
+		"ended again, not said":           {relate(17), false},
+		"ended, and said to be again":     {relate(16, Relation{11, "retransmission_of"}), false},
 		"twice, not said":                 {relate(15), false},
 		"twice another":                   {relate(15, Relation{6, "duplicate_of"}), false},
 		"no duplicate":                    {relate(7, Relation{6, "duplicate_of"}), false},
