@@ -1,10 +1,15 @@
 package record_test
 
 import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"io"
 	"os"
 	"testing"
 	"time"
 
+	"natlens/capture/pcapng"
 	"natlens/internal/record"
 	"natlens/netinfo/netfilter"
 )
@@ -73,4 +78,52 @@ func TestARotationIsNotPutOffByTheClock(t *testing.T) {
 			t.Errorf("a file of %d bytes, %d were to be the most", info.Size(), size)
 		}
 	}
+}
+
+// A new file begins at the newest mark. Where nothing happened for a while that is one
+// which was written late: an older one would be a clock that was set back, with which
+// all is forgotten.
+func TestARotationOnAQuietHostReadsTheSame(t *testing.T) {
+	d := newDeck(t, record.Config{Others: true, Every: 10 * time.Second})
+	d.tape.AddFlows(&netfilter.Batch{Namespace: 1, Events: []netfilter.Event{{Kind: netfilter.Known, Flow: deckFlow(1, 1), After: d.now, Before: d.now}}})
+	d.pass(time.Millisecond, true, d.datagram(1, 9))
+	for range 6 {
+		d.pass(1500*time.Millisecond, true)
+	}
+	d.tape.AddFlows(&netfilter.Batch{Namespace: 1, Events: []netfilter.Event{{Kind: netfilter.New, Flow: deckFlow(2, 7), After: d.now, Before: d.now + 2e9}}})
+	d.pass(1500*time.Millisecond, true)
+	if len(d.paths) != 2 {
+		t.Fatalf("%d files", len(d.paths))
+	}
+	d.pass(time.Second, true, d.datagram(1, 7))
+	d.pass(5*time.Second, true)
+	d.end("dropped by inferred", "delivered by conntrack")
+	newest := int64(0)
+	for _, at := range marksOf(t, d.paths...) {
+		if at < newest {
+			t.Errorf("a mark goes back by %v", time.Duration(newest-at))
+		}
+		newest = max(newest, at)
+	}
+}
+
+// marksOf lists up to when the packets were judged, as files tell it.
+func marksOf(t *testing.T, paths ...string) (marks []int64) {
+	t.Helper()
+	const kindMark = 7
+	for _, path := range paths {
+		content, err := os.ReadFile(path)
+		must(t, err)
+		in, err := pcapng.NewReader(bytes.NewReader(content))
+		must(t, err)
+		for b, err := in.Next(); !errors.Is(err, io.EOF); b, err = in.Next() {
+			must(t, err)
+			if l, ok := b.(*pcapng.Local); ok && l.Kind == kindMark {
+				var mark struct{ Through int64 }
+				must(t, json.Unmarshal(l.Data, &mark))
+				marks = append(marks, mark.Through)
+			}
+		}
+	}
+	return marks
 }

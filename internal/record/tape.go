@@ -272,7 +272,7 @@ func (t *Tape) point(p point, namespace string) int {
 func (t *Tape) note(kind uint32, value any) {
 	if t.skipped != 0 {
 		t.local(kindMark, mark{Through: t.skipped})
-		t.skipped = 0
+		t.mark, t.skipped = t.skipped, 0
 	}
 	t.local(kind, value)
 }
