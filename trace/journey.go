@@ -155,6 +155,7 @@ type Rule struct {
 // Met is a packet's meeting with a rule.
 type Met struct {
 	Namespace string
+	Host      string         // as in Hop
 	Hook      netfilter.Hook // of the base chain that led here; empty when unknown
 	// Between holds the hops before and after; -1 on a side that no tap saw.
 	Between [2]int

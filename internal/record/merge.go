@@ -151,6 +151,7 @@ func (o *origin) mark(j *trace.Journey) *trace.Journey {
 	for i := range j.Translations {
 		j.Translations[i].Host = o.name
 	}
+	remeet(j, func(m *trace.Met) { m.Host = o.name })
 	for _, e := range []*trace.Endpoint{&j.From, &j.To} {
 		if e.Name != "" {
 			e.Host = o.name

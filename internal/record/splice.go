@@ -29,6 +29,13 @@ func splice(a, b *trace.Journey, exit, entry *gate, hosts *netinfo.Topology) *tr
 			}
 		}
 	}
+	remeet(b, func(m *trace.Met) {
+		for k, at := range m.Between {
+			if at >= 0 {
+				m.Between[k] = at + shift
+			}
+		}
+	})
 	j.Hops = append(slices.Clip(a.Hops), b.Hops...)
 	before, after := exit.tuple(a), entry.tuple(b)
 	j.Translations = slices.Clip(a.Translations)

@@ -53,6 +53,7 @@ type translation struct {
 type rule struct {
 	// Only where the kernel's trace told of it.
 	Namespace string  `json:"namespace,omitempty"`
+	Host      string  `json:"host,omitempty"`
 	Between   []index `json:"between,omitempty"`
 	Hook      string  `json:"hook,omitempty"`
 	Policy    bool    `json:"policy,omitempty"`
@@ -168,7 +169,7 @@ func newRule(r *trace.Rule) rule {
 		x.Marker = &marker
 	}
 	if m := r.Met; m != nil {
-		x.Namespace, x.Hook, x.Policy, x.Verdict, x.Target = m.Namespace, string(m.Hook), m.Policy, string(m.Verdict), m.Target
+		x.Namespace, x.Host, x.Hook, x.Policy, x.Verdict, x.Target = m.Namespace, m.Host, string(m.Hook), m.Policy, string(m.Verdict), m.Target
 		x.Between = []index{index(m.Between[0]), index(m.Between[1])}
 	}
 	return x

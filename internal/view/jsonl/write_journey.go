@@ -104,6 +104,7 @@ func (x *ruleName) write(w *writer) {
 func (x *rule) write(w *writer, k string) {
 	w.open(k, '{')
 	w.someText("namespace", x.Namespace)
+	w.someText("host", x.Host)
 	if len(x.Between) > 0 {
 		w.open("between", '[')
 		for _, i := range x.Between {
