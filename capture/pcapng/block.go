@@ -19,6 +19,10 @@ type Block interface{ block() }
 // Section says who wrote what follows (Section Header Block). Interfaces of an
 // earlier section get no more packets.
 type Section struct {
+	// Offset is where it begins, in bytes from the beginning of the file. It is read,
+	// never written.
+	Offset int64
+
 	Hardware, OS, Application string
 	Comments                  []string
 }

@@ -97,8 +97,12 @@ func TestBothByteOrdersAndAllPacketBlocks(t *testing.T) {
 		}
 	}
 	names := 0
-	for _, b := range blocks {
+	for i, b := range blocks {
 		switch b := b.(type) {
+		case *Section:
+			if want := int64(len(big.file)); i > 0 && b.Offset != want || i == 0 && b.Offset != 0 {
+				t.Errorf("block %d, a section, begins at byte %d; the second at %d", i, b.Offset, want)
+			}
 		case *Interface:
 			if b.ID%2 == 1 && b.Name == "wg0" && b.LinkType == LinkRaw {
 				names++
