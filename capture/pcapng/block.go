@@ -22,6 +22,9 @@ type Section struct {
 	// Offset is where it begins, in bytes from the beginning of the file. It is read,
 	// never written.
 	Offset int64
+	// AfterFull: the section before has all the interfaces that one can have. It is
+	// read, never written.
+	AfterFull bool
 
 	Hardware, OS, Application string
 	Comments                  []string

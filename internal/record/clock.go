@@ -95,27 +95,34 @@ func (o *opened) scan(looks map[look]seen) {
 	if _, err = file.Seek(o.start, io.SeekStart); err != nil {
 		return
 	}
-	reader, err := pcapng.NewReader(file)
-	if err != nil {
-		return
-	}
-	places, links := map[int]place{}, []pcapng.LinkType(nil)
-	for n := 0; n < maxCompared; {
-		b, err := reader.Next()
-		if err != nil {
+	f, err := openFile(File{Name: o.Name, In: file})
+	for n := 0; n < maxCompared && f != nil && err == nil; {
+		var b pcapng.Block
+		if b, err = f.next(); err != nil {
 			return // playing says why
 		}
 		switch b := b.(type) {
+		case *pcapng.Section:
+			switch {
+			case f.header == nil:
+				f.further = b
+			case !b.AfterFull:
+				f.further = b
+				f, err = f.following(nil)
+			}
 		case *pcapng.Interface:
-			links = append(links, b.LinkType)
+			f.links = append(f.links, b.LinkType)
 		case *pcapng.Local:
+			if f.header == nil && f.further != nil {
+				return
+			}
 			if at, err := decode[place](b); b.Kind == kindInterface && err == nil {
-				places[at.Interface] = at
+				f.places[at.Interface] = at
 			}
 		case *pcapng.Packet:
 			n++
-			if o.header == nil || o.border(places[b.Interface].Namespace) {
-				if link, ok := links[b.Interface].Parser(); ok {
+			if f.header == nil || o.border(f.places[b.Interface-f.first].Namespace) {
+				if link, ok := f.links[b.Interface-f.first].Parser(); ok {
 					note(looks, b, link)
 				}
 			}

@@ -149,6 +149,13 @@ func (p *player) nextPacket(ctx context.Context, l *lane) bool {
 			return true
 		}
 		switch b := b.(type) {
+		case *pcapng.Section:
+			l.further = b
+		case *pcapng.Local:
+			if l.further != nil {
+				l.done, l.err = true, another(l.further)
+				return true
+			}
 		case *pcapng.Interface:
 			l.links = append(l.links, b.LinkType)
 			l.names = append(l.names, b.Name)

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"testing"
 
 	"github.com/google/gopacket"
@@ -44,7 +45,9 @@ func seeds(f *testing.F) (files [][]byte) {
 			files = append(files, append(header[:len(header):len(header)], alone[section:]...))
 		}
 	}
-	return append(files, hostFile(f, 1, true), hostFile(f, 2, false))
+	one, two := hostFile(f, 1, true), hostFile(f, 2, false)
+	next := local(f, 1, `{"Version":1,"Session":"s1","Part":1}`)
+	return append(files, one, two, slices.Concat(one, next), slices.Concat(one, two))
 }
 
 // hostFile is what a host writes of which a datagram leaves, or to which it comes a

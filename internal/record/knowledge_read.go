@@ -38,9 +38,19 @@ func (r *Recording) Tell(ctx context.Context, to Knowledge) error {
 		}
 		return fmt.Errorf("files of several hosts, %s: read those of one at a time", strings.Join(names, ", "))
 	}
+	var last *opened
 	for _, f := range r.own {
-		if err := f.tell(ctx, to); err != nil {
+		if err := f.repeats(last); err != nil {
 			errs = append(errs, f.wrap(err))
+			continue
+		}
+		for f != nil {
+			last = f
+			next, err := f.following(f.tell(ctx, to))
+			if err != nil {
+				errs = append(errs, f.wrap(err))
+			}
+			f = next
 		}
 	}
 	return errors.Join(errs...)
@@ -54,6 +64,10 @@ func (o *opened) tell(ctx context.Context, to Knowledge) error {
 		}
 		if err != nil {
 			return err
+		}
+		if s, ok := b.(*pcapng.Section); ok && !s.AfterFull {
+			o.further = s
+			return nil
 		}
 		if l, ok := b.(*pcapng.Local); ok {
 			l, err := o.told.read(l, o.header.Version)

@@ -148,9 +148,12 @@ type opened struct {
 	topology *netinfo.Topology
 	told     versions          // what the file said of the host so far
 	ahead    []pcapng.Block    // what was read so far of what is played
-	places   map[int]place     // by interface
-	links    []pcapng.LinkType // by interface
+	places   map[int]place     // by interface; of natlens's the part's first is 0
+	links    []pcapng.LinkType // likewise
 	broken   error             // what was wrong with a block that waited to be told; nil when nothing was
+	first    int               // of natlens's: ID of the part's first interface
+	begins   int64             // of natlens's: where the part begins, in bytes
+	further  *pcapng.Section   // that which was reached behind it; nil until then
 }
 
 // maxAhead is how many links a file may begin with and still be known for natlens's: more
@@ -169,26 +172,41 @@ func openFile(f File) (*opened, error) {
 	if o.reader, err = pcapng.NewReader(f.In); err != nil {
 		return nil, o.wrap(err)
 	}
+	_, _ = o.reader.Next() // the section; what is wrong with it, the reader says again
+	if err = o.look(); err != nil {
+		return nil, o.wrap(err)
+	}
+	return o, nil
+}
+
+// look reads the beginning of a section.
+func (o *opened) look() (err error) {
 	for {
 		b, _ := o.reader.Next()
 		if b == nil {
-			return o, nil // why, the reader says again
+			return nil // why, the reader says again
 		}
 		switch b := b.(type) {
+		case *pcapng.Section:
+			if o.header == nil && b.AfterFull {
+				continue // of a host with more links than one has
+			}
+			o.ahead = append(o.ahead, b)
+			return nil
 		case *pcapng.Interface:
 			if o.ahead = append(o.ahead, b); len(o.ahead) > maxAhead {
-				return o, nil
+				return nil
 			}
 		case *pcapng.Packet:
 			o.ahead = append(o.ahead, b)
-			return o, nil
+			return nil
 		case *pcapng.Local:
 			o.ahead = append(o.ahead, b)
 			if o.header != nil {
-				return o, o.readAhead(b)
+				return o.readAhead(b)
 			}
 			if o.header, err = readHeader(b); err != nil {
-				return nil, o.wrap(err)
+				return err
 			}
 		}
 	}
@@ -215,10 +233,7 @@ func (o *opened) readAhead(l *pcapng.Local) error {
 	if err == nil {
 		o.topology, err = readTopology(v.Value, 0)
 	}
-	if err != nil {
-		return o.wrap(err)
-	}
-	return nil
+	return err
 }
 
 func (o *opened) wrap(err error) error { return fmt.Errorf("%s: %w", o.Name, err) }

@@ -8,6 +8,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -57,6 +58,10 @@ func TestMoreLinksThanASectionHas(t *testing.T) {
 	must(t, err)
 	if len(want) < links || !slices.Equal(want, got) {
 		t.Errorf("%d journeys are read, %d were written", len(got), len(want))
+	}
+	if n, err := playBytes(t.Context(), slices.Concat(file.Bytes(), file.Bytes())); n != len(want) || err == nil ||
+		!strings.Contains(err.Error(), fmt.Sprintf("another capture begins at byte %d ", file.Len())) {
+		t.Errorf("twice: %d journeys, %v", n, err)
 	}
 	path := filepath.Join(t.TempDir(), "tape.pcapng")
 	must(t, os.WriteFile(path, file.Bytes(), 0o600))

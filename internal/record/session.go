@@ -24,16 +24,25 @@ func (p *player) session(ctx context.Context, files []*opened) error {
 	if files[0].header.Filter != "" {
 		p.choice = newChoice()
 	}
-	for i, f := range files {
-		continues := i > 0 && f.header.Part == files[i-1].header.Part+1
-		if i > 0 && !continues {
-			p.warn(fmt.Sprintf("between %s and %s files are missing", files[i-1].Name, f.Name))
+	files = slices.Clone(files)
+	var last *opened
+	for i := 0; i < len(files) && (i == 0 || ctx.Err() == nil); i++ {
+		f := files[i]
+		if err := f.repeats(last); err != nil {
+			errs = append(errs, f.wrap(err))
+			continue
 		}
-		if err := p.part(ctx, f, continues); err != nil {
+		continues := last != nil && f.header.Part == last.header.Part+1
+		if last != nil && !continues {
+			p.warn(missingBetween(last, f))
+		}
+		last = f
+		next, err := f.following(p.part(ctx, f, continues))
+		if err != nil {
 			errs = append(errs, f.wrap(err))
 		}
-		if ctx.Err() != nil {
-			break
+		if next != nil {
+			files = slices.Insert(files, i+1, next)
 		}
 	}
 	p.drain()
@@ -59,14 +68,19 @@ func (p *player) part(ctx context.Context, f *opened, continues bool) error {
 			return err
 		}
 		switch b := b.(type) {
+		case *pcapng.Section:
+			if !b.AfterFull { // else the part goes on in it
+				f.further = b
+				return nil
+			}
 		case *pcapng.Interface:
 			f.links = append(f.links, b.LinkType)
 		case *pcapng.Packet:
-			at, ok := f.places[b.Interface]
+			at, ok := f.places[b.Interface-f.first]
 			if !ok {
 				continue // added by another program
 			}
-			if link, ok := f.links[b.Interface].Parser(); ok {
+			if link, ok := f.links[b.Interface-f.first].Parser(); ok {
 				p.packets = append(p.packets, p.observation(b, at, link))
 			}
 		case *pcapng.Local:
