@@ -113,6 +113,7 @@ func (c *Correlator) halts(e *entry) bool {
 	}
 	steps, hops := e.steps, e.hops()
 	c.inOrder(hops)
+	hops = c.reassembled(e, hops)
 	for i := len(hops) - 1; i >= 0; i-- {
 		if result, _ := c.end(&hops[i]); result == Delivered && hops[i].typ == capture.Host {
 			e.arrival = c.arrives(e.id, hops[:i+1])

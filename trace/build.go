@@ -35,6 +35,7 @@ func (c *Correlator) build(e *entry, early string) *Journey {
 			j.Hops[i].Part = pieces[i]
 		}
 	}
+	hops = c.reassembled(e, hops)
 	main := c.mainFlow(hops)
 	if main.flow != nil {
 		j.Direction = Original

@@ -165,7 +165,7 @@ func (c *Correlator) undecided(s *sighting, rule netfilter.RuleID, after, before
 			continue
 		}
 		last := &e.hops()[len(e.hops())-1]
-		if last == s || last.point.Namespace != s.point.Namespace || !rulable(last) || last.time < after || last.time > before {
+		if last.time == s.time && last.point == s.point && last.extent == s.extent || last.point.Namespace != s.point.Namespace || !rulable(last) || last.time < after || last.time > before {
 			continue
 		}
 		if asked = append(asked, e); len(asked) > maxUndecided {
@@ -173,7 +173,7 @@ func (c *Correlator) undecided(s *sighting, rule netfilter.RuleID, after, before
 		}
 	}
 	for _, e := range asked {
-		r, known := c.rule(e.hops())
+		r, known := c.rule(c.reassembled(e, e.hops()))
 		switch id, sure := r.decisive(); {
 		case !known || r.Verdict == "":
 			return 0, false

@@ -175,7 +175,7 @@ func (c *Correlator) portTo(s *sighting, bridge netinfo.LinkKey) (name string) {
 // drop it, behind the tap.
 func (c *Correlator) stopsAtIngress(s *sighting) bool {
 	rules := c.rulesets[s.point.Namespace]
-	if rules == nil || !rules.HasIngress(s.link.name) || isLaterPiece(s.h) || !s.tuple.Valid() || !c.mayRule() {
+	if rules == nil || !rules.HasIngress(s.link.name) || s.inPieces() || !s.tuple.Valid() || !c.mayRule() {
 		return false
 	}
 	w := rules.Walk(netfilter.Path{netfilter.Ingress}, netfilter.Packet{

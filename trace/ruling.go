@@ -16,7 +16,7 @@ import (
 type ruling struct {
 	netfilter.Walk
 	rules *netfilter.Ruleset
-	piece bool // a later one of a datagram
+	piece bool // it came in pieces, and this is a later one, or they were put together
 	// stop is why the packet could not go through all hooks; empty when it
 	// could. Then Walk is of the hooks before.
 	stop string
@@ -53,7 +53,7 @@ func (c *Correlator) evaluate(rules *netfilter.Ruleset, hops []sighting) (r ruli
 		return c.ruleOfSent(rules, s), true
 	}
 	p := c.question(rules, hops)
-	r.rules, r.piece = rules, isLaterPiece(s.h)
+	r.rules, r.piece = rules, s.inPieces()
 	port := s.link.master != (netinfo.LinkKey{})
 	before := p
 	if !c.comesIn(&r, s, &p) {
