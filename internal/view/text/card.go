@@ -232,18 +232,11 @@ func (c *card) translationsAfter(i int) {
 	g.through("")
 }
 
-// sides returns the hops around a translation; -1 where there is none.
+// sides returns the hops around a translation, as they are shown; -1 where there is none.
 func (c *card) sides(t *trace.Translation) (before, after int) { return c.around(t.Between) }
 
 func (c *card) around(between [2]int) (before, after int) {
-	before, after = between[0], between[1]
-	if hopAt(c.j, before) == nil {
-		before = -1
-	}
-	if hopAt(c.j, after) == nil {
-		after = -1
-	}
-	return before, after
+	return c.shownFor(between[0]), c.shownFor(between[1])
 }
 
 func (c *card) translation(t *trace.Translation, where string) {

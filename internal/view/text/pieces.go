@@ -11,6 +11,24 @@ import (
 // pieces of a datagram go one way, and the first one's line says how many.
 func laterPiece(h *trace.Hop) bool { return h.Part != nil && h.Part.Index > 0 }
 
+// shownFor returns the hop whose line stands for the one with that index: for a later
+// piece that is the first one at its point. -1 where there is no such hop.
+func (c *card) shownFor(i int) int {
+	h := hopAt(c.j, i)
+	switch {
+	case h == nil:
+		return -1
+	case c.Verbose || !laterPiece(h):
+		return i
+	}
+	for k := range c.j.Hops {
+		if o := &c.j.Hops[k]; o.Point == h.Point && o.Part != nil && o.Part.Index == 0 {
+			return k
+		}
+	}
+	return i
+}
+
 // part says that a hop saw a piece, and how many there were; or that it was the
 // first to see the packet merged with others.
 func (c *card) part(h, previous *trace.Hop) string {
