@@ -108,7 +108,12 @@ const (
 // packet there: it then has no end that was seen, and waits as others do that have none,
 // until it is known whether the rules were others by then, and what they counted.
 func (c *Correlator) halts(e *entry) bool {
-	if len(c.arrivals) == 0 || c.sink.Journey == nil || e.arrival != arrivalUnasked || e.shownAs != 0 {
+	switch {
+	case c.sink.Journey == nil || e.arrival != arrivalUnasked || e.shownAs != 0:
+		return false
+	case c.awaitsPieces(e):
+		return true
+	case len(c.arrivals) == 0:
 		return false
 	}
 	steps, hops := e.steps, e.hops()

@@ -257,6 +257,7 @@ func (c *Correlator) Flush() { c.settleAll("the capture ended before its next ho
 func (c *Correlator) Interrupt(reason string) {
 	c.settleAll(reason)
 	c.ringThrough, c.flowThrough, c.walks.through, c.now, c.swept, c.unheard, c.replayed = 0, 0, 0, 0, 0, 0, 0
+	c.parts.forsaken = 0
 	c.lostRing.forgetTimes()
 	c.lostFlows.forgetTimes()
 	c.walks.lost.forgetTimes()

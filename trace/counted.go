@@ -173,7 +173,15 @@ func (c *Correlator) undecided(s *sighting, rule netfilter.RuleID, after, before
 		}
 	}
 	for _, e := range asked {
-		r, known := c.rule(c.reassembled(e, e.hops()))
+		hops := c.reassembled(e, e.hops())
+		switch c.completeness(e, &hops[len(hops)-1], hops) {
+		case incomplete:
+			continue // no rule has seen it
+		case notAllSeen:
+			return 0, false
+		case complete:
+		}
+		r, known := c.rule(hops)
 		switch id, sure := r.decisive(); {
 		case !known || r.Verdict == "":
 			return 0, false

@@ -256,6 +256,7 @@ func (c *Correlator) giveUp(h handle) {
 	if e == nil {
 		return // it was among them twice: once for each identification that it had
 	}
+	c.parts.forsake(e)
 	if e.state != stateShown {
 		c.counters.Evicted++
 		c.settle(h.index, e, "it is in too many pieces to wait for the next")

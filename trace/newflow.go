@@ -84,6 +84,9 @@ func (c *Correlator) redirectedAtTheEnd(j *Journey, hops []sighting) {
 		return
 	}
 	s := &hops[at]
+	if c.defragments(s) && lacks(piecesAt(s, hops)) {
+		return // NAT has not seen it
+	}
 	if slices.ContainsFunc(j.Translations, func(t Translation) bool { return t.Hook == netfilter.Prerouting && t.Between[1] == at }) {
 		return // a bridge's port has done it
 	}

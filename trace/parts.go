@@ -114,6 +114,7 @@ type parts struct {
 	trains    map[packet.Tuple]*train
 	controls  map[controlKey]control
 	stakes    []stake // to the sighting that is being joined
+	forsaken  int64   // the time of the newest piece that was let go before its time; 0: none
 	seed      uint64
 }
 

@@ -51,9 +51,9 @@ func (c *Correlator) assemble(journey uint64, s *sighting, hops []sighting) {
 	}
 	h := *first.h
 	h.Layers &^= packet.LayerFragment
-	h.MoreFragments = false
-	if size := sizeOf(pieces); size != 0 && len(gaps(pieces)) == 0 {
-		more := size - first.extent.end
+	h.MoreFragments = s.h.MoreFragments // of the piece in whose place it is
+	if !lacks(pieces) {
+		more := sizeOf(pieces) - first.extent.end
 		h.Length += more
 		h.PayloadLength += more
 		if h.Layers.Has(packet.LayerIPv6) {
@@ -119,3 +119,6 @@ func gaps(pieces []*sighting) (all []extent) {
 	}
 	return all
 }
+
+// lacks reports whether the pieces are not all of a datagram.
+func lacks(pieces []*sighting) bool { return sizeOf(pieces) == 0 || len(gaps(pieces)) > 0 }

@@ -10,6 +10,7 @@ func (c *Correlator) letGo(i int32, e *entry) {
 	if e.state == statePending {
 		c.counters.Evicted++
 	}
+	c.parts.forsake(e)
 	if e.state != stateShown {
 		c.settle(i, e, "too many journeys were open to wait for its next hop")
 	}

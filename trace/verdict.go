@@ -73,7 +73,7 @@ func (c *Correlator) verdict(e *entry, hops []sighting, from []int, early string
 			continue // it went on from here
 		}
 		result, evidence := c.end(&hops[i])
-		if result == "" {
+		if result == "" || result == Delivered && c.completeness(e, &hops[i], hops) == incomplete {
 			continue
 		}
 		// Pieces of a datagram end at one place, and a namespace is one.
@@ -107,7 +107,7 @@ func (c *Correlator) verdict(e *entry, hops []sighting, from []int, early string
 		v.Reason += c.strayed(hops)
 		return v
 	}
-	return c.missing(hops, early)
+	return c.missing(e, hops, early)
 }
 
 // destinationName names where a journey's end took the packet: a namespace, or the
@@ -120,7 +120,7 @@ func (c *Correlator) destinationName(s *sighting) string {
 }
 
 // missing explains a journey whose end no tap saw.
-func (c *Correlator) missing(hops []sighting, early string) Verdict {
+func (c *Correlator) missing(e *entry, hops []sighting, early string) Verdict {
 	since, at := hops[0].time, len(hops)-1
 	s := &hops[at]
 	if c.foreign {
@@ -145,6 +145,7 @@ func (c *Correlator) missing(hops []sighting, early string) Verdict {
 	case tagOf(s) != 0 && s.link != nil && s.link.master == (netinfo.LinkKey{}) && !s.link.over:
 		// vlan_do_receive makes it another host's (net/8021q/vlan_core.c).
 		v.Reason = fmt.Sprintf("it is tagged for VLAN %d, for which %s has no link on %s: not accepted here", tagOf(s), s.space.name, s.linkName())
+	case c.lacking(e, hops, &v):
 	case s.loopsBack():
 		v.Result, v.Evidence, v.Reason = Dropped, ByRules, loopedBack
 	case c.ruledOut(hops, &rules, &v):
