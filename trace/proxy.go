@@ -200,12 +200,13 @@ func (x *proxies) concern(t *packet.Tuple) bool {
 	return (x.ports[t.SourcePort/64]>>(t.SourcePort%64)|x.ports[t.DestinationPort/64]>>(t.DestinationPort%64))&1 != 0
 }
 
-// follow takes in a packet, by its first sighting in the proxy's namespace.
+// follow takes in a packet, by its first sighting in the proxy's namespace. Of a datagram
+// in pieces that is the first, which has its ports, its length and how it begins.
 func (x *proxies) follow(e *entry, s *sighting, data []byte) {
-	if e.has().proxied != nil || s.extent.kind == extentFragment {
+	h := s.h
+	if e.has().proxied != nil || s.extent.kind == extentFragment && (isLaterPiece(h) || h.Tuple.Protocol != packet.UDP) {
 		return
 	}
-	h := s.h
 	conn, reply := x.conns[connKey{s.point.Namespace, h.Tuple}], false
 	if conn == nil {
 		conn, reply = x.conns[connKey{s.point.Namespace, h.Tuple.Inverse()}], true
@@ -348,6 +349,8 @@ func (c *proxyConn) take(p *proxied, e *entry, s *sighting, data []byte) {
 		}
 		d.begin = h.TCPSeq - half.start
 		d.end += d.begin
+	} else {
+		d.end = h.DatagramLength(data)
 	}
 	half.add(&d, h.Tuple.Protocol == packet.UDP)
 	p.data = d

@@ -513,3 +513,52 @@ func TestProxyMemoryIsBounded(t *testing.T) {
 		}
 	}
 }
+
+// A datagram in pieces is known by the first of them: its length is that of the whole.
+func TestProxyOfDatagramsInPieces(t *testing.T) {
+	words := numbered(5000)
+	for _, c := range []struct {
+		name       string
+		inner      string // what was passed on
+		mtu        int    // of loopback
+		want       []string
+		translated int
+	}{
+		{"cut alike", words, 1480, []string{"5000 > 80 for 4000 > 8080", "8080 > 4000 for 80 > 5000"}, 2},
+		{"whole on loopback", words, 65000, []string{"5000 > 80 for 4000 > 8080", "8080 > 4000 for 80 > 5000"}, 2},
+		{"another length", words[:4990], 1480, nil, 0},
+		{"other words", "x" + words[1:], 1480, nil, 0},
+	} {
+		s := newProxyStage(t, "udp")
+		client, inner := s.client(4000), s.dialled(5000)
+		client.track(packet.UDP)
+		inner.track(packet.UDP)
+		n := uint16(0)
+		say := func(c *conn, from int, payload string, size int) {
+			source, destination := c.a, c.b
+			if from == 1 {
+				source, destination = c.b, c.a
+			}
+			n++
+			for _, f := range cut(udp(t, source, destination, n, payload), size) {
+				c.show(from, f)
+			}
+		}
+		say(client, 0, words, c.mtu)
+		say(inner, 0, c.inner, 1480)
+		say(inner, 1, strings.ToUpper(words)+"!", 1480)
+		say(client, 1, strings.ToUpper(words)+"!", c.mtu)
+		s.pass(50 * time.Millisecond)
+		s.pass(4 * time.Second)
+		told := s.told()
+		for i := range told {
+			told[i], _, _ = strings.Cut(told[i], ":")
+		}
+		if fmt.Sprint(told) != fmt.Sprint(c.want) || s.proxyKinds()[ByInference] != c.translated {
+			t.Errorf("%s: %q, want %q; %v", c.name, told, c.want, s.proxyKinds())
+		}
+		if why := strings.Contains(s.notes(), "why 172.17.0.1 and not 127.0.0.1: docker-proxy"); why != (c.want != nil) {
+			t.Errorf("%s: notes %q", c.name, s.notes())
+		}
+	}
+}

@@ -83,9 +83,9 @@ func macString(b []byte) string {
 	return fmt.Sprintf("%02x:%02x:%02x:%02x:%02x:%02x", b[0], b[1], b[2], b[3], b[4], b[5])
 }
 
-// datagramLength is how many bytes a UDP datagram carries. Its first fragment
+// DatagramLength is how many bytes a UDP datagram carries. Its first fragment
 // holds the fewest of them, but tells the length of all (RFC 768).
-func (h *Headers) datagramLength(data []byte) uint32 {
+func (h *Headers) DatagramLength(data []byte) uint32 {
 	const header = 8
 	at := int(h.TransportOffset) + 4
 	if !h.Layers.Has(LayerFragment) || at+2 > len(data) {
@@ -104,7 +104,7 @@ func (h *Headers) transportInfo(data []byte) string {
 		if info := h.dnsInfo(data); info != "" {
 			return info
 		}
-		return fmt.Sprintf("%d B", h.datagramLength(data))
+		return fmt.Sprintf("%d B", h.DatagramLength(data))
 	}
 	p := h.Tuple.Protocol
 	switch p {
