@@ -488,6 +488,7 @@ func (c *Correlator) look(s *sighting, o *capture.Observation) {
 
 // join adds a sighting to a journey.
 func (c *Correlator) join(h handle, e *entry, s *sighting) {
+	c.underWay(e, s)
 	ends := c.terminal(s)
 	c.learn(e, s, ends)
 	if f := s.flow.flow; f != nil && f.inferred {

@@ -238,8 +238,8 @@ func family(t packet.Tuple) int {
 }
 
 const (
-	// keepDead is how long the flow of a packet can still be asked for after the
-	// flow died: longer than a packet can be on its way.
+	// keepDead is how long the flow of a packet that came before can still be asked
+	// for after the flow died: longer than a packet can be on its way.
 	keepDead = 5e9
 	// maxDead is how many of them are kept: a full table ends a flow for each that
 	// begins.
@@ -427,21 +427,26 @@ func (x *flowIndex) forgetTimes() {
 const confirmLead = 20e6
 
 // find returns the flow that a packet with this tuple, seen at that time,
-// belonged to. Ports and ids are reused, so the time decides between several.
+// belonged to. Ports and ids are reused, so the time decides between several; a packet
+// that came when all of them had died has none.
 func (x *flowIndex) find(tuple *packet.Tuple, at int64) flowRef {
 	var late flowRef
+	between := false
 	for n := (*x.byTuple.head(tuple)).first(tuple); n != nil; n = n.next.first(tuple) {
 		r := n.ref
-		if r.flow.bornAfter != 0 && at < r.flow.bornAfter-confirmLead {
+		switch {
+		case r.flow.bornAfter != 0 && at < r.flow.bornAfter-confirmLead:
 			late = r
-			continue
+		case r.flow.gone(at):
+			between = true
+		default:
+			return r
 		}
-		if late.flow != nil && r.flow.died != 0 && at > r.flow.died {
-			// Between two lives of a tuple: the packet that begins the next
-			// one is seen before the kernel tells of it.
-			return late
-		}
-		return r
+	}
+	if between {
+		// Between two lives of a tuple: the packet that begins the next one is
+		// seen before the kernel tells of it.
+		return late
 	}
 	return flowRef{}
 }

@@ -55,24 +55,24 @@ func (c *Correlator) leak(v *Verdict, hops []sighting) (fix string) {
 		case f != nil && s.flow.about:
 		case f != nil:
 			become := f.direction(s.flow.reply).after.Source()
-			switch {
-			case become == source:
-			case f.died != 0 && s.time > f.died:
-				reason = fmt.Sprintf("its conntrack entry, which made the source %v, was gone by then, so it is INVALID and not translated", become)
-			default:
+			if become != source {
 				reason = fmt.Sprintf("connection tracking found it INVALID, so it is not translated; its flow's other packets become %v", become)
 			}
 		case isLaterPiece(s.h):
 		default:
 			in := c.cameIn(s, hops[:i])
-			if in == nil || !c.wouldTranslate(s, in) {
-				break
-			}
-			if c.exempted(in) == netfilter.True {
+			ruled, exempt := in != nil && c.wouldTranslate(s, in), in != nil && c.exempted(in) == netfilter.True
+			if ruled && exempt {
 				v.Leak, v.Reason = true, "a rule takes it out of connection tracking (notrack), so it is not translated"
 				return ""
 			}
-			if c.uncovered(in) {
+			if r := c.lapsed(s); r.flow != nil && !exempt && (ruled || neverBegins(s.h)) {
+				if become := r.flow.direction(r.reply).after.Source(); become != source {
+					reason = fmt.Sprintf("its conntrack entry, which made the source %v, was gone by then, so it is INVALID and not translated", become)
+					break
+				}
+			}
+			if ruled && c.uncovered(in) {
 				reason = "connection tracking has no entry for it (" + invalid(s.h) + "), so it is not translated"
 			}
 		}

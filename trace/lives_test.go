@@ -38,6 +38,36 @@ func TestFlowOfTheTime(t *testing.T) {
 	}
 }
 
+// What comes when a flow has died is not of it, though an older one may have the tuple,
+// too.
+func TestFlowThatHadDied(t *testing.T) {
+	x := newFlowIndex()
+	first := flowOf(1, 5001)
+	other := netfilter.Flow{ID: 2, Original: packet.NewTuple(packet.TCP, hostIP, internetIP, 5001, 80), Reply: first.Reply}
+	x.tell(netfilter.New, other, 90*seconds)
+	x.tell(netfilter.New, first, 100*seconds)
+	x.tell(netfilter.Destroy, first, 110*seconds)
+	after := first.Reply.Inverse()
+	for _, c := range []struct {
+		tuple *packet.Tuple
+		at    int64
+		want  uint32
+	}{
+		{&first.Original, 109 * seconds, 1},
+		{&first.Original, 110 * seconds, 1},
+		{&first.Original, 111 * seconds, 0},
+		{&after, 111 * seconds, 2},
+	} {
+		var got uint32
+		if r := x.find(c.tuple, c.at); r.flow != nil {
+			got = r.flow.ID
+		}
+		if got != c.want {
+			t.Errorf("%s at %d s: flow %d, want %d", c.tuple, c.at/seconds, got, c.want)
+		}
+	}
+}
+
 // A dump names every flow that lives. What it does not name has gone unheard.
 func TestFlowThatADumpDoesNotName(t *testing.T) {
 	x := newFlowIndex()

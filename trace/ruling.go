@@ -232,8 +232,11 @@ func (c *Correlator) question(rules *netfilter.Ruleset, hops []sighting) netfilt
 	case f != nil && s.flow.about:
 	case f != nil:
 		c.known(&p, s)
-	case c.uncovered(s) && begins(s.h):
+	case !c.uncovered(s):
+	case begins(s.h):
 		p.State, p.Direction = netfilter.StateNew, netfilter.DirectionOriginal
+	case neverBegins(s.h):
+		p.State = netfilter.StateInvalid
 	}
 	return p
 }

@@ -98,8 +98,9 @@ func (c *Correlator) hearAgain(e *entry) {
 	known := true
 	for i := range e.hops() {
 		s := &e.hops()[i]
-		if s.flow.flow == nil {
+		if s.flow.flow == nil || s.flow.flow.gone(s.time) {
 			s.flow = c.trackedAs(s)
+			c.underWay(e, s)
 			if r := s.flow; r.flow != nil && s.time <= r.flow.bornBefore && !r.reply && !r.about {
 				r.flow.begin(e.id, s.h)
 			}
