@@ -38,6 +38,7 @@ type Correlator struct {
 	hosts    hosts
 	flows    map[netns.ID]*flowIndex
 	rulesets map[netns.ID]*netfilter.Ruleset
+	readings map[netns.ID]readings // the last of them, and those before
 	nat      map[netns.ID]natRules
 	asking   neighbours
 	counted  map[netns.ID]*counted
@@ -119,6 +120,7 @@ func New(open int, sink Sink) *Correlator {
 		hosts:    newHosts(),
 		flows:    map[netns.ID]*flowIndex{},
 		rulesets: map[netns.ID]*netfilter.Ruleset{},
+		readings: map[netns.ID]readings{},
 		nat:      map[netns.ID]natRules{},
 		asking:   neighbours{},
 		counted:  map[netns.ID]*counted{},
@@ -161,6 +163,7 @@ func (c *Correlator) SetTopology(t *netinfo.Topology) {
 func (c *Correlator) SetRuleset(r *netfilter.Ruleset) {
 	c.epoch++
 	c.rulesets[r.Namespace] = r
+	c.readings[r.Namespace] = c.readings[r.Namespace].add(r)
 	c.learnNAT(r)
 	c.rulesTrack[r.Namespace] = [2]bool{r.Tracks(true), r.Tracks(false)}
 	if r.Exempts() {
@@ -275,6 +278,7 @@ func (c *Correlator) Interrupt(reason string) {
 	clear(c.counted)
 	clear(c.asking)
 	c.arrivals.forgetTimes()
+	forgetReadings(c.readings)
 	for ns, known := range c.nat {
 		c.nat[ns] = natRules{rules: known.rules}
 	}
@@ -329,6 +333,7 @@ func (c *Correlator) sweep() {
 			delete(c.flows, ns)
 			c.epoch++
 			delete(c.rulesets, ns)
+			delete(c.readings, ns)
 			delete(c.nat, ns)
 			delete(c.counted, ns)
 			delete(c.rulesTrack, ns)
@@ -339,6 +344,9 @@ func (c *Correlator) sweep() {
 			delete(c.names, ns)
 			delete(c.forgotten, ns)
 		}
+	}
+	for ns, x := range c.readings {
+		c.readings[ns] = x.since(c.now)
 	}
 	c.trails.sweep(c.now)
 	c.sweepParts()

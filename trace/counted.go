@@ -71,12 +71,11 @@ func (c *Correlator) confirmed(s *sighting, r *ruling) bool {
 	id, sure := r.decisive()
 	drop := ruledDrop{time: s.time, rule: id, sure: sure}
 	x.remember(drop)
-	rules := c.rulesets[s.point.Namespace]
 	if !sure || c.lostRing.since(s.time) > 0 {
 		return false
 	}
 	after, before, moved, ok := x.around(s.time, drop.rule)
-	if !ok || moved == 0 || rules.Time > after || x.from > after || x.resolved(after-ruleDelay, before) && rules.SeesOthers(id) {
+	if !ok || moved == 0 || c.readings[s.point.Namespace].changed(after, before) || x.from > after || x.resolved(after-ruleDelay, before) && r.rules.SeesOthers(id) {
 		return false
 	}
 	var known uint64

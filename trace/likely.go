@@ -40,7 +40,7 @@ func (c *Correlator) neverArrived(s *sighting, r *ruling) string {
 	case s.link != nil && s.link.bridge:
 		rule := "a rule for bridged frames dropped it"
 		switch {
-		case r.Verdict == netfilter.Accepted && c.standing(s):
+		case r.Verdict == netfilter.Accepted && r.standing:
 			rule = "a queue of that port was full"
 		case r.UnsureRule != nil:
 			rule += fmt.Sprintf(" (%s #%d can't be evaluated, for %s)", r.UnsureRule.Chain, r.UnsureRule.Position, r.Unsure)
@@ -106,11 +106,4 @@ func (c *Correlator) tooLarge(s *sighting, r *ruling) string {
 		}
 	}
 	return ""
-}
-
-// standing reports whether the rules of the namespace were as they are when the packet
-// came.
-func (c *Correlator) standing(s *sighting) bool {
-	rules := c.rulesets[s.point.Namespace]
-	return rules != nil && rules.Unreadable == nil && rules.Time < s.time
 }

@@ -22,8 +22,12 @@ type redirection struct {
 // told for sure, and for packets that NAT does not look at because they begin no
 // flow.
 func (c *Correlator) redirected(s *sighting) (r redirection, ok bool) {
-	rules := c.rulesets[s.point.Namespace]
-	if rules == nil || s.flow.flow != nil || s.point.Direction != capture.In || !begins(s.h) || !c.uncovered(s) {
+	return c.redirectedAs(s, packet.Tuple{})
+}
+
+// redirectedBy is redirected by those rules.
+func (c *Correlator) redirectedBy(rules *netfilter.Ruleset, s *sighting) (r redirection, ok bool) {
+	if s.flow.flow != nil || s.point.Direction != capture.In || !begins(s.h) || !c.uncovered(s) {
 		return r, false
 	}
 	p := netfilter.Packet{Tuple: s.tuple, InLink: c.hosts.layer3(s.link), LocalAddress: s.space.has, MarkKnown: !rules.SetsMarks(), Time: s.time}
@@ -71,8 +75,8 @@ func neverBegins(h *packet.Headers) bool {
 // leads reports whether the rules make of a packet seen as a, which belongs to no
 // flow, one seen as b.
 func (c *Correlator) leads(a, b *sighting) bool {
-	r, ok := c.redirected(a)
-	return ok && r.after == b.tuple
+	_, ok := c.redirectedAs(a, b.tuple)
+	return ok
 }
 
 // redirectedAtTheEnd says where a packet was going that ended behind its last tap:

@@ -83,6 +83,7 @@ func (c *Correlator) refused(e *entry, hops []sighting) Verdict {
 		return v
 	}
 	r, ruled := c.rule(hops)
+	r = r.turnsAway()
 	// What the family bridge rejects is told in the name of whom it was for
 	// (net/bridge/netfilter/nft_reject_bridge.c), and so is every reset.
 	if own := s.space.has(from) || reset; ruled && r.Verdict == netfilter.Rejected && (own || r.ofFrame()) {

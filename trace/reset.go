@@ -33,7 +33,7 @@ func (c *Correlator) resetBy(e *entry, s *sighting) {
 		if !about.seenInverse(&s.tuple) {
 			continue
 		}
-		if r, ok := c.rule(hops); ok && r.Verdict == netfilter.Rejected {
+		if r, ok := c.rule(hops); ok && r.turnsAway().Verdict == netfilter.Rejected {
 			e.also().errorAbout = about.id
 			c.endBy(about, e, s, queued[i].index)
 		}

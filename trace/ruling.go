@@ -26,20 +26,13 @@ type ruling struct {
 	query    netinfo.RouteQuery
 	to       netip.Addr // where it was going, behind the translation
 	link     string     // by which it was to leave; empty when that is not known
+	// standing: they are known to be those that it met. dated: it may have met others,
+	// which say something else.
+	standing, dated bool
+	rejecting       *ruling // by the only rule that may have ended its way, where it is dated
 	// back is why a bridge does not send it back where it came from; then Walk is of
 	// the hooks before that.
 	back string
-}
-
-// rule evaluates the rules of the namespace in which the last of hops was seen:
-// what they do there with a packet that came in and was not seen to leave, or that a
-// bridge sent to its ports. Rules of NAT are asked for the first packet of a flow only.
-func (c *Correlator) rule(hops []sighting) (r ruling, ok bool) {
-	rules := c.rulesets[hops[len(hops)-1].point.Namespace]
-	if rules == nil || !c.mayRule() {
-		return r, false
-	}
-	return c.evaluate(rules, hops)
 }
 
 // evaluate is rule by those that the namespace has or had, however many packets were
@@ -323,8 +316,8 @@ func (c *Correlator) route(s *space, to netip.Addr) (w ways) {
 }
 
 // instead says what may have become of a packet that no rule is sure to drop;
-// empty when the rules tell nothing of it. standing: they, and where it was routed, were
-// the same when it came. tooLarge says so of a packet.
+// empty when the rules tell nothing of it. standing: they, and where it was routed, are
+// known to be those that it met. tooLarge says so of a packet.
 func (r *ruling) instead(standing bool, tooLarge string) string {
 	switch {
 	case r.stop != "":
@@ -335,6 +328,8 @@ func (r *ruling) instead(standing bool, tooLarge string) string {
 		return "the rules let it pass, so " + likely("it is not to be passed on (ip_forward, or forwarding of IPv6, is off)", "its source is not believed there (rp_filter)")
 	case r.Verdict == netfilter.Accepted:
 		return "the rules as they are let it pass: " + likely("they were others then", "its source is not believed there (rp_filter)")
+	case r.dated:
+		return "likely a rule dropped it (" + r.Unsure + ")"
 	case r.UnsureRule != nil:
 		return fmt.Sprintf("a rule dropped it, or there is no route; the rules can't tell, for %s (%s #%d)", r.Unsure, r.UnsureRule.Chain, r.UnsureRule.Position)
 	}
@@ -349,6 +344,8 @@ func (r *ruling) acrossInstead(standing bool, noPort string) string {
 		return "the rules let it pass, so " + likely(noPort, "the ports are kept apart (bridge link: isolated, or state)")
 	case r.Verdict == netfilter.Accepted:
 		return "the rules as they are let it pass: " + likely("they were others then", noPort)
+	case r.dated:
+		return "likely a rule dropped it (" + r.Unsure + "), or " + noPort
 	case r.UnsureRule != nil:
 		return fmt.Sprintf("a rule dropped it, or %s; the rules can't tell, for %s (%s #%d)", noPort, r.Unsure, r.UnsureRule.Chain, r.UnsureRule.Position)
 	}

@@ -83,7 +83,7 @@ func (c *Correlator) addTranslation(j *Journey, hops []sighting, between [2]int,
 	if translated == sourceSide {
 		t.Kind = SNAT
 	}
-	if d, ok := c.redirected(near); ok && which == destinationSide && d.after == after {
+	if d, ok := c.redirectedAs(near, after); ok && which == destinationSide {
 		t.Kind, t.Rule, t.Evidence = d.kind, d.rule, ByRules
 		j.Rules = append(j.Rules, *d.rule)
 	}

@@ -212,16 +212,18 @@ func (c *Correlator) unconfirmed(s *sighting, rules *ruling, v *Verdict) {
 	v.Result, v.Evidence, v.Hook = Dropped, ByInference, netfilter.Forward
 	why = "a rule dropped it, or there is no route"
 	if c.acrossPorts(s) {
-		why = rules.acrossInstead(c.standing(s), c.noPort(s))
+		why = rules.acrossInstead(rules.standing, c.noPort(s))
 		if rules.Verdict == netfilter.Accepted {
 			v.Hook = ""
 		}
-	} else if instead := rules.instead(c.standing(s) && s.stood(rules.query, rules.decision), c.tooLarge(s, rules)); instead != "" {
+	} else if instead := rules.instead(rules.standing && s.stood(rules.query, rules.decision), c.tooLarge(s, rules)); instead != "" {
 		why = instead
 	}
 	v.Reason = "connection tracking never confirmed it: " + why
 	if r, ok := c.redirected(s); ok && !s.space.has(r.after.Destination()) {
 		v.Reason = fmt.Sprintf("a rule sends it to %v, but %s", r.after.Destination(), v.Reason)
+	} else if toHost && rules.dated {
+		v.Hook = "" // a rule may have sent it on
 	} else if toHost {
 		v.Hook = netfilter.Input
 		v.Reason = "connection tracking never confirmed it: a rule dropped it before a program of " + s.space.name + " could get it"
