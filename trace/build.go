@@ -8,7 +8,6 @@ import (
 	"natlens/capture"
 	"natlens/capture/packet"
 	"natlens/netinfo/netfilter"
-	"natlens/netinfo/netns"
 )
 
 // build makes the record of an open journey as it stands. early says why it
@@ -226,7 +225,7 @@ func (c *Correlator) endpoints(j *Journey, hops []sighting) {
 	case far != nil && far.has(j.From.IP):
 		j.From.own(far)
 	default:
-		c.name(&j.From, first.point.Namespace)
+		c.name(&j.From, first.point.Namespace, first.time)
 	}
 	switch far := c.hosts.farSide(last.link); {
 	case last.point.Direction == capture.In && last.space.has(j.To.IP):
@@ -234,7 +233,7 @@ func (c *Correlator) endpoints(j *Journey, hops []sighting) {
 	case last.point.Direction == capture.Out && far != nil && far.has(j.To.IP):
 		j.To.own(far)
 	default:
-		c.name(&j.To, last.point.Namespace)
+		c.name(&j.To, last.point.Namespace, last.time)
 	}
 }
 
@@ -258,19 +257,6 @@ func endpoint(ip netip.Addr, port uint16, t packet.Tuple) Endpoint {
 }
 
 func (e *Endpoint) own(s *space) { e.Name, e.Containers = s.name, s.containers }
-
-// name says whose the address of an end is, as seen from a namespace.
-func (c *Correlator) name(e *Endpoint, ns netns.ID) {
-	if e.IP.IsMulticast() || e.IP.IsUnspecified() {
-		return
-	}
-	name, n := c.hosts.topology.OwnerOf(e.IP, ns)
-	if n != nil {
-		e.own(c.hosts.space(n.ID))
-		return
-	}
-	e.Name = name // a container that no namespace was proven for
-}
 
 // relate ties an answer to its question, an error to its cause.
 func (c *Correlator) relate(j *Journey, e *entry, main flowRef, first *sighting) {

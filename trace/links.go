@@ -59,6 +59,8 @@ type space struct {
 type hosts struct {
 	topology *netinfo.Topology
 	told     bool // topology is not the first one
+	// former are some of those before, oldest first: see owner.
+	former []*netinfo.Topology
 	// youngUntil is until when something is so new that more may be heard of it.
 	youngUntil int64
 	links      map[netinfo.LinkKey]*link
@@ -98,6 +100,9 @@ func (h *hosts) set(t *netinfo.Topology) {
 		begun = 1
 	}
 	before := h.topology
+	if h.told {
+		h.remember(before)
+	}
 	h.topology, h.told = t, true
 	clear(h.places)
 	clear(h.near[:])
@@ -247,7 +252,7 @@ func (h *hosts) forgetTimes() {
 	for _, s := range h.spaces {
 		s.since, s.until, s.gone, s.born = min(s.since, 1), min(s.until, 1), min(s.gone, 1), min(s.born, 1)
 	}
-	h.youngUntil = 0
+	h.youngUntil, h.former = 0, nil
 }
 
 // has reports whether the address is one of the namespace's own, a loopback

@@ -41,7 +41,7 @@ func (c *Correlator) showUnseen(w *walk) {
 		}
 	}
 	j.To = endpoint(to.Destination(), to.DestinationPort, to)
-	c.name(&j.To, w.namespace)
+	c.name(&j.To, w.namespace, w.before)
 	s := stay{first: 0, last: -1, in: -1, out: -1}
 	j.Rules = c.tell(j, w, &s, nil)
 	j.Verdict = c.unseenVerdict(w, j.Rules)
