@@ -29,7 +29,8 @@ func (c *Correlator) acrossPorts(s *sighting) bool {
 
 // deadPort says why no port of a bridge takes a frame, seen where the bridge is to send
 // it: of the one behind which its MAC address is, or of that port's other end, topologies
-// told before it came, and ever since, that it carries nothing. Empty where they did not.
+// told before it came, and ever since or until well after, that it carries nothing. Empty
+// where they did not.
 func (c *Correlator) deadPort(s *sighting) string {
 	bridge := s.link
 	if c.acrossPorts(s) {
@@ -47,12 +48,13 @@ func (c *Correlator) deadPort(s *sighting) string {
 		if far == nil || far.mac != s.h.DestinationMAC {
 			continue
 		}
-		switch end := c.hosts.topology.Link(far.key); {
-		case end != nil && far.dead != 0 && far.dead < s.time && !end.Up:
+		_, farDown := far.stoppedAt(s.time)
+		switch stopped, down := l.stoppedAt(s.time); {
+		case farDown && c.hosts.topology.Link(far.key) != nil:
 			return fmt.Sprintf("%s of %s, which has its MAC address, is down", far.name, far.ns.name)
-		case l.dead != 0 && l.dead < s.time && !port.Up:
+		case down:
 			return fmt.Sprintf("%s, behind which its MAC address is, is down", l.name)
-		case l.dead != 0 && l.dead < s.time:
+		case stopped:
 			return fmt.Sprintf("%s, behind which its MAC address is, has no carrier", l.name)
 		}
 	}

@@ -65,6 +65,25 @@ func TestBridgeWithoutAPortForIt(t *testing.T) {
 	}
 }
 
+// What is up again was down when the packet came: for sure where that lasted.
+func TestBridgePortThatIsUpAgain(t *testing.T) {
+	const down = "docker0 sends it nowhere: eth0 of database, which has its MAC address, is down"
+	for later, want := range map[time.Duration]bool{time.Second: true, 300 * time.Millisecond: false} {
+		s := newDropStage(t)
+		s.c.SetTopology(between(2, 2, "up", "up"))
+		s.c.SetTopology(between(3, s.now-1e9, "down", "lowerlayerdown"))
+		s.see(vethIn, ping(t, backIP, baseIP, 1, 1, false))
+		s.pass(later)
+		s.c.SetTopology(between(4, s.now, "up", "up"))
+		s.pass(100 * time.Millisecond)
+		s.see(vethIn, ping(t, backIP, baseIP, 1, 2, false))
+		s.pass(4 * time.Second)
+		if len(s.journeys) != 2 || (s.journeys[0].Verdict.Reason == down) != want || s.journeys[1].Verdict.Reason == down {
+			t.Errorf("up again after %v: %s", later, s.verdicts())
+		}
+	}
+}
+
 // The host itself sends to a bridge whose port carries nothing.
 func TestBridgeWithoutAPortForItsOwn(t *testing.T) {
 	s := newStage(t)

@@ -30,9 +30,33 @@ type link struct {
 	far    *space // at the other end of a veth; nil when that can't be seen
 	since  int64  // when it was first there; 1 when it was before
 	dead   int64  // when it was first told that nothing can pass; 0 while something can
+	// wasDown: it was down itself then, and was not only without a carrier.
+	wasDown bool
+	stopped stop // the last one that is over
 	// version changes with what is told of it.
 	version uint32
 	gone    int64 // when it was first missing; 0 while it is there
+}
+
+// stop is a time in which nothing could pass a link.
+type stop struct {
+	since, until int64 // when it was first told of, and when of its end; both 0: there was none
+	down         bool
+}
+
+// linkDelay is how long after a change of a link a topology may tell of it.
+const linkDelay = 500e6
+
+// stoppedAt reports whether nothing could pass the link at a time, as topologies told
+// before, and ever since or until well after; down, whether it was down itself.
+func (l *link) stoppedAt(at int64) (stopped, down bool) {
+	switch s := l.stopped; {
+	case l.dead != 0 && l.dead < at:
+		return true, l.wasDown
+	case s.since != 0 && s.since < at && at < s.until-linkDelay:
+		return true, s.down
+	}
+	return false, false
 }
 
 // space is a network namespace, likewise.
@@ -179,10 +203,14 @@ func (h *hosts) setLink(nl *netinfo.Link, s *space, begun int64) {
 		l.version++
 	}
 	l.up = l.up || nl.Up
-	if carries(nl) {
-		l.dead = 0
-	} else if l.dead == 0 {
+	switch can := carries(nl); {
+	case can && l.dead != 0:
+		l.stopped, l.dead = stop{l.dead, begun, l.wasDown}, 0
+	case !can && l.dead == 0:
 		l.dead = begun
+	}
+	if l.dead != 0 {
+		l.wasDown = !nl.Up
 	}
 	l.gone, l.far = 0, nil
 	l.bridge, l.loop, l.uplink = nl.Kind == "bridge", nl.Role == netinfo.RoleLoopback, nl.Role == netinfo.RoleUplink
@@ -247,7 +275,7 @@ func (s *space) watched(at int64) bool {
 // clock was set.
 func (h *hosts) forgetTimes() {
 	for _, l := range h.links {
-		l.gone, l.since, l.dead = min(l.gone, 1), min(l.since, 1), min(l.dead, 1)
+		l.gone, l.since, l.dead, l.stopped = min(l.gone, 1), min(l.since, 1), min(l.dead, 1), stop{}
 	}
 	for _, s := range h.spaces {
 		s.since, s.until, s.gone, s.born = min(s.since, 1), min(s.until, 1), min(s.gone, 1), min(s.born, 1)
