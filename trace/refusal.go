@@ -98,8 +98,8 @@ func (c *Correlator) refused(e *entry, hops []sighting) Verdict {
 		v.Reason += ": " + why
 		return v
 	}
-	if ruled && r.decision.Fate == netinfo.FateRefused && s.stood(r.query, r.decision) {
-		by, why := c.hosts.topology.Namespace(s.point.Namespace).Refuses(r.query, r.decision)
+	if ruled && r.decision.Fate == netinfo.FateRefused && c.stood(s, r.query, r.decision) {
+		by, why := c.routing(s).Refuses(r.query, r.decision)
 		if v.By = by; why != "" {
 			v.Reason += ": " + why
 		}

@@ -40,18 +40,32 @@ func (s *space) reroute(was, n *netinfo.Namespace, now int64) {
 	}
 }
 
-// stood reports whether the routes and settings of the namespace said the same when a
-// packet came, and ever since.
-func (s *sighting) stood(q netinfo.RouteQuery, d netinfo.Decision) bool {
-	if s.space.routedSince >= s.time {
+// routing is the namespace in which a packet was seen, as it routed then; nil where that
+// is not known.
+func (c *Correlator) routing(s *sighting) *netinfo.Namespace {
+	for _, f := range s.space.routed {
+		if f.until > s.time {
+			return f.as
+		}
+	}
+	return c.hosts.topology.Namespace(s.point.Namespace)
+}
+
+// stood reports whether all routes and settings of the namespace that a packet may have
+// met say the same of it: those of the last topology before it came, and of those so soon
+// after that the change may have been before.
+func (c *Correlator) stood(s *sighting, q netinfo.RouteQuery, d netinfo.Decision) bool {
+	since := s.space.routedSince
+	if since >= s.time {
 		return false
 	}
 	for _, f := range s.space.routed {
-		if f.until >= s.time && !d.Same(f.as.Decide(q)) {
+		if f.until > s.time && since < s.time+linkDelay && !d.Same(f.as.Decide(q)) {
 			return false
 		}
+		since = f.until
 	}
-	return true
+	return since >= s.time+linkDelay || d.Same(c.hosts.topology.Namespace(s.point.Namespace).Decide(q))
 }
 
 // query asks the routes and the settings of the namespace for a packet that came in at s
@@ -73,7 +87,7 @@ func (c *Correlator) query(s *sighting, p *netfilter.Packet) (q netinfo.RouteQue
 	if p.MarkKnown {
 		q.MarkBits = math.MaxUint32
 	}
-	return q, c.hosts.topology.Namespace(s.point.Namespace)
+	return q, c.routing(s)
 }
 
 // wayTo is where a packet that came in at s goes when its destination is to. Where rules
@@ -126,7 +140,7 @@ func (c *Correlator) customRouting(n *netinfo.Namespace) bool {
 // it for sure, and puts that into v.
 func (c *Correlator) misrouted(s *sighting, r *ruling, v *Verdict) bool {
 	d := r.decision
-	if d.Fate != netinfo.FateRefused || !s.stood(r.query, d) {
+	if d.Fate != netinfo.FateRefused || !c.stood(s, r.query, d) {
 		return false
 	}
 	// What a socket here is connected to is not routed again, nor is its source looked at
@@ -135,6 +149,6 @@ func (c *Correlator) misrouted(s *sighting, r *ruling, v *Verdict) bool {
 		return false
 	}
 	v.Result, v.Evidence = Dropped, ByRules
-	v.By, v.Reason = c.hosts.topology.Namespace(s.point.Namespace).Refuses(r.query, d)
+	v.By, v.Reason = c.routing(s).Refuses(r.query, d)
 	return true
 }

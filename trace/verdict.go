@@ -216,7 +216,7 @@ func (c *Correlator) unconfirmed(s *sighting, rules *ruling, v *Verdict) {
 		if rules.Verdict == netfilter.Accepted {
 			v.Hook = ""
 		}
-	} else if instead := rules.instead(rules.standing && s.stood(rules.query, rules.decision), c.tooLarge(s, rules)); instead != "" {
+	} else if instead := rules.instead(rules.standing && c.stood(s, rules.query, rules.decision), c.tooLarge(s, rules)); instead != "" {
 		why = instead
 	}
 	v.Reason = "connection tracking never confirmed it: " + why
