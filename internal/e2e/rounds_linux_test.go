@@ -311,7 +311,7 @@ func (c *cast) leak(name string) {
 	if out, err := c.e.Command("conntrack", "-D", "-p", "tcp", "--orig-port-src", fmt.Sprint(port)).CombinedOutput(); err != nil {
 		c.t.Errorf("conntrack -D: %v: %s", err, out)
 	}
-	time.Sleep(20 * time.Millisecond)
+	time.Sleep(300 * time.Millisecond) // until everybody has heard of it
 	c.must(conn.SetLinger(0))
 	c.must(conn.Close())
 	// The far end never hears of it under a name that it knows; its next words

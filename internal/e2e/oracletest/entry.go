@@ -14,6 +14,7 @@ import (
 type Entry struct {
 	ID              uint64
 	Time            int64 // when conntrack read it, ns; 0 if it was there before
+	Ended           int64 // when conntrack read that it was gone, ns; 0 if it did not
 	Protocol        string
 	Original, Reply [2]Address // source, destination
 	ICMP            [2]int     // echo id, original and reply
@@ -32,7 +33,7 @@ type Tracker struct {
 func Track(t testing.TB, prepare func(name string, args ...string) *exec.Cmd) *Tracker {
 	t.Helper()
 	c := &Tracker{out: &Buffer{}, said: &Buffer{}}
-	c.cmd = prepare("conntrack", "-E", "-e", "NEW", "-o", "id,timestamp", "-b", "8388608")
+	c.cmd = prepare("conntrack", "-E", "-e", "NEW,DESTROY", "-o", "id,timestamp", "-b", "8388608")
 	c.cmd.Stdout, c.cmd.Stderr = c.out, c.said
 	if err := c.cmd.Start(); err != nil {
 		t.Fatal(err)
@@ -75,13 +76,29 @@ func (c *Tracker) Stop(t testing.TB) []Entry {
 		if m == nil {
 			continue
 		}
-		e := parseEntry(t, strings.TrimPrefix(strings.TrimSpace(line[len(m[0]):]), "[NEW]"))
 		seconds, _ := strconv.ParseInt(m[1], 10, 64)
 		micros, _ := strconv.ParseInt(m[2], 10, 64)
-		e.Time = seconds*int64(time.Second) + micros*int64(time.Microsecond)
+		at := seconds*int64(time.Second) + micros*int64(time.Microsecond)
+		what := strings.TrimSpace(line[len(m[0]):])
+		if gone, ended := strings.CutPrefix(what, "[DESTROY]"); ended {
+			endOf(all, parseEntry(t, gone).ID, at)
+			continue
+		}
+		e := parseEntry(t, strings.TrimPrefix(what, "[NEW]"))
+		e.Time = at
 		all = append(all, e)
 	}
 	return all
+}
+
+// endOf notes that the newest entry with that id was gone.
+func endOf(all []Entry, id uint64, at int64) {
+	for i := len(all) - 1; i >= 0; i-- {
+		if e := &all[i]; e.ID == id && e.Ended == 0 {
+			e.Ended = at
+			return
+		}
+	}
 }
 
 // Entries reads what conntrack -L -o id printed.

@@ -46,7 +46,8 @@ func flowsOf(entries []Entry) map[tuple][]flow {
 	return flows
 }
 
-// flowAt returns the flow of a tuple at that time: the last that began by then.
+// flowAt returns the flow of a tuple at that time: the last that began by then, unless
+// it was gone.
 func flowAt(flows map[tuple][]flow, t tuple, at int64) flow {
 	// The news of a flow comes behind its first packet; that which is sent
 	// again for one that was dropped comes later than this.
@@ -56,6 +57,9 @@ func flowAt(flows map[tuple][]flow, t tuple, at int64) flow {
 		if f.entry.Time <= at+late {
 			found = f
 		}
+	}
+	if e := found.entry; e != nil && e.Ended != 0 && e.Ended < at {
+		return flow{}
 	}
 	return found
 }
