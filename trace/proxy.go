@@ -212,7 +212,7 @@ func (x *proxies) follow(e *entry, s *sighting, data []byte) {
 		conn, reply = x.conns[connKey{s.point.Namespace, h.Tuple.Inverse()}], true
 	}
 	if conn == nil {
-		conn = x.answered(s)
+		conn = x.clientOf(s)
 	}
 	opens := false
 	if !reply || conn == nil {
@@ -232,10 +232,10 @@ func (x *proxies) follow(e *entry, s *sighting, data []byte) {
 	e.also().proxied = p
 }
 
-// answered returns the connection of a client whom a proxy answers by another address
+// clientOf returns the connection of a client whom a proxy answers by another address
 // than was asked: its socket is bound to all of them, so that the kernel takes the one
 // that is nearest to the client (ip(7)). nil when it is not that.
-func (x *proxies) answered(s *sighting) *proxyConn {
+func (x *proxies) clientOf(s *sighting) *proxyConn {
 	t := s.h.Tuple
 	if t.Protocol != packet.UDP || s.point.Direction != capture.Out || !s.space.has(t.Source()) {
 		return nil

@@ -82,16 +82,7 @@ func TestPartsInOneFile(t *testing.T) {
 func TestKnowledgeOfPartsInOneFile(t *testing.T) {
 	d := rotated(t)
 	tell := func(paths ...string) (told int, err error) {
-		var files []record.File
-		for _, p := range paths {
-			f, err := os.Open(p)
-			must(t, err)
-			defer f.Close()
-			files = append(files, record.File{Name: filepath.Base(p), In: f})
-		}
-		recording, err := record.Open(files)
-		must(t, err)
-		err = recording.Tell(t.Context(), record.Knowledge{
+		err = opened(t, paths...).Tell(t.Context(), record.Knowledge{
 			Topology: func(*netinfo.Topology) { told++ }, Ruleset: func(*netfilter.Ruleset) { told++ }, Flows: func(*netfilter.Batch) { told++ },
 		})
 		return told, err

@@ -45,19 +45,25 @@ func asJSON(t *testing.T, j *trace.Journey) (m map[string]any) {
 	return m
 }
 
-// play reads files back.
-func play(t *testing.T, paths ...string) (r recorded) {
+// opened is the recording that the files are.
+func opened(t *testing.T, paths ...string) *record.Recording {
 	t.Helper()
 	var files []record.File
 	for _, p := range paths {
 		f, err := os.Open(p)
 		must(t, err)
-		defer f.Close()
+		t.Cleanup(func() { f.Close() })
 		files = append(files, record.File{Name: filepath.Base(p), In: f})
 	}
 	recording, err := record.Open(files)
 	must(t, err)
-	account, err := recording.Play(t.Context(), trace.DefaultOpen, record.Listener{
+	return recording
+}
+
+// play reads files back.
+func play(t *testing.T, paths ...string) (r recorded) {
+	t.Helper()
+	account, err := opened(t, paths...).Play(t.Context(), trace.DefaultOpen, record.Listener{
 		Journey: func(j *trace.Journey) { r.journeys = append(r.journeys, asJSON(t, j)) },
 		ARP:     func(trace.ARP) { r.arp++ },
 		Warning: func(s string) { t.Errorf("warning: %s", s) },
