@@ -100,6 +100,21 @@ func (r flowRef) passed(journey uint64, now int64) bool {
 	return r.flow != nil && !r.reply && !r.about && r.flow.opener == journey && !r.flow.crowded && r.flow.bornBefore <= now
 }
 
+// openedBefore returns when the flows were confirmed that a journey began, at the
+// latest: not before that time is known whether another packet may have. 0: it began
+// none.
+func (e *entry) openedBefore() (at int64) {
+	if e.steps > 0 { // what is on a trail begins nothing
+		return 0
+	}
+	for i := range e.hops() {
+		if f := e.hops()[i].flow.flow; f != nil && f.opener == e.id {
+			at = max(at, f.bornBefore)
+		}
+	}
+	return at
+}
+
 // question is what the answer to "which rule?" rests on, apart from the flow.
 type question struct {
 	rules    *netfilter.Ruleset

@@ -79,3 +79,27 @@ func TestDeliveryInAnOldFlow(t *testing.T) {
 	s.toHost(udp(t, port(backIP, 1), port(gatewayIP, 53), 1, "late"))
 	s.wantEnds("delivered by tap")
 }
+
+// On a busy host conntrack's news are read late, and tell only that the flow was
+// confirmed before then: as long as others may have begun it, its first packet waits.
+func TestDeliveryWhenTheNewsCameLate(t *testing.T) {
+	for _, another := range []bool{false, true} {
+		s := newStage(t)
+		asked := udpTuple(port(backIP, 1), port(gatewayIP, 53))
+		s.toHost(udp(t, port(backIP, 1), port(gatewayIP, 53), 1, "first"))
+		s.c.AddFlows(&netfilter.Batch{Namespace: hostNS, Events: []netfilter.Event{
+			{Kind: netfilter.New, Flow: netfilter.Flow{ID: 1, Namespace: hostNS, Original: asked, Reply: asked.Inverse()}, After: s.now - 1e6, Before: s.now + 40e6}}})
+		for range 3 {
+			s.pass(10 * time.Millisecond)
+		}
+		if len(s.journeys) > 0 {
+			t.Errorf("shown at once: %q", s.ends())
+		}
+		if another {
+			s.toHost(udp(t, port(backIP, 1), port(gatewayIP, 53), 2, "another"))
+			s.wantEnds("delivered by tap", "delivered by tap")
+		} else {
+			s.wantEnds("delivered by conntrack")
+		}
+	}
+}
