@@ -92,6 +92,26 @@ func TestOneOfIdenticalDatagramsLost(t *testing.T) {
 	}
 }
 
+// At the end of the capture, too: those that were shown before are shown again.
+func TestOneOfIdenticalDatagramsLostAtTheEnd(t *testing.T) {
+	s := newStage(t)
+	d := udp(t, port(backIP, 1), port(baseIP, 53), 0, "again")
+	for _, where := range []at{backOut, backOut, vethIn, baseVOut, baseIn} {
+		s.see(where, d)
+	}
+	s.pass(5 * time.Millisecond)
+	s.see(vethIn, d) // and no further
+	s.pass(6 * time.Millisecond)
+	if got := s.last(); got != "delivered" {
+		t.Fatalf("before the end: %s", got)
+	}
+	s.pass(20 * time.Millisecond)
+	s.c.Flush()
+	if got, want := s.last(), "delivered? unfinished?"; got != want {
+		t.Errorf("%s, want %s", got, want)
+	}
+}
+
 func TestAllOfIdenticalDatagramsLost(t *testing.T) {
 	s := newStage(t)
 	s.burst(3, 3)

@@ -25,13 +25,11 @@ func (c *Correlator) evict() { c.evictOf(stateShown, stateTerminal, statePending
 func (c *Correlator) evictOpen() bool { return c.evictOf(stateTerminal, statePending) }
 
 func (c *Correlator) evictOf(states ...state) bool {
-	for _, st := range states {
-		if t, e := c.due(st, math.MaxInt64); e != nil {
-			c.letGo(t.index, e)
-			return true
-		}
+	t, e := c.dueOf(math.MaxInt64, states...)
+	if e != nil {
+		c.letGo(t.index, e)
 	}
-	return false
+	return e != nil
 }
 
 // schedule sets the time at which the journey is settled, whose newest hop was seen at
@@ -117,6 +115,16 @@ func (c *Correlator) due(st state, now int64) (timer, *entry) {
 	}
 }
 
+// dueOf is due for the first of several states that has one.
+func (c *Correlator) dueOf(now int64, states ...state) (timer, *entry) {
+	for _, st := range states {
+		if t, e := c.due(st, now); e != nil {
+			return t, e
+		}
+	}
+	return timer{}, nil
+}
+
 // expire settles what is due, and lets go of what was shown long enough.
 func (c *Correlator) expire() {
 	for _, st := range []state{stateTerminal, statePending, stateShown} {
@@ -194,14 +202,11 @@ func (c *Correlator) drop(i int32) {
 // settleAll ends every open journey as it stands, for that reason.
 func (c *Correlator) settleAll(reason string) {
 	c.release(math.MaxInt64)
-	for _, st := range []state{stateTerminal, statePending, stateShown} {
-		for t, e := c.due(st, math.MaxInt64); e != nil; t, e = c.due(st, math.MaxInt64) {
-			if st == stateShown {
-				c.drop(t.index)
-				continue
-			}
-			c.settle(t.index, e, reason)
-		}
+	for t, e := c.dueOf(math.MaxInt64, stateTerminal, statePending); e != nil; t, e = c.dueOf(math.MaxInt64, stateTerminal, statePending) {
+		c.settle(t.index, e, reason) // which can open another again, that was shown
+	}
+	for t, e := c.due(stateShown, math.MaxInt64); e != nil; t, e = c.due(stateShown, math.MaxInt64) {
+		c.drop(t.index)
 	}
 	c.settleWalks(true)
 }
