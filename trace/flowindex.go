@@ -100,15 +100,14 @@ func (r flowRef) passed(journey uint64, now int64) bool {
 	return r.flow != nil && !r.reply && !r.about && r.flow.opener == journey && !r.flow.crowded && r.flow.bornBefore <= now
 }
 
-// openedBefore returns when the flows were confirmed that a journey began, at the
-// latest: not before that time is known whether another packet may have. 0: it began
-// none.
-func (e *entry) openedBefore() (at int64) {
-	if e.steps > 0 { // what is on a trail begins nothing
+// confirmedBefore returns by when the flows of a journey were confirmed; 0 where that is
+// long ago.
+func (e *entry) confirmedBefore() (at int64) {
+	if e.steps > 0 { // a trail begins later
 		return 0
 	}
 	for i := range e.hops() {
-		if f := e.hops()[i].flow.flow; f != nil && f.opener == e.id {
+		if f := e.hops()[i].flow.flow; f != nil {
 			at = max(at, f.bornBefore)
 		}
 	}

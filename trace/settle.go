@@ -151,8 +151,10 @@ func (c *Correlator) awaits(st state, e *entry) bool {
 	switch {
 	case st == stateTerminal && c.anyYoung() && e.shownAs == 0 && c.now < e.lastSeen()+strangeWait && c.identify(e).strange:
 		e.deadline = c.now + settleTerminal
-	case st == stateTerminal && c.now < e.lastSeen()+c.patience && e.openedBefore() > c.now:
-		e.deadline = e.openedBefore()
+	case st == stateTerminal && c.now < e.lastSeen()+c.patience && e.confirmedBefore() > c.now:
+		// Who else may have begun its flow is not known yet. All of the flow wait,
+		// so that an answer is not shown before its question.
+		e.deadline = e.confirmedBefore()
 	case st == stateShown && c.anyYoung() && e.identity.young && c.now < e.began()+youth && c.slab.used < c.slab.limit/youngShare:
 		e.deadline = c.now + keepShown
 	default:

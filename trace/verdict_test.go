@@ -81,7 +81,7 @@ func TestDeliveryInAnOldFlow(t *testing.T) {
 }
 
 // On a busy host conntrack's news are read late, and tell only that the flow was
-// confirmed before then: as long as others may have begun it, its first packet waits.
+// confirmed before then: as long as others may have begun it, its first packet waits, and its answer after it.
 func TestDeliveryWhenTheNewsCameLate(t *testing.T) {
 	for _, another := range []bool{false, true} {
 		s := newStage(t)
@@ -89,6 +89,10 @@ func TestDeliveryWhenTheNewsCameLate(t *testing.T) {
 		s.toHost(udp(t, port(backIP, 1), port(gatewayIP, 53), 1, "first"))
 		s.c.AddFlows(&netfilter.Batch{Namespace: hostNS, Events: []netfilter.Event{
 			{Kind: netfilter.New, Flow: netfilter.Flow{ID: 1, Namespace: hostNS, Original: asked, Reply: asked.Inverse()}, After: s.now - 1e6, Before: s.now + 40e6}}})
+		answer := udp(t, port(gatewayIP, 53), port(backIP, 1), 3, "answer")
+		for _, where := range []at{bridgeOut, vethOut, backIn} {
+			s.see(where, answer)
+		}
 		for range 3 {
 			s.pass(10 * time.Millisecond)
 		}
@@ -97,9 +101,12 @@ func TestDeliveryWhenTheNewsCameLate(t *testing.T) {
 		}
 		if another {
 			s.toHost(udp(t, port(backIP, 1), port(gatewayIP, 53), 2, "another"))
-			s.wantEnds("delivered by tap", "delivered by tap")
+			s.wantEnds("delivered by tap", "delivered by tap", "delivered by tap")
 		} else {
-			s.wantEnds("delivered by conntrack")
+			s.wantEnds("delivered by conntrack", "delivered by tap")
+		}
+		if asked := s.journeys[0]; asked.Hops[0].Headers.IPID != 1 {
+			t.Errorf("the answer is shown first: %s", path(asked))
 		}
 	}
 }
