@@ -502,7 +502,7 @@ func (c *Correlator) join(h handle, e *entry, s *sighting) {
 	if f := s.flow.flow; f != nil && f.inferred {
 		f.named = max(f.named, s.time)
 	}
-	if r := s.flow; r.flow != nil && s.time <= r.flow.bornBefore && !r.reply && !r.about {
+	if r := s.flow; r.mayBegin(s.time) {
 		r.flow.begin(e.id, s.h)
 		e.counted = e.counted || c.countSoon(r.flow)
 	}

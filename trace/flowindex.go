@@ -81,6 +81,11 @@ type trackedFlow struct {
 	crossed    bool
 }
 
+// mayBegin reports whether a packet that was seen at that time may have begun its flow.
+func (r flowRef) mayBegin(at int64) bool {
+	return r.flow != nil && at <= r.flow.bornBefore && !r.reply && !r.about
+}
+
 // begin notes a packet that was under way before the flow was confirmed. Where a
 // connection begins with a handshake, none but a SYN can be the first.
 func (t *trackedFlow) begin(journey uint64, h *packet.Headers) {

@@ -68,7 +68,7 @@ func (c *Correlator) assemble(journey uint64, s *sighting, hops []sighting) {
 	}
 	// A flow begins when the last piece has come, which can be after the first was judged.
 	s.flow = c.trackedAs(first)
-	if r := s.flow; r.flow != nil && first.time <= r.flow.bornBefore && !r.reply && !r.about {
+	if r := s.flow; r.mayBegin(first.time) {
 		r.flow.begin(journey, first.h)
 	}
 }

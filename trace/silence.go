@@ -101,7 +101,7 @@ func (c *Correlator) hearAgain(e *entry) {
 		if s.flow.flow == nil || s.flow.flow.gone(s.time) {
 			s.flow = c.trackedAs(s)
 			c.underWay(e, s)
-			if r := s.flow; r.flow != nil && s.time <= r.flow.bornBefore && !r.reply && !r.about {
+			if r := s.flow; r.mayBegin(s.time) {
 				r.flow.begin(e.id, s.h)
 			}
 		}
