@@ -105,14 +105,14 @@ func (r flowRef) passed(journey uint64, now int64) bool {
 	return r.flow != nil && !r.reply && !r.about && r.flow.opener == journey && !r.flow.crowded && r.flow.bornBefore <= now
 }
 
-// confirmedBefore returns by when the flows of a journey were confirmed; 0 where that is
-// long ago.
-func (e *entry) confirmedBefore() (at int64) {
+// openedBefore returns by when the flow was confirmed that a journey began; 0 where it
+// began none.
+func (e *entry) openedBefore() (at int64) {
 	if e.steps > 0 { // a trail begins later
 		return 0
 	}
 	for i := range e.hops() {
-		if f := e.hops()[i].flow.flow; f != nil {
+		if f := e.hops()[i].flow.flow; f != nil && f.opener == e.id {
 			at = max(at, f.bornBefore)
 		}
 	}

@@ -133,6 +133,13 @@ func (c *Correlator) expire() {
 				c.settling[st-1].push(timer{t.index, e.generation, e.deadline})
 				continue
 			}
+			if at := e.openedBefore(); st == stateTerminal && at > c.now && c.now < e.lastSeen()+c.patience {
+				// Who else may have begun its flow is not known yet. All others wait with
+				// it, so that its answer does not come first.
+				e.deadline = at
+				c.settling[st-1].putBack(timer{t.index, e.generation, at})
+				break
+			}
 			switch {
 			case st == stateShown:
 				c.drop(t.index)
@@ -146,15 +153,11 @@ func (c *Correlator) expire() {
 }
 
 // awaits reports whether it is too early to show a journey, or to forget it, as more
-// may be heard of its places or its flow; it then has a new deadline.
+// may be heard of its places; it then has a new deadline.
 func (c *Correlator) awaits(st state, e *entry) bool {
 	switch {
 	case st == stateTerminal && c.anyYoung() && e.shownAs == 0 && c.now < e.lastSeen()+strangeWait && c.identify(e).strange:
 		e.deadline = c.now + settleTerminal
-	case st == stateTerminal && c.now < e.lastSeen()+c.patience && e.confirmedBefore() > c.now:
-		// Who else may have begun its flow is not known yet. All of the flow wait,
-		// so that an answer is not shown before its question.
-		e.deadline = e.confirmedBefore()
 	case st == stateShown && c.anyYoung() && e.identity.young && c.now < e.began()+youth && c.slab.used < c.slab.limit/youngShare:
 		e.deadline = c.now + keepShown
 	default:
