@@ -3,6 +3,7 @@ package trace
 import (
 	"slices"
 
+	"natlens/capture"
 	"natlens/capture/packet"
 	"natlens/netinfo"
 	"natlens/netinfo/netfilter"
@@ -105,14 +106,16 @@ func (r flowRef) passed(journey uint64, now int64) bool {
 	return r.flow != nil && !r.reply && !r.about && r.flow.opener == journey && !r.flow.crowded && r.flow.bornBefore <= now
 }
 
-// openedBefore returns by when the flow was confirmed that a journey began; 0 where it
-// began none.
+// openedBefore returns when the flows were confirmed that a journey began which a host
+// got, at the latest: not before that time is known whether another packet may have. 0:
+// nothing rests on it.
 func (e *entry) openedBefore() (at int64) {
-	if e.steps > 0 { // a trail begins later
+	hops := e.hops()
+	if e.steps > 0 || hops[len(hops)-1].typ != capture.Host { // what is on a trail begins nothing
 		return 0
 	}
-	for i := range e.hops() {
-		if f := e.hops()[i].flow.flow; f != nil && f.opener == e.id {
+	for i := range hops {
+		if f := hops[i].flow.flow; f != nil && f.opener == e.id && !f.crowded {
 			at = max(at, f.bornBefore)
 		}
 	}

@@ -52,8 +52,9 @@ func (c *Correlator) queue(i int32, e *entry, at int64, ends bool) {
 	case !ends:
 		c.await(i, e, at+c.patience)
 	case e.state != stateTerminal:
-		wait := e.grace()
-		e.state, e.deadline = stateTerminal, at+wait
+		// What comes behind it waits, too: an answer is shown after its question.
+		deadline := max(at+e.grace(), min(e.openedBefore(), at+c.patience))
+		e.state, e.deadline = stateTerminal, deadline
 		c.settling[stateTerminal-1].push(timer{i, e.generation, e.deadline})
 	}
 }
@@ -132,13 +133,6 @@ func (c *Correlator) expire() {
 			if c.awaits(st, e) {
 				c.settling[st-1].push(timer{t.index, e.generation, e.deadline})
 				continue
-			}
-			if at := e.openedBefore(); st == stateTerminal && at > c.now && c.now < e.lastSeen()+c.patience {
-				// Who else may have begun its flow is not known yet. All others wait with
-				// it, so that its answer does not come first.
-				e.deadline = at
-				c.settling[st-1].putBack(timer{t.index, e.generation, at})
-				break
 			}
 			switch {
 			case st == stateShown:

@@ -1,8 +1,6 @@
 package trace
 
 import (
-	"slices"
-
 	"natlens/capture"
 	"natlens/capture/packet"
 )
@@ -226,14 +224,4 @@ func (q *timers) pop(now int64) (timer, bool) {
 		q.queue, q.head = q.queue[:n], 0
 	}
 	return t, true
-}
-
-// putBack makes what was popped last the next again.
-func (q *timers) putBack(t timer) {
-	if q.head == 0 { // it was the last, or the others were moved
-		q.queue = slices.Insert(q.queue, 0, t)
-		return
-	}
-	q.head--
-	q.queue[q.head] = t
 }

@@ -2,6 +2,7 @@ package trace
 
 import (
 	"fmt"
+	"net/netip"
 	"testing"
 	"time"
 
@@ -108,6 +109,32 @@ func TestDeliveryWhenTheNewsCameLate(t *testing.T) {
 		}
 		if question := s.journeys[0]; question.Hops[0].Headers.IPID != 1 {
 			t.Errorf("the answer is shown before its question: %s", path(question))
+		}
+	}
+}
+
+// Late news do not change the order: an answer is shown after its question, and finds it.
+func TestAnswerWhenTheNewsCameLate(t *testing.T) {
+	for name, to := range map[string]netip.Addr{"host": gatewayIP, "internet": internetIP} {
+		s := newStage(t)
+		asked := udpTuple(port(backIP, 1), port(to, 7))
+		answers := asked.Inverse()
+		s.toHost(udp(t, port(backIP, 1), port(to, 7), 1, "question"))
+		if to == internetIP {
+			answers = udpTuple(port(internetIP, 7), port(hostIP, 1))
+			s.see(uplinkOut, udp(t, port(hostIP, 1), port(internetIP, 7), 1, "question"))
+			s.see(uplinkIn, udp(t, port(internetIP, 7), port(hostIP, 1), 2, "answer"))
+		}
+		for _, where := range []at{bridgeOut, vethOut, backIn} {
+			s.see(where, udp(t, port(to, 7), port(backIP, 1), 2, "answer"))
+		}
+		s.c.AddFlows(&netfilter.Batch{Namespace: hostNS, Events: []netfilter.Event{
+			{Kind: netfilter.New, Flow: netfilter.Flow{ID: 1, Namespace: hostNS, Original: asked, Reply: answers}, After: s.now - 1e6, Before: s.now + 40e6}}})
+		for range 10 {
+			s.pass(10 * time.Millisecond)
+		}
+		if len(s.journeys) != 2 || len(s.journeys[1].Related) != 1 || s.journeys[1].Related[0] != (Relation{ID: s.journeys[0].ID, Why: "reply_to"}) {
+			t.Errorf("%s: %q, the last related to %v", name, s.ends(), s.journeys[len(s.journeys)-1].Related)
 		}
 	}
 }
