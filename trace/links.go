@@ -3,6 +3,7 @@ package trace
 import (
 	"net"
 	"net/netip"
+	"slices"
 	"strconv"
 
 	"natlens/capture"
@@ -65,6 +66,7 @@ type space struct {
 	name       string
 	containers []string
 	own        map[[16]byte]struct{} // its links' addresses, IPv4 in its v4-mapped form
+	wide       []netip.Prefix        // of what else it takes for itself: see widen
 	since      int64                 // when its ring was attached; 0 before it has one
 	until      int64                 // when its ring was detached; 0 before
 	version    uint32                // changes with what is told of it
@@ -178,6 +180,7 @@ func (h *hosts) set(t *netinfo.Topology) {
 				s.own[p.Addr().As16()] = struct{}{}
 			}
 		}
+		s.widen(n.Routing)
 	}
 	for _, l := range h.links {
 		if under := h.links[l.parent]; under != nil && l.gone == 0 {
@@ -290,7 +293,30 @@ func (s *space) has(a netip.Addr) bool {
 		return false
 	}
 	_, ok := s.own[a.As16()]
-	return ok || a.IsLoopback()
+	return ok || a.IsLoopback() || len(s.wide) > 0 && s.takes(a)
+}
+
+// widen finds the addresses that no link has and that the namespace takes for its own all
+// the same, as its local table has a route of type local to them ("ip route add local
+// 203.0.113.0/24 dev lo").
+func (s *space) widen(r *netinfo.Routing) {
+	if s.wide = nil; r == nil {
+		return
+	}
+	for i := range r.Routes {
+		to := &r.Routes[i]
+		if to.Table != netinfo.TableLocal || to.Type != netinfo.RouteLocal || to.Destination.Addr().IsLoopback() {
+			continue
+		}
+		if _, ok := s.own[to.Destination.Addr().As16()]; !ok || !to.Destination.IsSingleIP() {
+			s.wide = append(s.wide, to.Destination)
+		}
+	}
+}
+
+// takes reports whether the namespace takes the address for its own by a route alone.
+func (s *space) takes(a netip.Addr) bool {
+	return slices.ContainsFunc(s.wide, func(p netip.Prefix) bool { return p.Contains(a) })
 }
 
 // hasDestination reports whether a packet with that tuple is for the namespace
@@ -300,8 +326,11 @@ func (s *space) hasDestination(t *packet.Tuple) bool {
 		return false
 	}
 	to := t.Destination16()
-	_, ok := s.own[to]
-	return ok || netip.AddrFrom16(to).Unmap().IsLoopback()
+	if _, ok := s.own[to]; ok {
+		return true
+	}
+	a := netip.AddrFrom16(to).Unmap()
+	return a.IsLoopback() || len(s.wide) > 0 && s.takes(a)
 }
 
 // farSide returns the namespace at the other end of a veth; nil when l is none

@@ -1,11 +1,13 @@
 package trace
 
 import (
+	"fmt"
 	"math"
 	"net/netip"
 	"reflect"
 	"slices"
 
+	"natlens/capture"
 	"natlens/capture/packet"
 	"natlens/netinfo"
 	"natlens/netinfo/netfilter"
@@ -150,5 +152,31 @@ func (c *Correlator) misrouted(s *sighting, r *ruling, v *Verdict) bool {
 	}
 	v.Result, v.Evidence = Dropped, ByRules
 	v.By, v.Reason = c.routing(s).Refuses(r.query, d)
+	return true
+}
+
+// staysHere reports whether routes, which stood when the packet came, are sure to keep it in
+// the namespace though no link there has its address: another link's broadcast, a route
+// of type local, or what a rule of routing sends to one.
+func (c *Correlator) staysHere(s *sighting, r *ruling) bool {
+	return s.point.Direction == capture.In && r.decision.Fate == netinfo.FateLocal && r.decision.Route != nil && !s.space.has(r.to) && c.stood(s, r.query, r.decision)
+}
+
+// keptByRoute reports whether a packet was delivered to the namespace in which it was
+// seen last by what routes say, and puts that into v. Where connections are tracked that
+// is of those with an entry: it is made behind the rules that may drop them.
+func (c *Correlator) keptByRoute(e *entry, s *sighting, r *ruling, v *Verdict) bool {
+	if !c.staysHere(s, r) || s.flow.flow == nil && c.tracks(s) {
+		return false
+	}
+	v.Result, v.Evidence = Delivered, ByRules
+	v.Reason = fmt.Sprintf("%s takes it for itself, by the route %s", s.space.name, r.decision.Route)
+	switch {
+	case s.flow.passed(e.id, c.now):
+		v.Evidence = ByConntrack
+	case r.Verdict != netfilter.Accepted:
+		v.Result, v.Evidence = Unfinished, ByTap
+		v.Reason += "; whether a rule dropped it there is unknown: " + r.Unsure
+	}
 	return true
 }

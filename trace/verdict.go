@@ -152,6 +152,7 @@ func (c *Correlator) missing(e *entry, hops []sighting, early string) Verdict {
 	case c.turnedBack(hops, &rules, &v):
 	case c.sentNowhere(s, &v):
 	case c.misrouted(s, &rules, &v):
+	case c.keptByRoute(e, s, &rules, &v):
 	case c.unanswered(s, &v):
 	case c.acrossPorts(s) && rules.rules.SeesBridged(s.tuple.Is4()) == netfilter.False:
 		v.Reason = "not seen again, and connection tracking does not see what bridges pass on: " + c.notSentOn(s, &rules)
@@ -191,7 +192,7 @@ func (c *Correlator) unanswered(s *sighting, v *Verdict) bool {
 // unconfirmed explains a packet that was seen coming in and that has no conntrack
 // entry, although connections are tracked there. rules is what they make of it.
 func (c *Correlator) unconfirmed(s *sighting, rules *ruling, v *Verdict) {
-	toHost := s.space.has(s.h.Tuple.Destination())
+	toHost := s.space.has(s.h.Tuple.Destination()) || c.staysHere(s, rules)
 	why := c.silence(s)
 	if why == "" && neverBegins(s.h) {
 		why = "it belongs to no flow and begins none (INVALID), so connection tracking tells nothing of it"
