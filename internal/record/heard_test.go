@@ -27,6 +27,8 @@ type deck struct {
 	t    *testing.T
 	tape *record.Tape
 	now  int64
+	// asked is what the correlator would know of sockets.
+	asked []trace.SocketQuery
 }
 
 const aside netns.ID = 2
@@ -47,7 +49,7 @@ func newDeck(t *testing.T, config record.Config) *deck {
 	c := trace.New(64, trace.Sink{Journey: func(j *trace.Journey) {
 		d.journeys = append(d.journeys, asJSON(t, j))
 		d.tape.Journey(j)
-	}})
+	}, Socket: func(q trace.SocketQuery) { d.asked = append(d.asked, q) }})
 	d.tape.AttachTo(c)
 	c.AwaitFlows()
 	host := &netinfo.Topology{Number: 1, Time: time.Unix(0, d.now), Self: 1}
@@ -209,4 +211,28 @@ func TestPausesOfTheTraceReadTheSame(t *testing.T) {
 		}
 	}
 	t.Errorf("no walk that a pause may have cut in %v", d.journeys)
+}
+
+// Whose process held a socket of a container on the host's own network is known from a
+// file as it was live, late as the answer may have come.
+func TestSocketsOfTheHostsNetworkReadTheSame(t *testing.T) {
+	d := newDeck(t, record.Config{Others: true})
+	agent := &netinfo.Container{Namespace: 1, Proof: "cgroup of pid 7"}
+	agent.ID, agent.Name, agent.Mode = "aaaaaaaaaaaa", "agent", "host"
+	host := &netinfo.Topology{Number: 2, Time: time.Unix(0, d.now), Self: 1, Containers: []*netinfo.Container{agent}, Namespaces: []*netinfo.Namespace{{
+		ID: 1, Name: "host", Containers: []*netinfo.Container{agent}, Links: []*netinfo.Link{{
+			Key: netinfo.LinkKey{Namespace: 1, Index: 2}, Name: "eth0", Kind: "device", Role: netinfo.RoleUplink, Addresses: []netip.Prefix{netip.PrefixFrom(deckHost, 24)},
+		}}}}}
+	d.tape.SetTopology(host.Seal())
+	d.pass(50*time.Millisecond, true, d.datagram(1, 7))
+	d.pass(50*time.Millisecond, true)
+	if len(d.asked) != 1 {
+		t.Fatalf("asked %+v", d.asked)
+	}
+	d.tape.AddSocket(trace.Socket{Namespace: 1, Connection: d.asked[0].Connection, PID: 7, Container: agent.ID, Hosted: true})
+	d.pass(50*time.Millisecond, true)
+	d.end("delivered by tap", "delivered by tap")
+	if to := d.journeys[1]["to"].(map[string]any)["name"]; to != "agent" {
+		t.Errorf("live it went to %v", to)
+	}
 }

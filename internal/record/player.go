@@ -272,7 +272,8 @@ type told struct {
 
 func newPlayer(open int, to Listener, account *Account) *player {
 	p := &player{to: to, account: account}
-	sink := trace.Sink{ARP: to.ARP}
+	// What was asked of sockets then is in the file; a correlator that can't ask takes no answer.
+	sink := trace.Sink{ARP: to.ARP, Socket: func(trace.SocketQuery) {}}
 	if to.Journey != nil {
 		sink.Journey = p.journey
 	}
