@@ -43,7 +43,8 @@ type hostedConn struct {
 // shownEntry is an entry in one of its lives.
 type shownEntry struct {
 	*entry
-	as uint32 // its generation
+	as    uint32 // its generation
+	noted bool   // it was said that nothing tells whose it is
 }
 
 // maxUnanswered bounds the journeys of one connection that are shown anew when its
@@ -142,7 +143,7 @@ func (c *Correlator) answerHosted(s Socket) {
 		}
 	}
 	for _, e := range k.shown {
-		if e.generation == e.as && e.state == stateShown {
+		if e.generation == e.as && e.state == stateShown && (e.noted || k.container != "") {
 			c.reopen(e.entry)
 		}
 	}
@@ -168,7 +169,7 @@ func (c *Correlator) nameHostedEnd(j *Journey, end *Endpoint, did string, e *ent
 	first := j.Hops[0].Headers
 	opens := begins(&first) && (k == nil || j.Protocol == packet.TCP || k.first == e.id)
 	if k != nil && !k.answered && len(k.shown) < maxUnanswered {
-		k.shown = append(k.shown, shownEntry{e, e.generation})
+		k.shown = append(k.shown, shownEntry{e, e.generation, opens})
 	}
 	switch {
 	case k != nil && k.answered && k.container != "":

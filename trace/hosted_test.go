@@ -110,3 +110,17 @@ func TestHostNetworkWhenTheClockIsSet(t *testing.T) {
 		t.Errorf("%s, %d questions", got, len(*asked))
 	}
 }
+
+// Where none of the containers holds the socket, that is said of the packet of which it
+// was left open; others are as they were, and not shown again.
+func TestHostNetworkSocketOfTheHost(t *testing.T) {
+	s, asked := hosting(t)
+	s.sends(40000, true, 20*time.Millisecond)
+	s.sends(40000, false, 20*time.Millisecond)
+	q := (*asked)[0]
+	s.c.AddSocket(Socket{Namespace: q.Namespace, Connection: q.Connection, Hosted: true})
+	s.pass(20 * time.Millisecond)
+	if len(s.journeys) != 3 || s.journeys[2].Supersedes != s.journeys[0].ID || whose(s.journeys[2]) != "host [] []" {
+		t.Errorf("%d journeys, the last %s", len(s.journeys), whose(s.journeys[len(s.journeys)-1]))
+	}
+}
