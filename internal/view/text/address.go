@@ -120,6 +120,14 @@ func changedSource(t *trace.Translation) (before, after string) {
 	return change(b.Source(), a.Source(), b.SourcePort, a.SourcePort)
 }
 
+// changedID says what became of an echo's id; both are empty where there is none.
+func changedID(t *trace.Translation) (before, after string) {
+	if !isICMP(t.Before) {
+		return "", ""
+	}
+	return strconv.Itoa(int(t.Before.SourcePort)), strconv.Itoa(int(t.After.SourcePort))
+}
+
 // changedDestination is changedSource for the destination.
 func changedDestination(t *trace.Translation) (before, after string) {
 	b, a := t.Before, t.After

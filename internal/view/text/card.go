@@ -258,8 +258,8 @@ func (c *card) translation(t *trace.Translation, where string) {
 		if before, after := changedSource(t); before != after {
 			side("source", before, after)
 		}
-		if isICMP(t.Before) && t.Before.SourcePort != t.After.SourcePort {
-			side("echo id", strconv.Itoa(int(t.Before.SourcePort)), strconv.Itoa(int(t.After.SourcePort)))
+		if before, after := changedID(t); before != after {
+			side("echo id", before, after)
 		}
 	}
 	if destinationChanged(t) {

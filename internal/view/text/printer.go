@@ -88,11 +88,15 @@ func (st Style) changes(j *trace.Journey) string {
 	}
 	for i := range j.Translations {
 		t := &j.Translations[i]
-		if sourceChanged(t) {
-			become(changedSource(t))
+		said := len(all)
+		if before, after := changedSource(t); before != after {
+			become(before, after)
 		}
 		if destinationChanged(t) {
 			become(changedDestination(t))
+		}
+		if before, after := changedID(t); before != after && len(all) == said {
+			become("id "+before, after)
 		}
 	}
 	return strings.Join(all, ", ")

@@ -209,8 +209,12 @@ func mainWay(j *trace.Journey) (way []int) {
 
 func (p *probeStory) became(t *trace.Translation) string {
 	before, after := changedSource(t)
-	if destinationChanged(t) {
+	switch {
+	case destinationChanged(t):
 		before, after = changedDestination(t)
+	case before == after:
+		before, after = changedID(t)
+		before = "id " + before
 	}
 	return fmt.Sprintf("%s %s %s %s", kindWord(t), p.Paint(Before, before), p.symbols().becomes, p.Paint(After, after))
 }

@@ -145,3 +145,18 @@ func TestChange(t *testing.T) {
 		}
 	}
 }
+
+// What stays is not shown as a change: of an echo whose id was changed with the other
+// address, or alone.
+func TestChangesOfAnEcho(t *testing.T) {
+	a, b, inner := netip.MustParseAddr("198.51.100.7"), netip.MustParseAddr("192.0.2.10"), netip.MustParseAddr("172.17.0.4")
+	reply := func(destination netip.Addr, id uint16) packet.Tuple {
+		return packet.NewTuple(packet.ICMP, a, destination, id, 0)
+	}
+	for want, after := range map[string]packet.Tuple{"192.0.2.10 => 172.17.0.4": reply(inner, 99), "id 35881 => 99": reply(b, 99)} {
+		j := &trace.Journey{Translations: []trace.Translation{{Before: reply(b, 35881), After: after}}}
+		if got := (Style{ASCII: true}).changes(j); got != want {
+			t.Errorf("%q, want %q", got, want)
+		}
+	}
+}
