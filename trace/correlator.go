@@ -50,7 +50,7 @@ type Correlator struct {
 	droppers       map[netns.ID]droppers
 	// rulesTrack: rules there make the kernel track connections (IPv4, IPv6).
 	rulesTrack map[netns.ID][2]bool
-	exempts    map[netns.ID]bool // whose rules take packets out of connection tracking
+	exempts    map[netns.ID]bool // whose rules take packets out of connection tracking, or did lately
 
 	waiting      waiting
 	ringThrough  int64
@@ -166,7 +166,7 @@ func (c *Correlator) SetRuleset(r *netfilter.Ruleset) {
 	c.readings[r.Namespace] = c.readings[r.Namespace].add(r)
 	c.learnNAT(r)
 	c.rulesTrack[r.Namespace] = [2]bool{r.Tracks(true), r.Tracks(false)}
-	if r.Exempts() {
+	if c.readings[r.Namespace].exempt() {
 		c.exempts[r.Namespace] = true
 	} else {
 		delete(c.exempts, r.Namespace)

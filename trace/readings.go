@@ -19,6 +19,8 @@ type reading struct {
 	*netfilter.Ruleset
 	since int64 // when it was read; 0 after the clock was set
 	delay int64 // how long after the change that may have been
+	// exempts: they take packets out of connection tracking.
+	exempts bool
 }
 
 // maxReadings is how many are kept of a namespace, and of those none that another
@@ -27,10 +29,11 @@ const maxReadings = 8
 
 // newReading tells how sharply the time of a reading is known.
 func newReading(r *netfilter.Ruleset) reading {
+	x := reading{r, r.Time, rulesDelay, r.Exempts()}
 	if len(r.Legacy()) > 0 {
-		return reading{r, r.Time, legacyRulesDelay}
+		x.delay = legacyRulesDelay
 	}
-	return reading{r, r.Time, rulesDelay}
+	return x
 }
 
 func (x readings) add(r *netfilter.Ruleset) readings {
@@ -78,6 +81,11 @@ func forgetReadings(all map[netns.ID]readings) {
 // changed reports whether rules may have changed between two times.
 func (x readings) changed(after, before int64) bool {
 	return slices.ContainsFunc(x, func(r reading) bool { return r.since > after && r.since-r.delay <= before })
+}
+
+// exempt reports whether some of them take packets out of connection tracking.
+func (x readings) exempt() bool {
+	return slices.ContainsFunc(x, func(r reading) bool { return r.exempts })
 }
 
 // standing reports whether it is known which rules of the namespace a packet met.

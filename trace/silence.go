@@ -43,9 +43,9 @@ func (c *Correlator) deaf(s *sighting) bool {
 // follows at once, and takes about a second where there are a million entries.
 const relearn = 5e9
 
-// exempted reports whether a rule takes a packet that came in out of connection
-// tracking. Of one that goes out that is not known where there are such rules: it
-// would have to be asked where it came in.
+// exempted reports whether a rule took a packet that came in out of connection
+// tracking, by the rules of its time. Of one that goes out that is not known where there
+// are such rules: it would have to be asked where it came in.
 func (c *Correlator) exempted(s *sighting) netfilter.Fact {
 	if !c.exempts[s.point.Namespace] {
 		return netfilter.False
@@ -53,15 +53,24 @@ func (c *Correlator) exempted(s *sighting) netfilter.Fact {
 	if s.point.Direction != capture.In || s.link == nil || !s.tuple.Valid() {
 		return netfilter.NotKnown
 	}
-	rules := c.rulesets[s.point.Namespace]
 	p := netfilter.Packet{
-		Tuple: s.tuple, InLink: c.hosts.layer3(s.link), LocalAddress: s.space.has, MarkKnown: !rules.SetsMarks(),
+		Tuple: s.tuple, InLink: c.hosts.layer3(s.link), LocalAddress: s.space.has,
 		Length: s.h.Length, Time: s.time, TCPFlags: s.h.TCPFlags, TCPFlagsKnown: s.h.Layers.Has(packet.LayerTCP),
 	}
 	if s.link.master != (netinfo.LinkKey{}) {
 		p.InPort = s.link.name
 	}
-	return rules.Exempted(netfilter.Prerouting, p)
+	met, _ := c.readings[s.point.Namespace].met(s.time)
+	all := netfilter.NotKnown
+	for i := range met {
+		p.MarkKnown = !met[i].SetsMarks()
+		one := met[i].Exempted(netfilter.Prerouting, p)
+		if i > 0 && one != all {
+			return netfilter.NotKnown
+		}
+		all = one
+	}
+	return all
 }
 
 // trackedAs returns the flow of a packet where it was seen. A packet that a rule

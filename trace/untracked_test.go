@@ -97,3 +97,28 @@ func TestLeakOfWhatIsNotTracked(t *testing.T) {
 		}
 	}
 }
+
+// A packet is judged when it was waited for: by then the rule can be gone that took it
+// out of connection tracking, or have come.
+func TestExemptByTheRulesOfThePacketsTime(t *testing.T) {
+	for exempt, want := range map[bool]string{
+		true:  "unfinished: it came to host; whether a rule dropped it there is unknown: a rule takes it out of connection tracking (notrack)",
+		false: "dropped: connection tracking never confirmed it: ",
+	} {
+		s := newDropStage(t)
+		rules, others := exempts(t, 53), exempts(t, 54)
+		if !exempt {
+			rules, others = others, rules
+		}
+		rules.Time = 1
+		s.c.SetRuleset(rules)
+		s.see(uplinkIn, udp(t, port(internetIP, 5), port(hostIP, 53), 1, "x"))
+		s.pass(2 * time.Second)
+		others.Time = s.now
+		s.c.SetRuleset(others)
+		s.pass(4 * time.Second)
+		if got := s.verdicts(); !strings.HasPrefix(got, want) {
+			t.Errorf("exempt %v: %s\nwant %s", exempt, got, want)
+		}
+	}
+}
