@@ -369,3 +369,15 @@ func (r *ruling) decide(v *Verdict) bool {
 	}
 	return true
 }
+
+// handOver reports whether a rule is sure to take the packet out of the usual way (queue,
+// tproxy), and puts that into v: no tap sees what becomes of it there.
+func (r *ruling) handOver(v *Verdict) bool {
+	if r.Verdict != netfilter.Handed || r.Decisive == nil {
+		return false
+	}
+	v.Result, v.Evidence = Unfinished, ByRules
+	v.Rule = &Rule{RuleRef: r.Decisive.RuleRef, Evidence: ByRules}
+	v.Reason = fmt.Sprintf("%s #%d hands it to a program or a socket, or to another link; what becomes of it there is not known", r.Decisive.Chain, r.Decisive.Position)
+	return true
+}

@@ -1,6 +1,8 @@
 package trace
 
 import (
+	"encoding/json"
+	"strings"
 	"testing"
 	"time"
 
@@ -67,5 +69,29 @@ func TestStateOfAConnectionAtATime(t *testing.T) {
 	s.c.look(&seen, &packet)
 	if got := s.c.question(s.c.rulesets[hostNS], []sighting{seen}).State; got != netfilter.StateUnknown {
 		t.Errorf("about the time of the answer: %v", got)
+	}
+}
+
+// What a rule hands to a program or a socket did not vanish on the way out.
+func TestHandedOverByARule(t *testing.T) {
+	for _, flow := range []bool{true, false} {
+		s := newDropStage(t)
+		r := &netfilter.Ruleset{}
+		if err := json.Unmarshal([]byte(`{"Namespace": 1, "Time": 1, "Whole": true, "Base": [[0, 0]], "Tables": [{"Family": "ip", "Name": "mangle", "Chains": [
+			{"Name": "PREROUTING", "Base": true, "Type": "filter", "Hook": "prerouting", "Priority": -150, "Policy": 1,
+			 "Rules": [{"Ref": {"Text": "queue", "Chain": "PREROUTING", "Position": 1}, "Expressions": [{"n": "queue"}]}]}]}]}`), r); err != nil {
+			t.Fatal(err)
+		}
+		s.c.SetRuleset(r)
+		from, to := port(backIP, 4000), port(internetIP, 8123)
+		if flow {
+			s.flow(netfilter.New, netfilter.Flow{ID: 2, Original: udpTuple(from, to), Reply: udpTuple(from, to).Inverse()})
+		}
+		s.toHost(udp(t, from, to, 3, "x"))
+		s.pass(5 * time.Second)
+		const want = "unfinished: PREROUTING #1 hands it to a program or a socket, or to another link; what becomes of it there is not known"
+		if got := s.verdicts(); !strings.HasPrefix(got, want) {
+			t.Errorf("a flow %v: %s\nwant %s", flow, got, want)
+		}
 	}
 }
