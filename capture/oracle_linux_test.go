@@ -12,6 +12,7 @@ import (
 
 	"github.com/google/gopacket/pcapgo"
 
+	"natlens/internal/lab/labtest"
 	"natlens/netinfo/netns"
 )
 
@@ -44,6 +45,7 @@ func tcpdump(t *testing.T, ns *netns.Handle, link string) (stop func() [][]byte)
 	}
 	return func() [][]byte {
 		t.Helper()
+		labtest.Idle(t, cmd.Process.Pid)
 		must(t, cmd.Process.Signal(os.Interrupt))
 		rest, _ := io.ReadAll(said)
 		if err := cmd.Wait(); err != nil {
@@ -81,7 +83,6 @@ func TestRingsSeeWhatTcpdumpSees(t *testing.T) {
 	c.inject(t, ethernetUDP([]byte("tagged"), 0x8100, 7))
 	c.inject(t, withEthernet(0x88b5, []byte("something else, long enough")))
 	r.waitThrough(t)
-	time.Sleep(50 * time.Millisecond) // for tcpdump
 	want := stop()
 	r.stop(t)
 	if len(want) < 1002 {

@@ -8,7 +8,6 @@ import (
 	"strings"
 	"syscall"
 	"testing"
-	"time"
 
 	"natlens/internal/lab"
 	"natlens/internal/lab/labtest"
@@ -35,7 +34,7 @@ func dump(t *testing.T, path string, args ...string) (stop func()) {
 	}
 	go func() { _, _ = io.Copy(io.Discard, said) }()
 	return func() {
-		time.Sleep(300 * time.Millisecond)
+		labtest.Idle(t, cmd.Process.Pid)
 		must(t, cmd.Process.Signal(syscall.SIGINT))
 		_ = cmd.Wait()
 	}

@@ -17,6 +17,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"natlens/capture/packet"
+	"natlens/internal/lab/labtest"
 	"natlens/netinfo/netns"
 )
 
@@ -168,7 +169,7 @@ func conntrackEvents(t *testing.T, h *netns.Handle) (stop func() []string) {
 		close(lines)
 	}()
 	return func() []string {
-		time.Sleep(100 * time.Millisecond) // it prints as it reads; it has no way to be asked
+		labtest.Idle(t, c.Process.Pid) // it prints as it reads
 		_ = c.Process.Signal(syscall.SIGINT)
 		var all []string
 		for l := range lines {

@@ -12,7 +12,6 @@ import (
 	"strings"
 	"syscall"
 	"testing"
-	"time"
 
 	"natlens/capture"
 	"natlens/capture/packet"
@@ -161,7 +160,7 @@ func recordTo(t *testing.T, program, path string, args ...string) (stop func()) 
 	}
 	go func() { _, _ = io.Copy(io.Discard, said) }()
 	return func() {
-		time.Sleep(300 * time.Millisecond) // until it has written the last ones
+		labtest.Idle(t, cmd.Process.Pid)
 		must(t, cmd.Process.Signal(syscall.SIGINT))
 		_ = cmd.Wait()
 	}

@@ -8,6 +8,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"natlens/internal/lab/labtest"
 )
 
 // Entry is a conntrack entry as conntrack(8) printed it.
@@ -60,6 +62,7 @@ var (
 // Stop ends it and returns the entries, in the order in which they were made.
 func (c *Tracker) Stop(t testing.TB) []Entry {
 	t.Helper()
+	labtest.Idle(t, c.cmd.Process.Pid)
 	if err := c.cmd.Process.Signal(os.Interrupt); err != nil {
 		t.Fatal(err)
 	}

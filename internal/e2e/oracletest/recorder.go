@@ -11,6 +11,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"natlens/internal/lab/labtest"
 )
 
 // snap is how much of each packet is recorded: all headers and the payload's
@@ -78,10 +80,12 @@ var fields = []string{
 	"udp.payload", "tcp.payload", "data.data",
 }
 
-// Stop ends the recording and reads it. A recording that lost packets proves
-// nothing and fails the test.
+// Stop ends the recording and reads it, when tcpdump has written what it was given: its
+// last packets a second after they came. A recording that lost packets proves nothing and
+// fails the test.
 func (r *Recorder) Stop(t testing.TB) []Sighting {
 	t.Helper()
+	labtest.Idle(t, r.cmd.Process.Pid)
 	if err := r.cmd.Process.Signal(os.Interrupt); err != nil {
 		t.Fatal(err)
 	}

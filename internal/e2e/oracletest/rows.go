@@ -7,6 +7,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"natlens/internal/lab/labtest"
 )
 
 // Rows records the packets that a pcap-filter picks, on all links of the
@@ -26,6 +28,7 @@ func Rows(t testing.TB, prepare func(name string, args ...string) *exec.Cmd, fil
 	Await(t, 10*time.Second, "tcpdump", func() bool { return strings.Contains(said.String(), "listening on") })
 	return func() (rows [][]string) {
 		t.Helper()
+		labtest.Idle(t, cmd.Process.Pid)
 		if err := cmd.Process.Signal(os.Interrupt); err != nil {
 			t.Fatal(err)
 		}
