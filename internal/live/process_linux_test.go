@@ -120,9 +120,17 @@ func TestStoppedWatchCatchesUp(t *testing.T) {
 	}
 	time.Sleep(2 * time.Second) // longer than a watermark may be late
 	w.send(unix.SIGCONT)
-	for range pings {
-		w.await("left back/eth0:out host/" + h.Find("back").HostLink + ":in host/docker0:in host/eth0:out")
-		w.await("delivered host/eth0:in host/docker0:out host/" + h.Find("back").HostLink + ":out back/eth0:in")
+	said := map[string]int{}
+	t.Cleanup(func() {
+		if t.Failed() {
+			t.Logf("it said %v", said)
+		}
+	})
+	requests := "left back/eth0:out host/" + h.Find("back").HostLink + ":in host/docker0:in host/eth0:out"
+	replies := "delivered host/eth0:in host/docker0:out host/" + h.Find("back").HostLink + ":out back/eth0:in"
+	for said[requests] < pings || said[replies] < pings {
+		end, _, _ := strings.Cut(w.await("")[0], ": ")
+		said[end]++
 	}
 	if last := w.end(); last[len(last)-1] != "summary: 0 lost by rings" {
 		t.Errorf("at the end: %q", last)
