@@ -9,22 +9,22 @@ import (
 	"strings"
 	"sync"
 	"testing"
-	"time"
 
 	"golang.org/x/sys/unix"
 
 	"natlens/netinfo/netns"
 )
 
+type holdings struct{ descriptors, mappings, goroutines int }
+
 // possessions counts what the process holds of the kinds that rings need.
-func possessions(t *testing.T) string {
+func possessions(t *testing.T) holdings {
 	t.Helper()
 	fds, err := os.ReadDir("/proc/self/fd")
 	must(t, err)
 	maps, err := os.ReadFile("/proc/self/maps")
 	must(t, err)
-	return fmt.Sprintf("%d descriptors, %d ring mappings, %d goroutines",
-		len(fds), strings.Count(string(maps), "socket:"), runtime.NumGoroutine())
+	return holdings{len(fds), strings.Count(string(maps), "socket:"), runtime.NumGoroutine()}
 }
 
 func TestNothingIsLeftBehind(t *testing.T) {
@@ -59,8 +59,8 @@ func TestNothingIsLeftBehind(t *testing.T) {
 		must(t, unread.Attach(c.left))
 		must(t, unread.Attach(c.right))
 		must(t, unread.Detach(c.left.ID()))
-		if now := possessions(t); !strings.Contains(now, " 1 ring mappings") {
-			t.Errorf("with one ring open: %s", now)
+		if now := possessions(t); now.mappings != 1 {
+			t.Errorf("with one ring open: %+v", now)
 		}
 		must(t, unread.Close())
 
@@ -73,16 +73,13 @@ func TestNothingIsLeftBehind(t *testing.T) {
 	for range 5 {
 		run()
 	}
-	if !strings.Contains(before, " 0 ring mappings") {
-		t.Errorf("rings are left already: %s", before)
+	if before.mappings != 0 {
+		t.Errorf("rings are left already: %+v", before)
 	}
-	for range 100 { // goroutines on their way out
-		if possessions(t) == before {
-			return
-		}
-		time.Sleep(10 * time.Millisecond)
-	}
-	t.Errorf("before: %s\nafter:  %s", before, possessions(t))
+	waitFor(t, fmt.Sprintf("no more than %+v", before), func() bool { // goroutines on their way out
+		now := possessions(t)
+		return now.descriptors <= before.descriptors && now.mappings == 0 && now.goroutines <= before.goroutines
+	})
 }
 
 func TestDetachLetsTheNamespaceGo(t *testing.T) {

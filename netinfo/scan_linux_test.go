@@ -522,11 +522,10 @@ func openDescriptors(t *testing.T) int {
 // there were: a thread's end is not synchronous.
 func expectLike(t *testing.T, descriptors, goroutines int) {
 	t.Helper()
-	for range 200 {
+	for deadline := time.Now().Add(patience); time.Now().Before(deadline); time.Sleep(10 * time.Millisecond) {
 		if openDescriptors(t) <= descriptors && runtime.NumGoroutine() <= goroutines {
 			return
 		}
-		time.Sleep(10 * time.Millisecond)
 	}
 	stacks := make([]byte, 1<<16)
 	t.Errorf("%d descriptors and %d goroutines, before %d and %d\n%s", openDescriptors(t), runtime.NumGoroutine(),

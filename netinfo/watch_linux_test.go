@@ -194,7 +194,7 @@ func TestWatcherDoesNotHoldByDescriptor(t *testing.T) {
 	h.Close()
 	f := follow(t, Options{NoEngine: true})
 	f.until("the namespace", func(top *Topology) bool { return top.Namespace(h.ID()) != nil })
-	for range 20 {
+	for deadline := time.Now().Add(patience); time.Now().Before(deadline); time.Sleep(50 * time.Millisecond) {
 		held := false
 		entries, err := os.ReadDir("/proc/self/fd")
 		if err != nil {
@@ -207,7 +207,6 @@ func TestWatcherDoesNotHoldByDescriptor(t *testing.T) {
 		if !held {
 			return
 		}
-		time.Sleep(50 * time.Millisecond)
 	}
 	t.Error("natlens keeps a descriptor of a namespace that may be gone any moment")
 }
