@@ -75,14 +75,19 @@ func mounts() (inventory, error) {
 	if err != nil {
 		return nil, err
 	}
+	return mountsIn(string(content)), nil
+}
+
+func mountsIn(mountinfo string) inventory {
 	found := inventory{}
-	for line := range strings.Lines(string(content)) {
-		// proc_pid_mountinfo(5): id, parent, device, root, mount point.
-		if f := strings.Fields(line); len(f) > 4 {
+	for line := range strings.Lines(mountinfo) {
+		// proc_pid_mountinfo(5): id, parent, device, root, mount point. What came from
+		// the mount namespace that this one follows was mounted there, by anybody.
+		if f := strings.Fields(line); len(f) > 4 && !strings.Contains(line, " master:") {
 			found[f[0]+" "+f[4]] = fmt.Sprintf("mount %s on %s", f[3], f[4])
 		}
 	}
-	return found, nil
+	return found
 }
 
 // marker is the environment variable that Mark gives to programs.

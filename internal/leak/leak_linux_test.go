@@ -117,6 +117,16 @@ func TestHostListsWhatIsThere(t *testing.T) {
 	}
 }
 
+// In a mount namespace that follows another one, what others mount shows up, too.
+func TestMountsOfOthersAreLeftOut(t *testing.T) {
+	got := mountsIn("67 129 0:230 / /run rw,nosuid - tmpfs tmpfs rw\n" +
+		"196 67 0:4 net:[4026534456] /run/netns/own rw - nsfs nsfs rw\n" +
+		"197 67 0:4 net:[4026534457] /run/netns/other rw master:7 - nsfs nsfs rw\n")
+	if len(got) != 2 || got["196 /run/netns/own"] == "" {
+		t.Errorf("%q", got)
+	}
+}
+
 // An orphan has another parent, but still the environment it was born with.
 func TestProcessesWithSeesAnOrphan(t *testing.T) {
 	const mark = marker + "=orphan"
