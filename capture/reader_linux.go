@@ -9,8 +9,8 @@ import (
 	"natlens/netinfo/netns"
 )
 
-// patience is how long a receiver may take for the last Batches after the context
-// has ended.
+// patience is how long a receiver may take for each of the last Batches after the
+// context has ended: one that takes longer is gone, one that is only slow is not.
 const patience = 5 * time.Second
 
 // Run reads the rings and sends what they held to out, until ctx ends; it may be
@@ -20,7 +20,8 @@ const patience = 5 * time.Second
 //
 // When ctx ends, Run delivers what was captured until then, closes all rings and
 // returns nil. The receiver must go on receiving until Run has returned; one
-// that does not for some seconds is given up with an error. Run does not close out.
+// that takes nothing for some seconds is given up with an error. Run does not close
+// out.
 func (s *Rings) Run(ctx context.Context, out chan<- Batch) error {
 	s.mu.Lock()
 	state := s.state
@@ -46,8 +47,7 @@ type reader struct {
 	out chan<- Batch
 
 	batch Batch
-	sent  time.Time        // when the last Batch was
-	limit <-chan time.Time // fires when patience is over; nil while ctx lives
+	sent  time.Time // when the last Batch was
 }
 
 func (r *reader) run() error {
@@ -159,18 +159,15 @@ func (r *reader) send() error {
 	b := r.batch
 	r.batch = Batch{Through: b.Through}
 	defer func() { r.sent = time.Now() }()
-	if r.limit == nil {
-		select {
-		case r.out <- b:
-			return nil
-		case <-r.ctx.Done():
-			r.limit = time.After(patience)
-		}
+	select {
+	case r.out <- b:
+		return nil
+	case <-r.ctx.Done():
 	}
 	select {
 	case r.out <- b:
 		return nil
-	case <-r.limit:
+	case <-time.After(patience):
 		return errors.New("deliver the last packets: nobody receives")
 	}
 }
