@@ -355,26 +355,29 @@ func (s *Session) correlate(ctx context.Context, batches <-chan capture.Batch, f
 	}
 	warn := warnings{say: func(text string) { s.put(Record{Warning: text, At: time.Now()}) }}
 	clock := newWallClock()
+	observe := func(b capture.Batch) {
+		if by := clock.stepped(); by != 0 {
+			c.Interrupt("the clock was set meanwhile")
+			warn.clock(by)
+		}
+		// What connection tracking has said already comes first: packets
+		// wait for it only so long.
+		for told := true; told; {
+			select {
+			case b := <-flows:
+				c.AddFlows(&b)
+				warn.flows(&b, last)
+			default:
+				told = false
+			}
+		}
+		c.Observe(&b)
+		note()
+	}
 	for ended := false; !ended; ended = ended || s.tape != nil && s.tape.Err() != nil {
 		select {
 		case b := <-batches:
-			if by := clock.stepped(); by != 0 {
-				c.Interrupt("the clock was set meanwhile")
-				warn.clock(by)
-			}
-			// What connection tracking has said already comes first: packets
-			// wait for it only so long.
-			for told := true; told; {
-				select {
-				case b := <-flows:
-					c.AddFlows(&b)
-					warn.flows(&b, last)
-				default:
-					told = false
-				}
-			}
-			c.Observe(&b)
-			note()
+			observe(b)
 		case b := <-flows:
 			c.AddFlows(&b)
 			warn.flows(&b, last)
@@ -410,6 +413,12 @@ func (s *Session) correlate(ctx context.Context, batches <-chan capture.Batch, f
 			warn.topology(last, t)
 			rules.keep(t)
 			last = t
+			// On a busy host that changes all the time another one is there already,
+			// and what is written of each takes long: the rings are not to wait
+			// for one after the other.
+			for range len(batches) {
+				observe(<-batches)
+			}
 		case <-ctx.Done():
 			ended = true
 		}
