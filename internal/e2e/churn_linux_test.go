@@ -5,6 +5,7 @@ import (
 	"flag"
 	"fmt"
 	"os"
+	"regexp"
 	"slices"
 	"strconv"
 	"strings"
@@ -166,12 +167,15 @@ func TestNetworkChurn(t *testing.T) {
 		for i, j := range pings {
 			path := vethNamed(shape(j))
 			missed := path == "host:VETH in, host:docker0 in, host:eth0 out"
+			// A container that was gone before its links were looked at has no names of them.
+			unnamed := unnamedLink.MatchString(path)
+			path = unnamedLink.ReplaceAllString(path, "$1:eth0 ")
 			switch {
 			case !missed && path != name+":eth0 out, host:VETH in, host:docker0 in, host:eth0 out":
 				t.Errorf("%s: %s", name, path)
 			case missed && !strings.Contains(noteOf(j), "container side not watched yet"):
 				t.Errorf("%s: %s: the notes don't say what is missing: %q", name, path, noteOf(j))
-			case !missed && i == 0:
+			case !missed && !unnamed && i == 0:
 				own++
 			}
 			if same(t, "who pinged", j.From.Name, name); j.From.Name == name {
@@ -185,6 +189,9 @@ func TestNetworkChurn(t *testing.T) {
 		t.Errorf("the container's own hop is there for %d of %d", own, starts)
 	}
 }
+
+// unnamedLink is the own hop of a container, at a link of which only the index is known.
+var unnamedLink = regexp.MustCompile(`^(churn\d+):if\d+ `)
 
 func namesOf(events []event, object, action string) (names []string) {
 	for _, ev := range events {
