@@ -211,6 +211,10 @@ type ARP struct {
 	// 4861, section 4.3); invalid when it has none, and for ARP, where it is
 	// the destination.
 	Target netip.Addr
+	// Hardware is the MAC address that the message tells: ARP its sender's, an
+	// advertisement its target's. Where an advertisement does not, it is the frame's;
+	// zero when nothing tells.
+	Hardware [6]byte
 	// Membership is what it is to group membership, and Groups what it says of
 	// groups, as far as that was captured.
 	Membership packet.MembershipKind

@@ -139,7 +139,7 @@ func (c *Correlator) seeARP(o *capture.Observation) {
 		return
 	}
 	c.sink.ARP(ARP{
-		Time: o.Time, Point: p, Type: o.Type, Namespace: at.space.name, Interface: s.linkName(), Target: targetOf(o),
+		Time: o.Time, Point: p, Type: o.Type, Namespace: at.space.name, Interface: s.linkName(), Target: targetOf(o), Hardware: hardwareOf(o),
 		Membership: o.Headers.Membership(o.Data), Groups: o.Headers.Memberships(o.Data), Headers: o.Headers,
 	})
 }
@@ -154,4 +154,27 @@ func targetOf(o *capture.Observation) netip.Addr {
 		return netip.Addr{}
 	}
 	return netip.AddrFrom16([16]byte(o.Data[begin:]))
+}
+
+// hardwareOf reads which MAC address a message of address resolution tells: ARP its
+// sender's (RFC 826), an advertisement its target's in an option, or by the frame that
+// it came in (RFC 4861, sections 4.4 and 4.6.1). A capture of all links has no frames.
+func hardwareOf(o *capture.Observation) [6]byte {
+	h := &o.Headers
+	const options, targetLinkLayer = 8 + 16, 2
+	switch {
+	case h.Layers.Has(packet.LayerARP):
+		if at := int(h.NetworkOffset) + 8; h.Tuple.Valid() && at+6 <= len(o.Data) {
+			return [6]byte(o.Data[at:])
+		}
+		return [6]byte{}
+	case h.ICMPType != neighbourAdvertisement || !targetOf(o).IsValid():
+		return [6]byte{}
+	}
+	for b := o.Data[int(h.TransportOffset)+options:]; len(b) >= 8 && b[1] != 0; b = b[min(int(b[1])*8, len(b)):] {
+		if b[0] == targetLinkLayer && b[1] == 1 {
+			return [6]byte(b[2:])
+		}
+	}
+	return h.SourceMAC // zero without Ethernet
 }

@@ -3,6 +3,7 @@ package trace
 import (
 	"net"
 	"net/netip"
+	"slices"
 	"testing"
 	"time"
 
@@ -39,6 +40,43 @@ func TestAddressResolutionIsToldWithItsType(t *testing.T) {
 	s.pass(time.Second)
 	if len(seen) != 2 || seen[0].Type != capture.Outgoing || seen[0].Point.Direction != capture.Out || seen[1].Type != capture.UnknownType {
 		t.Errorf("told of %+v", seen)
+	}
+}
+
+// Who has an address is what the message says: a capture of all links has no frames to
+// tell a MAC address, and who answers for another has its own in the frame.
+func TestTheMACAddressThatAMessageTells(t *testing.T) {
+	answer := arpFrame(t, 2, gatewayIP, baseIP)
+	answer[6] = 0x0a // the frame is from another station
+	advertise := func(options ...byte) []byte {
+		b := gopacket.NewSerializeBuffer()
+		if err := gopacket.SerializeLayers(b, gopacket.SerializeOptions{FixLengths: true},
+			&layers.Ethernet{SrcMAC: net.HardwareAddr{2, 0, 0, 0, 0, 9}, DstMAC: net.HardwareAddr{2, 0, 0, 0, 0, 2}, EthernetType: layers.EthernetTypeIPv6},
+			&layers.IPv6{Version: 6, NextHeader: layers.IPProtocolICMPv6, HopLimit: 255, SrcIP: net.ParseIP("fd00::1"), DstIP: net.ParseIP("fd00::2")},
+			gopacket.Payload(slices.Concat([]byte{neighbourAdvertisement, 0, 0, 0, 0x60, 0, 0, 0}, net.ParseIP("fd00::1"), options))); err != nil {
+			t.Fatal(err)
+		}
+		return b.Bytes()
+	}
+	for _, tt := range []struct {
+		what string
+		data []byte
+		link packet.LinkType
+		want [6]byte
+	}{
+		{"ARP", answer, packet.Ethernet, [6]byte{2, 0, 0, 0, 0, 1}},
+		{"ARP of all links", slices.Concat(make([]byte, 14), []byte{8, 6}, answer[14:]), packet.SLL, [6]byte{2, 0, 0, 0, 0, 1}},
+		{"ARP, cut", answer[:24], packet.Ethernet, [6]byte{}},
+		{"advertisement", advertise(14, 1, 0, 0, 0, 0, 0, 0, 2, 1, 2, 0, 0, 0, 0, 7), packet.Ethernet, [6]byte{2, 0, 0, 0, 0, 7}},
+		{"advertisement whose option is cut", advertise(2, 1, 2), packet.Ethernet, [6]byte{2, 0, 0, 0, 0, 9}},
+		{"advertisement with an option that is no longer than none", advertise(2, 0, 2, 0, 0, 0, 0, 7), packet.Ethernet, [6]byte{2, 0, 0, 0, 0, 9}},
+		{"advertisement of all links that tells none", slices.Concat(make([]byte, 14), []byte{0x86, 0xdd}, advertise()[14:]), packet.SLL, [6]byte{}},
+	} {
+		o := capture.Observation{Data: tt.data}
+		o.Headers.Parse(tt.link, tt.data, uint32(len(tt.data)))
+		if got := hardwareOf(&o); got != tt.want {
+			t.Errorf("%s tells %x, want %x", tt.what, got, tt.want)
+		}
 	}
 }
 

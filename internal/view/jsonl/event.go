@@ -29,6 +29,7 @@ type resolution struct {
 	Source      *end     `json:"source,omitempty"`
 	Destination *end     `json:"destination,omitempty"`
 	Target      string   `json:"target,omitempty"`
+	Hardware    mac      `json:"hardware,omitzero"`
 	Groups      []string `json:"groups,omitempty"`
 	Left        []string `json:"left,omitempty"`
 	MAC         *macs    `json:"mac,omitempty"`
@@ -52,7 +53,7 @@ func ARP(a *trace.ARP) ([]byte, error) {
 		},
 		Interface: a.Interface, Ifindex: a.Point.Ifindex, Direction: way(a.Type, a.Point),
 		Source: newEnd(h.Tuple.Source(), 0, false), Destination: newEnd(h.Tuple.Destination(), 0, false),
-		MAC: newMACs(h),
+		MAC: newMACs(h), Hardware: a.Hardware,
 	}
 	if h.Layers.Has(packet.LayerARP) {
 		switch h.ARPOperation {

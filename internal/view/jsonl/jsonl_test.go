@@ -290,6 +290,13 @@ func TestEvents(t *testing.T) {
 			a.Membership, a.Groups = packet.MembershipLeave, []packet.Membership{{Group: group, Left: true}}
 		}
 		m := decoded(t, encode(t, func() ([]byte, error) { return ARP(a) }))
+		if m["hardware"] != nil {
+			t.Errorf("%v that tells no MAC address has %v", m["object"], m["hardware"])
+		}
+		a.Hardware = [6]byte{2, 0x42}
+		if m := decoded(t, encode(t, func() ([]byte, error) { return ARP(a) })); m["hardware"] != "02:42:00:00:00:00" {
+			t.Errorf("%v tells %v", m["object"], m["hardware"])
+		}
 		if list, key := []any{group.String()}, map[string]string{"igmp": "groups", "mld": "left"}[c.object]; key != "" && !reflect.DeepEqual(m[key], list) {
 			t.Errorf("%s: %v, want %v", key, m[key], list)
 		}

@@ -25,10 +25,12 @@ func (st Style) ARP(d Detail, a *trace.ARP) string {
 	switch {
 	case a.Membership != packet.NoMembership:
 		words = st.membership(a)
+	case h.Layers.Has(packet.LayerARP) && !t.Valid():
+		words = fmt.Sprintf("ARP operation %d, %s", h.ARPOperation, addressless(h))
 	case h.Layers.Has(packet.LayerARP) && h.ARPOperation == 1:
 		words = fmt.Sprintf("ARP who has %v? tell %v", t.Destination(), t.Source())
 	case h.Layers.Has(packet.LayerARP) && h.ARPOperation == 2:
-		words = fmt.Sprintf("ARP %v is at %s", t.Source(), mac(h.SourceMAC))
+		words = fmt.Sprintf("ARP %v is at %s", t.Source(), mac(a.Hardware))
 	case h.Layers.Has(packet.LayerARP):
 		words = fmt.Sprintf("ARP operation %d from %v about %v", h.ARPOperation, t.Source(), t.Destination())
 	default:
@@ -39,6 +41,14 @@ func (st Style) ARP(d Detail, a *trace.ARP) string {
 		where = st.Clock(a.Time) + " " + where
 	}
 	return strings.Join(st.lay(where, hang, []piece{{gap: 2, text: words, words: true, tone: Dim}}), "\n") + "\n"
+}
+
+// addressless says why a message of ARP has no addresses.
+func addressless(h *packet.Headers) string {
+	if h.Layers&(packet.Truncated|packet.Malformed) != 0 {
+		return "cut short before its addresses"
+	}
+	return "not about IPv4"
 }
 
 // membership says who listens to what, or asks for it.
@@ -81,8 +91,10 @@ func (st Style) neighbourDiscovery(a *trace.ARP) string {
 		return fmt.Sprintf("neighbour discovery: does anybody have %v already?", a.Target) // RFC 4862, section 5.4
 	case h.ICMPType == neighbourSolicitation && a.Target.IsValid():
 		return fmt.Sprintf("neighbour discovery: who has %v? tell %v", a.Target, source)
+	case h.ICMPType == neighbourAdvertisement && a.Hardware != [6]byte{}:
+		return fmt.Sprintf("neighbour discovery: %v is at %s", a.Target, mac(a.Hardware))
 	case h.ICMPType == neighbourAdvertisement && a.Target.IsValid():
-		return fmt.Sprintf("neighbour discovery: %v is at %s", a.Target, mac(h.SourceMAC))
+		return fmt.Sprintf("neighbour discovery: %v is there", a.Target)
 	}
 	kind := fmt.Sprintf("neighbour discovery, type %d,", h.ICMPType)
 	switch h.ICMPType {

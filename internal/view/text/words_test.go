@@ -87,10 +87,28 @@ func TestARP(t *testing.T) {
 	a.Type = capture.Broadcast
 	a.Headers.ARPOperation = 2
 	a.Headers.Tuple = a.Headers.Tuple.Inverse()
-	a.Headers.SourceMAC = [6]byte{2, 0x42, 0xac, 0x11, 0, 1}
+	a.Hardware = [6]byte{2, 0x42, 0xac, 0x11, 0, 1}
 	if got, want := st.ARP(Detail{NoTime: true}, a), "host docker0 in  ARP 172.17.0.1 is at 02:42:ac:11:00:01\n"; got != want {
 		t.Errorf("reply: %q, want %q", got, want)
 	}
+	a.Headers = packet.Headers{Layers: packet.LayerARP | packet.Truncated, ARPOperation: 2}
+	if got, want := st.ARP(Detail{NoTime: true}, a), "host docker0 in  ARP operation 2, cut short before its addresses\n"; got != want {
+		t.Errorf("cut: %q, want %q", got, want)
+	}
+	a.Headers.Layers = packet.LayerARP
+	if got, want := st.ARP(Detail{NoTime: true}, a), "host docker0 in  ARP operation 2, not about IPv4\n"; got != want {
+		t.Errorf("of another protocol: %q, want %q", got, want)
+	}
+	a.Headers = packet.Headers{Layers: packet.LayerIPv6 | packet.LayerICMP, ICMPType: 136}
+	a.Target = netip.MustParseAddr("fe80::1")
+	if got, want := st.ARP(Detail{NoTime: true}, a), "host docker0 in  neighbour discovery: fe80::1 is at 02:42:ac:11:00:01\n"; got != want {
+		t.Errorf("advertisement: %q, want %q", got, want)
+	}
+	a.Hardware = [6]byte{}
+	if got, want := st.ARP(Detail{NoTime: true}, a), "host docker0 in  neighbour discovery: fe80::1 is there\n"; got != want {
+		t.Errorf("advertisement without a MAC address: %q, want %q", got, want)
+	}
+	a.Target = netip.Addr{}
 	a.Headers = packet.Headers{
 		Layers: packet.LayerEthernet | packet.LayerIPv6 | packet.LayerICMP, ICMPType: 135,
 		Tuple: packet.NewTuple(packet.ICMPv6, netip.MustParseAddr("fe80::1"), netip.MustParseAddr("ff02::1:ff00:2"), 0, 135<<8),
