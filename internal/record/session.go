@@ -283,11 +283,12 @@ func (p *player) observation(b *pcapng.Packet, at place, link packet.LinkType) c
 }
 
 func packetType(b *pcapng.Packet) capture.PacketType {
-	switch {
-	case b.Direction == pcapng.Outbound:
+	switch b.Direction {
+	case pcapng.Outbound:
 		return capture.Outgoing
-	case b.Direction == pcapng.UnknownDirection && b.Reception == pcapng.UnknownReception:
+	case pcapng.UnknownDirection:
 		return capture.UnknownType
+	case pcapng.Inbound:
 	}
 	for typ, reception := range receptions {
 		if reception == b.Reception {
