@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"net/netip"
+	"strings"
 	"testing"
 
 	"natlens/capture"
@@ -42,6 +43,9 @@ func TestKernelPassesWhatTheFilterPicks(t *testing.T) {
 		}
 		pick, err := filter.Parse(expr, nil)
 		if err != nil {
+			if strings.Contains(err.Error(), "no packet can match") {
+				continue
+			}
 			t.Fatalf("Parse(%q): %v", expr, err)
 		}
 		program := capture.FilterProgram(pick.Protocols(), 128)

@@ -48,7 +48,7 @@ func (f *Filter) Absent() (events, others []string) {
 	if f == nil || f.root == nil {
 		return nil, nil
 	}
-	onlyICMPv6 := f.root.bounds().some == protocols(packet.ICMPv6)
+	onlyICMPv6 := f.root.bounds().some.protocols() == protocols(packet.ICMPv6)
 	var look func(n node, asked bool)
 	look = func(n node, asked bool) {
 		switch m := n.(type) {

@@ -46,7 +46,12 @@ func (n prefix) match(s sighting) bool {
 	return n.direction.of(n.prefix.Contains(s.source), n.prefix.Contains(s.destination))
 }
 
-func (n prefix) bounds() bounds { return anyProtocol() }
+func (n prefix) bounds() bounds {
+	if n.prefix.Addr().Is4() {
+		return bounds{some: kinds(ip4, everyProtocol)}
+	}
+	return bounds{some: kinds(ip6, everyProtocol)}
+}
 
 func (n prefix) String() string {
 	if n.host {
@@ -73,9 +78,9 @@ func (p ports) match(s sighting) bool {
 
 func (p ports) bounds() bounds {
 	if p.protocol != 0 {
-		return bounds{some: protocols(p.protocol)}
+		return bounds{some: kinds(anyFamily, protocols(p.protocol))}
 	}
-	return bounds{some: protocols(packet.TCP, packet.UDP, packet.SCTP)}
+	return bounds{some: kinds(anyFamily, protocols(packet.TCP, packet.UDP, packet.SCTP))}
 }
 
 func (p ports) String() string {
@@ -96,6 +101,6 @@ type group struct{ version family }
 
 func (g group) match(s sighting) bool { return g.version.match(s) && s.destination.IsMulticast() }
 
-func (g group) bounds() bounds { return anyProtocol() }
+func (g group) bounds() bounds { return bounds{some: kinds(g.version, everyProtocol)} }
 
 func (g group) String() string { return g.version.String() + " multicast" }

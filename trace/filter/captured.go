@@ -51,8 +51,8 @@ func (c captured) value(s sighting) (uint32, bool) {
 	}
 }
 
-func (c captured) protocols() protocolSet {
-	return field{header: c.header}.protocols().intersection(c.offset.protocols())
+func (c captured) kinds() kindSet {
+	return field{header: c.header}.kinds().intersection(c.offset.kinds())
 }
 
 func (c captured) String() string {

@@ -418,6 +418,10 @@ func TestSyntaxErrors(t *testing.T) {
 			"       ^",
 			`network needs a name`,
 		}, {
+			"icmp or tcp and udp",
+			"^^^^^^^^^^^^^^^^^^^",
+			`no packet can match "icmp or tcp and udp": where either will do say or`,
+		}, {
 			"vrrp port 80",
 			"          ^^",
 			`vrrp has no ports`,

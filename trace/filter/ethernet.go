@@ -22,7 +22,7 @@ func (e station) match(s sighting) bool {
 	return e.direction.of(s.headers.SourceMAC == e.mac, s.headers.DestinationMAC == e.mac)
 }
 
-func (e station) bounds() bounds { return anyProtocol() }
+func (e station) bounds() bounds { return anyKind() }
 
 func (e station) String() string {
 	return "ether " + e.direction.prefix() + "host " + net.HardwareAddr(e.mac[:]).String()
@@ -42,7 +42,7 @@ func (m many) match(s sighting) bool {
 	return to[0]&1 != 0 // broadcast is multicast, too (IEEE 802)
 }
 
-func (m many) bounds() bounds { return anyProtocol() }
+func (m many) bounds() bounds { return anyKind() }
 
 func (m many) String() string {
 	if m.broadcast {
@@ -61,7 +61,7 @@ func (v vlan) match(s sighting) bool {
 	return s.hop != nil && s.has(packet.LayerVLAN) && (v.id == anyVLAN || int(s.headers.VLAN) == v.id)
 }
 
-func (v vlan) bounds() bounds { return anyProtocol() }
+func (v vlan) bounds() bounds { return anyKind() }
 
 func (v vlan) String() string {
 	if v.id == anyVLAN {
@@ -87,6 +87,6 @@ func (w way) match(s sighting) bool {
 	return s.hop != nil && s.hop.Type != capture.UnknownType && s.hop.Point.Direction == capture.Direction(w)
 }
 
-func (w way) bounds() bounds { return anyProtocol() }
+func (w way) bounds() bounds { return anyKind() }
 
 func (w way) String() string { return capture.Direction(w).String() + "bound" }

@@ -79,21 +79,25 @@ func (f field) value(s sighting) (uint32, bool) {
 	return binary.BigEndian.Uint32(b), true
 }
 
-// protocols are those whose packets have the header.
-func (f field) protocols() protocolSet {
+// kinds are those of the places where packets can have the header.
+func (f field) kinds() kindSet {
 	switch f.header {
+	case ipHeader:
+		return kinds(ip4, everyProtocol)
+	case ip6Header:
+		return kinds(ip6, everyProtocol)
 	case tcpHeader:
-		return protocols(packet.TCP)
+		return kinds(anyFamily, protocols(packet.TCP))
 	case udpHeader:
-		return protocols(packet.UDP)
+		return kinds(anyFamily, protocols(packet.UDP))
 	case sctpHeader:
-		return protocols(packet.SCTP)
+		return kinds(anyFamily, protocols(packet.SCTP))
 	case icmpHeader:
-		return protocols(packet.ICMP)
+		return kinds(anyFamily, protocols(packet.ICMP))
 	case icmp6Header:
-		return protocols(packet.ICMPv6)
+		return kinds(anyFamily, protocols(packet.ICMPv6))
 	}
-	return everyProtocol
+	return everyKind
 }
 
 func (f field) String() string {

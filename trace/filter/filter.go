@@ -90,7 +90,7 @@ func (f *Filter) Protocols() []packet.Protocol {
 	if f == nil || f.root == nil {
 		return nil
 	}
-	return f.root.bounds().some.list()
+	return f.root.bounds().some.protocols().list()
 }
 
 // String returns the expression with nothing left to be implied. Parsing it

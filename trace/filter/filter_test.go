@@ -266,10 +266,18 @@ func TestProtocols(t *testing.T) {
 		{"not (not tcp and not udp)", list{tcp, udp}},
 		{"not (not icmp)", list{icmp}},
 		{"not icmp", nil},
-		{"ip6 and icmp", list{icmp}},
+		{"ip6 and icmp", list{}},
+		{"ip6 and proto 1", list{icmp}},
+		{"not (ip and icmp)", nil}, // over IPv6
+		{"not (ip and icmp) and ip", allBut(icmp)},
 		{"ip6 and not udp and port 1", list{tcp, sctp}},
 	} {
-		got := mustParse(t, tt.expr).Protocols()
+		f, err := parse(tt.expr, names)
+		if err != nil {
+			t.Errorf("%q: %v", tt.expr, err)
+			continue
+		}
+		got := f.Protocols()
 		if !slices.Equal(got, tt.want) || (got == nil) != (tt.want == nil) {
 			t.Errorf("%q: protocols %#v, want %#v", tt.expr, got, tt.want)
 		}

@@ -4,9 +4,9 @@ import "testing"
 
 func TestWhatOnlyPacketsAnswer(t *testing.T) {
 	for expression, want := range map[string]string{
-		"":                              "",
-		"tcp port 80 or icmp":           "",
-		"src host 192.0.2.1 and not ip": "",
+		"":                               "",
+		"tcp port 80 or icmp":            "",
+		"src host 192.0.2.1 and not ip6": "",
 		"net 10.0.0.0/8 and network back_net and nat masquerade and flow 7": "",
 		"ip multicast":                 "",
 		"container back or vlan 7":     "vlan 7",

@@ -25,7 +25,7 @@ func (c container) match(s sighting) bool {
 	return c.direction.of(s.from(c.name), s.to(c.name))
 }
 
-func (c container) bounds() bounds { return anyProtocol() }
+func (c container) bounds() bounds { return anyKind() }
 
 func (c container) String() string { return c.direction.prefix() + "container " + c.name }
 
@@ -70,7 +70,7 @@ func (n network) has(s *sighting, a netip.Addr) bool {
 	return false
 }
 
-func (n network) bounds() bounds { return anyProtocol() }
+func (n network) bounds() bounds { return anyKind() }
 
 func (n network) String() string { return n.direction.prefix() + "network " + n.name }
 
@@ -110,7 +110,7 @@ func ofFile(j *trace.Journey, h *trace.Hop) bool {
 	return n != nil && n.NameFrom == "file"
 }
 
-func (l link) bounds() bounds { return anyProtocol() }
+func (l link) bounds() bounds { return anyKind() }
 
 func (l link) String() string { return "link " + l.word() }
 
@@ -135,7 +135,7 @@ func (n nat) match(s sighting) bool {
 	})
 }
 
-func (n nat) bounds() bounds { return anyProtocol() }
+func (n nat) bounds() bounds { return anyKind() }
 
 func (n nat) String() string {
 	if n.kind == "" {
@@ -154,7 +154,7 @@ var results = []string{
 
 func (v verdict) match(s sighting) bool { return s.journey.Verdict.Result == trace.Result(v) }
 
-func (v verdict) bounds() bounds { return anyProtocol() }
+func (v verdict) bounds() bounds { return anyKind() }
 
 func (v verdict) String() string { return "verdict " + string(v) }
 
@@ -171,6 +171,6 @@ func (f flow) match(s sighting) bool {
 	return slices.ContainsFunc(s.journey.Translations, func(t trace.Translation) bool { return t.ConntrackID == uint32(f) })
 }
 
-func (f flow) bounds() bounds { return anyProtocol() }
+func (f flow) bounds() bounds { return anyKind() }
 
 func (f flow) String() string { return "flow " + strconv.FormatUint(uint64(f), 10) }

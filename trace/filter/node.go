@@ -18,7 +18,7 @@ func (n negation) match(s sighting) bool { return s.negations.has(n.index) }
 
 func (n negation) bounds() bounds {
 	b := n.of.bounds()
-	return bounds{some: b.every.complement(), every: b.some.complement()}
+	return bounds{some: b.every.anywhere().complement(), every: b.some.anywhere().complement()}
 }
 
 func (n negation) String() string { return "not " + operand(n.of) }
@@ -37,7 +37,11 @@ func (c combination) match(s sighting) bool {
 }
 
 func (c combination) bounds() bounds {
-	l, r := c.left.bounds(), c.right.bounds()
+	return c.combine(c.left.bounds(), c.right.bounds())
+}
+
+// combine makes its bounds of those of its sides.
+func (c combination) combine(l, r bounds) bounds {
 	if c.and {
 		return bounds{some: l.some.intersection(r.some), every: l.every.intersection(r.every)}
 	}
@@ -60,5 +64,5 @@ func operand(n node) string {
 	return n.String()
 }
 
-// anyProtocol bounds what says nothing of the protocol.
-func anyProtocol() bounds { return bounds{some: everyProtocol} }
+// anyKind bounds what says nothing of the protocol.
+func anyKind() bounds { return bounds{some: everyKind} }

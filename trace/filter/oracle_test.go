@@ -181,17 +181,20 @@ func (c corpus) tcpdump(t *testing.T, program, expr string) []int {
 
 func (c corpus) filter(t *testing.T, expr string) []int {
 	t.Helper()
-	f, err := Parse(expr, nil)
+	f, err := parse(expr, nil)
 	if err != nil {
 		t.Fatalf("Parse(%q): %v", expr, err)
 	}
+	refused := f.root != nil && refuseImpossible(expr, f.root) != nil
 	protocols := f.Protocols()
 	var picked []int
 	for i, j := range c.journeys {
 		if !f.Match(j) {
 			continue
 		}
-		picked = append(picked, i)
+		if picked = append(picked, i); refused {
+			t.Errorf("%q is refused, and picks packet %d", expr, i)
+		}
 		if protocols != nil && !slices.Contains(protocols, j.Protocol) {
 			t.Errorf("%q picks protocol %s, which is not in %v", expr, j.Protocol, protocols)
 		}

@@ -19,7 +19,23 @@ const maxDepth = 200
 // itself is a container's name or an address is settled here, with names; a word
 // that is neither is taken for a container that may start later, unless it can't be
 // one's name or has another meaning (see Hint). The error is always a *SyntaxError.
+//
+// What no packet can match is refused, too, where that can be told.
 func Parse(expr string, names Names) (*Filter, error) {
+	f, err := parse(expr, names)
+	if err != nil {
+		return nil, err
+	}
+	if f.root != nil {
+		if err := refuseImpossible(expr, f.root); err != nil {
+			return nil, err
+		}
+	}
+	return f, nil
+}
+
+// parse reads also what no packet can match.
+func parse(expr string, names Names) (*Filter, error) {
 	p := &parser{expr: expr, tokens: scan(expr), names: names}
 	if p.peek().kind == end {
 		return &Filter{}, nil

@@ -144,7 +144,7 @@ func TestParse(t *testing.T) {
 		{"not ip host 10.0.0.1", "not (ip and host 10.0.0.1)"},
 		{"tcp&&(udp)", "tcp and udp"},
 	} {
-		f, err := Parse(tt.expr, names)
+		f, err := parse(tt.expr, names)
 		if err != nil {
 			t.Errorf("Parse(%q): %v", tt.expr, err)
 			continue

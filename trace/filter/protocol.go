@@ -26,7 +26,10 @@ func (f family) match(s sighting) bool {
 	return true
 }
 
-func (f family) bounds() bounds { return anyProtocol() }
+func (f family) bounds() bounds {
+	k := kinds(f, everyProtocol)
+	return bounds{some: k, every: k}
+}
 
 func (f family) String() string { return [...]string{"", "ip", "ip6"}[f] }
 
@@ -40,11 +43,8 @@ type protocol struct {
 func (p protocol) match(s sighting) bool { return s.protocol == p.number && p.over.match(s) }
 
 func (p protocol) bounds() bounds {
-	b := bounds{some: protocols(p.number)}
-	if p.over == anyFamily {
-		b.every = b.some
-	}
-	return b
+	k := kinds(p.over, protocols(p.number))
+	return bounds{some: k, every: k}
 }
 
 func (p protocol) String() string {

@@ -10,8 +10,8 @@ import (
 // sign. It has none (false) where the packet lacks a header that it asks for.
 type value interface {
 	value(sighting) (uint32, bool)
-	// protocols are those whose packets can have a value.
-	protocols() protocolSet
+	// kinds are those of the places that can have a value.
+	kinds() kindSet
 	String() string
 }
 
@@ -51,7 +51,7 @@ func (r relation) match(s sighting) bool {
 }
 
 func (r relation) bounds() bounds {
-	return bounds{some: r.left.protocols().intersection(r.right.protocols())}
+	return bounds{some: r.left.kinds().intersection(r.right.kinds())}
 }
 
 func (r relation) String() string {
@@ -63,7 +63,7 @@ type constant uint32
 
 func (c constant) value(sighting) (uint32, bool) { return uint32(c), true }
 
-func (c constant) protocols() protocolSet { return everyProtocol }
+func (c constant) kinds() kindSet { return everyKind }
 
 func (c constant) String() string { return strconv.FormatUint(uint64(c), 10) }
 
@@ -78,7 +78,7 @@ func (length) value(s sighting) (uint32, bool) {
 	return uint32(s.headers.NetworkOffset) + s.headers.Length, true
 }
 
-func (length) protocols() protocolSet { return everyProtocol }
+func (length) kinds() kindSet { return everyKind }
 
 func (length) String() string { return "len" }
 
@@ -101,8 +101,8 @@ func (o operation) value(s sighting) (uint32, bool) {
 	return calculate(o.operator, a, b)
 }
 
-func (o operation) protocols() protocolSet {
-	return o.left.protocols().intersection(o.right.protocols())
+func (o operation) kinds() kindSet {
+	return o.left.kinds().intersection(o.right.kinds())
 }
 
 func (o operation) String() string {
