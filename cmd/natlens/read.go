@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -115,7 +116,7 @@ func (a *app) read(cmd *cobra.Command, f *readFlags, paths []string, expression 
 		return err
 	}
 	if !f.all {
-		for _, sentence := range picked(paths, recording.Filters()) {
+		for _, sentence := range picked(files, recording.Filters()) {
 			fmt.Fprintln(a.stderr, a.style().Escape(sentence))
 		}
 	}
@@ -130,37 +131,46 @@ func (a *app) read(cmd *cobra.Command, f *readFlags, paths []string, expression 
 	return err
 }
 
-// openFiles opens what paths name; - is standard input.
+// openFiles opens what paths name; - is standard input. A file that is named twice is
+// opened once, which is said.
 func (a *app) openFiles(paths []string) (files []record.File, closeAll func(), err error) {
 	var opened []io.Closer
+	var infos []os.FileInfo // of files
 	closeAll = func() {
 		for _, f := range opened {
 			_ = f.Close() // it was only read
 		}
 	}
 	for i, path := range paths {
+		in := a.stdin
 		if path == "-" {
 			if slices.Contains(paths[:i], "-") {
 				closeAll()
 				return nil, nil, usagef("standard input can be read once only")
 			}
-			files = append(files, record.File{Name: nameOf(path), In: a.stdin})
+		} else {
+			if in, err = os.Open(path); err != nil {
+				closeAll()
+				return nil, nil, fmt.Errorf("read: %w", err)
+			}
+			opened = append(opened, in)
+		}
+		info, err := in.Stat()
+		if err != nil || info.IsDir() {
+			closeAll()
+			return nil, nil, fmt.Errorf("read %s: %w", nameOf(path), cmp.Or(err, errDirectory))
+		}
+		if same := slices.IndexFunc(infos, func(o os.FileInfo) bool { return os.SameFile(o, info) }); same >= 0 {
+			fmt.Fprintln(a.stderr, a.style().Escape(fmt.Sprintf("%s is %s again, and is read once", nameOf(path), files[same].Name)))
 			continue
 		}
-		f, err := os.Open(path)
-		if err != nil {
-			closeAll()
-			return nil, nil, fmt.Errorf("read: %w", err)
-		}
-		opened = append(opened, f)
-		if info, err := f.Stat(); err == nil && info.IsDir() {
-			closeAll()
-			return nil, nil, fmt.Errorf("read %s: it is a directory", path)
-		}
-		files = append(files, record.File{Name: path, In: f})
+		infos = append(infos, info)
+		files = append(files, record.File{Name: nameOf(path), In: in})
 	}
 	return files, closeAll, nil
 }
+
+var errDirectory = errors.New("it is a directory")
 
 // nameOf is how people are told of a file.
 func nameOf(path string) string {
@@ -200,22 +210,22 @@ func (a *app) play(ctx context.Context, recording *record.Recording, to record.L
 
 // picked has a sentence for each filter of a watch, with the files that have only what it
 // picked.
-func picked(paths []string, filters map[string]string) (sentences []string) {
-	files := map[string][]string{}
-	for _, path := range paths {
-		if filter := filters[nameOf(path)]; filter != "" {
-			files[filter] = append(files[filter], nameOf(path))
+func picked(files []record.File, filters map[string]string) (sentences []string) {
+	names := map[string][]string{}
+	for _, f := range files {
+		if filter := filters[f.Name]; filter != "" {
+			names[filter] = append(names[filter], f.Name)
 		}
 	}
-	for _, path := range paths {
-		filter := filters[nameOf(path)]
-		switch names := files[filter]; {
-		case len(names) == 1:
-			sentences = append(sentences, fmt.Sprintf("%s has what its watch picked: %s", names[0], filter))
-		case len(names) > 1:
-			sentences = append(sentences, fmt.Sprintf("%s and %d more have what their watch picked: %s", names[0], len(names)-1, filter))
+	for _, f := range files {
+		filter := filters[f.Name]
+		switch of := names[filter]; {
+		case len(of) == 1:
+			sentences = append(sentences, fmt.Sprintf("%s has what its watch picked: %s", of[0], filter))
+		case len(of) > 1:
+			sentences = append(sentences, fmt.Sprintf("%s and %d more have what their watch picked: %s", of[0], len(of)-1, filter))
 		}
-		delete(files, filter)
+		delete(names, filter)
 	}
 	return sentences
 }
