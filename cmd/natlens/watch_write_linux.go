@@ -1,12 +1,7 @@
 package main
 
 import (
-	"errors"
-	"fmt"
-	"io"
-	"io/fs"
 	"os"
-	"path/filepath"
 	"runtime/debug"
 	"strconv"
 	"strings"
@@ -104,7 +99,7 @@ func parseInterval(s string) (time.Duration, error) {
 // goes with it.
 func (a *app) record(f *watchFlags, session *live.Session, follow *live.Follow, shown screen, expression string) (screen, error) {
 	config := record.Config{
-		Open: a.captureFiles(&f.write), Size: f.write.bytes, Every: f.write.interval, Snaplen: f.snaplen, Limit: f.count,
+		Open: a.captures(&f.write), Size: f.write.bytes, Every: f.write.interval, Snaplen: f.snaplen, Limit: f.count,
 		Filter: f.filterInWords(expression), Leave: follow.Own.Hides,
 		Application: application(), OS: kernel(), Host: hostname(),
 	}
@@ -162,52 +157,3 @@ func hostname() string {
 	}
 	return name
 }
-
-// captureFiles returns what opens a capture's files. Where there is more than
-// one, they are numbered before the ending: back_00001.pcapng.
-func (a *app) captureFiles(f *writeFlags) func(part int) (io.WriteCloser, error) {
-	if f.path == "-" {
-		return func(int) (io.WriteCloser, error) { return standardOutput{a.stdout}, nil }
-	}
-	if f.bytes == 0 && f.interval == 0 {
-		return func(int) (io.WriteCloser, error) { return createCapture(f.path) }
-	}
-	ending := filepath.Ext(f.path)
-	name := func(part int) string {
-		return fmt.Sprintf("%s_%05d%s", strings.TrimSuffix(f.path, ending), part+1, ending)
-	}
-	return func(part int) (io.WriteCloser, error) {
-		if old := part - f.keep; f.keep > 0 && old >= 0 {
-			if err := os.Remove(name(old)); err != nil && !errors.Is(err, fs.ErrNotExist) {
-				return nil, err
-			}
-		}
-		return createCapture(name(part))
-	}
-}
-
-// createCapture makes a file that only its owner reads: there are passwords in
-// it. Behind sudo(8) the owner is who typed the command. A file that is there
-// stays whose it is.
-func createCapture(path string) (*os.File, error) {
-	file, err := os.OpenFile(path, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
-	if errors.Is(err, fs.ErrExist) {
-		return os.OpenFile(path, os.O_WRONLY|os.O_TRUNC, 0)
-	}
-	if err != nil {
-		return nil, err
-	}
-	uid, errUser := strconv.Atoi(os.Getenv("SUDO_UID"))
-	gid, errGroup := strconv.Atoi(os.Getenv("SUDO_GID"))
-	if os.Geteuid() == 0 && errUser == nil && errGroup == nil {
-		if err := file.Chown(uid, gid); err != nil {
-			return nil, errors.Join(err, file.Close())
-		}
-	}
-	return file, nil
-}
-
-// standardOutput stays open: the program may have more to say there.
-type standardOutput struct{ io.Writer }
-
-func (standardOutput) Close() error { return nil }
