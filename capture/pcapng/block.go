@@ -22,9 +22,6 @@ type Section struct {
 	// Offset is where it begins, in bytes from the beginning of the file. It is read,
 	// never written.
 	Offset int64
-	// AfterFull: the section before has all the interfaces that one can have. It is
-	// read, never written.
-	AfterFull bool
 
 	Hardware, OS, Application string
 	Comments                  []string
@@ -188,6 +185,6 @@ const maxBlock = 64 << 20
 // maxPacket is the largest packet that is read, libpcap's MAXIMUM_SNAPLEN.
 const maxPacket = 256 << 10
 
-// maxInterfaces is how many interfaces a section has at most. It bounds what a hostile
+// MaxInterfaces is how many interfaces a section has at most (see Writer.Full). It bounds what a hostile
 // file can make the Reader remember.
-const maxInterfaces = 1 << 16
+const MaxInterfaces = 1 << 16

@@ -141,8 +141,8 @@ func (r *Reader) broken(format string, args ...any) error {
 
 // newInterface remembers an interface, or says that there are too many.
 func (r *Reader) newInterface(s source) (id int, err error) {
-	if len(r.interfaces) == maxInterfaces {
-		return 0, r.broken("more than %d interfaces in a section", maxInterfaces)
+	if len(r.interfaces) == MaxInterfaces {
+		return 0, r.broken("more than %d interfaces in a section", MaxInterfaces)
 	}
 	r.interfaces = append(r.interfaces, s)
 	return r.section + len(r.interfaces) - 1, nil

@@ -107,7 +107,7 @@ func (r *Reader) parseSection(body []byte) (Block, error) {
 	if major, minor := r.order.Uint16(body[4:]), r.order.Uint16(body[6:]); major != 1 {
 		return nil, r.broken("pcapng version %d.%d is not known", major, minor)
 	}
-	s := &Section{Offset: r.offset, AfterFull: len(r.interfaces) == maxInterfaces}
+	s := &Section{Offset: r.offset}
 	r.section += len(r.interfaces)
 	r.interfaces = nil
 	return s, r.options(body[16:], func(code uint16, value []byte) {

@@ -364,11 +364,11 @@ func TestClaimsAllocateNothing(t *testing.T) {
 	}
 	many := &build{order: binary.LittleEndian}
 	many.section()
-	for range maxInterfaces + 1 {
+	for range MaxInterfaces + 1 {
 		many.block(typeInterface, [2]int{1, 0}, 0)
 	}
 	var broken *BreakError
-	if blocks, err := readAll(t, many.file); !errors.As(err, &broken) || len(blocks) != maxInterfaces+1 {
+	if blocks, err := readAll(t, many.file); !errors.As(err, &broken) || len(blocks) != MaxInterfaces+1 {
 		t.Errorf("%d blocks, %v", len(blocks), err)
 	}
 }

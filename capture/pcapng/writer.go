@@ -52,7 +52,7 @@ func (e *Writer) Section(s Section) error {
 // that is Full takes none.
 func (e *Writer) Interface(i Interface) (id int, err error) {
 	if e.Full() {
-		return 0, fmt.Errorf("more than %d interfaces in a section", maxInterfaces)
+		return 0, fmt.Errorf("more than %d interfaces in a section", MaxInterfaces)
 	}
 	e.open(typeInterface)
 	e.u16(uint16(i.LinkType))
@@ -73,7 +73,7 @@ func (e *Writer) Interface(i Interface) (id int, err error) {
 }
 
 // Full reports whether the section has as many interfaces as are read of one.
-func (e *Writer) Full() bool { return e.interfaces-e.section == maxInterfaces }
+func (e *Writer) Full() bool { return e.interfaces-e.section == MaxInterfaces }
 
 // Packet writes a packet of an interface that was added before to this section.
 func (e *Writer) Packet(p *Packet) error {

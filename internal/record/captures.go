@@ -11,7 +11,7 @@ import (
 
 // A pcapng file can have several sections, as those have that cat(1) makes of several.
 // The parts of one watch in one file, in their order, are played like files of their
-// own; a part has further sections only where one has no room for more links. Other
+// own; a part goes on in a further section where one has no room for more links. Other
 // programs' sections are one capture. Where what does not belong together follows each
 // other, the first of it is played.
 
@@ -22,7 +22,7 @@ func (o *opened) following(err error) (*opened, error) {
 		return nil, err
 	}
 	next := &opened{
-		File: o.File, reader: o.reader, start: -1, first: o.first + len(o.links), begins: o.further.Offset,
+		File: o.File, reader: o.reader, unread: o.unread, start: -1, first: o.first + len(o.links), begins: o.further.Offset,
 		told: versions{}, places: map[int]place{},
 	}
 	if err := next.look(); err != nil {
@@ -31,7 +31,7 @@ func (o *opened) following(err error) (*opened, error) {
 	h := next.header
 	switch {
 	case h == nil && !slices.ContainsFunc(next.ahead, notInterface): // it ends before it tells anything
-		b, err := o.reader.Next()
+		b, err := next.read()
 		switch {
 		case b != nil:
 			return nil, another(o.further)
@@ -43,6 +43,32 @@ func (o *opened) following(err error) (*opened, error) {
 		return nil, another(o.further)
 	}
 	return next, nil
+}
+
+// goesOn reports whether the part goes on in the section that was just reached: what
+// natlens says behind its links tells.
+func (o *opened) goesOn() bool {
+	full := o.section == pcapng.MaxInterfaces
+	o.section = 0
+	var last pcapng.Block
+	var seen []pcapng.Block
+	for last == nil || !notInterface(last) {
+		b, err := o.read()
+		if err != nil {
+			break // the reader says it again
+		}
+		last, seen = b, append(seen, b)
+	}
+	o.unread = append(seen, o.unread...)
+	l, ok := last.(*pcapng.Local)
+	switch {
+	case !ok:
+		return false
+	case l.Kind != kindHeader:
+		return full // of a natlens whose sections did not tell
+	}
+	h, err := decode[header](l)
+	return err == nil && h.Further && h.Session == o.header.Session && h.Part == o.header.Part
 }
 
 func notInterface(b pcapng.Block) bool {

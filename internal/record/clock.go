@@ -103,11 +103,7 @@ func (o *opened) scan(looks map[look]seen) {
 		}
 		switch b := b.(type) {
 		case *pcapng.Section:
-			switch {
-			case f.header == nil:
-				f.further = b
-			case !b.AfterFull:
-				f.further = b
+			if f.further = b; f.header != nil {
 				f, err = f.following(nil)
 			}
 		case *pcapng.Interface:

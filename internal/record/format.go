@@ -44,6 +44,9 @@ type header struct {
 	// other, in the order of Part.
 	Session string
 	Part    int
+	// Further: the part goes on in this section, since the one before had no room for
+	// more links. It has no Host and no Filter of its own.
+	Further bool   `json:",omitempty"`
 	Host    string `json:",omitempty"` // its name, as hostname(1) prints it
 	// Filter is what picked the journeys, in words; empty when all are here. Else
 	// kindPicked says which they are, and the others are here for their sake.

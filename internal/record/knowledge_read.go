@@ -65,7 +65,7 @@ func (o *opened) tell(ctx context.Context, to Knowledge) error {
 		if err != nil {
 			return err
 		}
-		if s, ok := b.(*pcapng.Section); ok && !s.AfterFull {
+		if s, ok := b.(*pcapng.Section); ok {
 			o.further = s
 			return nil
 		}

@@ -148,6 +148,8 @@ type opened struct {
 	topology *netinfo.Topology
 	told     versions          // what the file said of the host so far
 	ahead    []pcapng.Block    // what was read so far of what is played
+	unread   []pcapng.Block    // what was read behind it, and not looked at
+	section  int               // links of the section that is played
 	places   map[int]place     // by interface; of natlens's the part's first is 0
 	links    []pcapng.LinkType // likewise
 	broken   error             // what was wrong with a block that waited to be told; nil when nothing was
@@ -155,10 +157,6 @@ type opened struct {
 	begins   int64             // of natlens's: where the part begins, in bytes
 	further  *pcapng.Section   // that which was reached behind it; nil until then
 }
-
-// maxAhead is how many links a file may begin with and still be known for natlens's: more
-// than any host has.
-const maxAhead = 1 << 18
 
 // openFile reads until it is clear whose file it is, and of which host.
 func openFile(f File) (*opened, error) {
@@ -182,22 +180,14 @@ func openFile(f File) (*opened, error) {
 // look reads the beginning of a section.
 func (o *opened) look() (err error) {
 	for {
-		b, _ := o.reader.Next()
+		b, _ := o.read()
 		if b == nil {
 			return nil // why, the reader says again
 		}
 		switch b := b.(type) {
-		case *pcapng.Section:
-			if o.header == nil && b.AfterFull {
-				continue // of a host with more links than one has
-			}
-			o.ahead = append(o.ahead, b)
-			return nil
 		case *pcapng.Interface:
-			if o.ahead = append(o.ahead, b); len(o.ahead) > maxAhead {
-				return nil
-			}
-		case *pcapng.Packet:
+			o.ahead = append(o.ahead, b)
+		case *pcapng.Section, *pcapng.Packet:
 			o.ahead = append(o.ahead, b)
 			return nil
 		case *pcapng.Local:
@@ -216,7 +206,7 @@ func (o *opened) look() (err error) {
 func readHeader(l *pcapng.Local) (*header, error) {
 	h, err := decode[header](l)
 	switch {
-	case l.Kind != kindHeader:
+	case l.Kind != kindHeader, h.Further:
 		return nil, errors.New("the beginning of what natlens wrote is missing")
 	case err == nil && h.Version > version:
 		err = fmt.Errorf("written by a newer natlens (format %d, this one reads %d)", h.Version, version)
@@ -238,11 +228,29 @@ func (o *opened) readAhead(l *pcapng.Local) error {
 
 func (o *opened) wrap(err error) error { return fmt.Errorf("%s: %w", o.Name, err) }
 
-// next returns the next block, those that were read ahead first.
-func (o *opened) next() (pcapng.Block, error) {
+// next returns the next block, those that were read ahead first. A section in which a
+// part goes on is passed over.
+func (o *opened) next() (b pcapng.Block, err error) {
 	if len(o.ahead) > 0 {
-		b := o.ahead[0]
-		o.ahead = o.ahead[1:]
+		b, o.ahead = o.ahead[0], o.ahead[1:]
+	} else if b, err = o.read(); err != nil {
+		return nil, err
+	}
+	switch b.(type) {
+	case *pcapng.Interface:
+		o.section++
+	case *pcapng.Section:
+		if o.header != nil && o.goesOn() {
+			return o.next()
+		}
+	}
+	return b, nil
+}
+
+// read returns the next block that nobody has looked at.
+func (o *opened) read() (b pcapng.Block, err error) {
+	if len(o.unread) > 0 {
+		b, o.unread = o.unread[0], o.unread[1:]
 		return b, nil
 	}
 	return o.reader.Next()

@@ -69,10 +69,8 @@ func (p *player) part(ctx context.Context, f *opened, continues bool) error {
 		}
 		switch b := b.(type) {
 		case *pcapng.Section:
-			if !b.AfterFull { // else the part goes on in it
-				f.further = b
-				return nil
-			}
+			f.further = b
+			return nil
 		case *pcapng.Interface:
 			f.links = append(f.links, b.LinkType)
 		case *pcapng.Packet:

@@ -71,6 +71,8 @@ type Tape struct {
 	told    versions        // what it says of the host
 
 	headed   bool    // this file has its beginning
+	further  bool    // this file has several sections
+	headless bool    // and the last one does not tell yet whose it is
 	places   []place // with which it begins, and that are not told yet
 	repeated int64   // bytes with which it began
 	packets  int     // in it
@@ -262,6 +264,9 @@ func (t *Tape) point(p point, namespace string) int {
 	id, err := t.w.Interface(i)
 	if t.keep(err); err != nil {
 		return 0
+	}
+	if t.further && t.headless { // behind a link, as in head
+		t.header()
 	}
 	t.points[p] = id
 	t.counts = append(t.counts, counter{namespace: p.namespace})

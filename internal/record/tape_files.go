@@ -96,7 +96,7 @@ func (t *Tape) next() {
 	t.keep(err)
 	t.points, t.counts, t.counted, t.named = map[point]int{}, nil, 0, map[string]bool{}
 	t.told, t.places = versions{}, nil
-	t.began, t.headed = max(t.mark, t.skipped), false
+	t.began, t.headed, t.further, t.headless = max(t.mark, t.skipped), false, false, true
 	if t.known.topology != nil { // else the first word on it begins the file
 		t.head()
 	}
@@ -127,7 +127,19 @@ func (t *Tape) head() {
 			}
 		}
 	}
-	t.local(kindHeader, header{Version: version, Session: t.session, Part: t.part, Host: t.config.Host, Filter: t.config.Filter})
+	if t.headless {
+		t.header()
+	}
+}
+
+// header tells whose a section is.
+func (t *Tape) header() {
+	t.headless = false
+	h := header{Version: version, Session: t.session, Part: t.part, Further: t.further}
+	if !t.further {
+		h.Host, h.Filter = t.config.Host, t.config.Filter
+	}
+	t.local(kindHeader, h)
 }
 
 // by is who writes.
@@ -138,6 +150,10 @@ func (t *Tape) by() pcapng.Section {
 // section begins another one in the file, where links came and went until it can't take
 // more of them. What natlens knows goes on across it.
 func (t *Tape) section() {
+	if t.headless {
+		t.header()
+	}
+	t.further, t.headless = true, true
 	t.statistics()
 	if t.err == nil {
 		t.keep(t.w.Section(t.by()))
