@@ -32,8 +32,9 @@ type Reader struct {
 	body   bytes.Buffer
 	order  binary.ByteOrder
 	next   func() (Block, error) // of the format; nil, nil for a block that nobody needs
-	queue  []Block               // of a pcap file: what its header stands for
-	err    error                 // what ended it
+	pcap   bool
+	queue  []Block // of a pcap file: what its header stands for
+	err    error   // what ended it
 
 	interfaces []source // of this section
 	section    int      // ID of the first of them
@@ -108,6 +109,10 @@ func (r *Reader) Next() (Block, error) {
 	}
 	return nil, r.err
 }
+
+// IsPcap reports whether the file is pcap, which holds packets of one interface, and
+// nothing else.
+func (r *Reader) IsPcap() bool { return r.pcap }
 
 // Offset returns how many bytes were read as whole blocks.
 func (r *Reader) Offset() int64 { return r.offset }

@@ -13,7 +13,7 @@ const (
 // beginPcap reads the header of a pcap file whose times have so many decimal
 // places.
 func (r *Reader) beginPcap(order binary.ByteOrder, places uint8) error {
-	r.order, r.next = order, r.nextRecord
+	r.order, r.next, r.pcap = order, r.nextRecord, true
 	if err := r.read(pcapHeader); err != nil {
 		return r.ended(err, "its header")
 	}

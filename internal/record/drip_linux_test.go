@@ -75,3 +75,63 @@ func capturedNow(file []byte) {
 	later := uint32(time.Now().Unix()) - order.Uint32(seconds)
 	each(func() { order.PutUint32(seconds, order.Uint32(seconds)+later) })
 }
+
+// A pipe from which nothing comes holds up no other one that brings packets as they are
+// captured; files wait for it, which is said.
+func TestAPipeThatIsIdle(t *testing.T) {
+	leak.Check(t)
+	file, err := os.ReadFile("testdata/any.pcap")
+	must(t, err)
+	old := bytes.Clone(file)
+	capturedNow(file)
+	alone := play(t, "testdata/any.pcap")
+	for name, test := range map[string]struct {
+		file   []byte
+		piped  bool
+		waited bool
+	}{"beside a pipe": {file, true, false}, "beside a file": {old, false, true}} {
+		t.Run(name, func(t *testing.T) {
+			for _, idleFirst := range []bool{true, false} {
+				idle, end, err := os.Pipe()
+				must(t, err)
+				defer end.Close()
+				defer idle.Close()
+				_, err = end.Write(file[:24])
+				must(t, err)
+				busy := record.File{Name: "busy", In: bytes.NewReader(test.file)}
+				if test.piped {
+					in, out, err := os.Pipe()
+					must(t, err)
+					defer out.Close()
+					defer in.Close()
+					_, err = out.Write(test.file)
+					must(t, err)
+					busy.In = in
+				}
+				files := []record.File{busy, {Name: "idle", In: idle}}
+				if idleFirst {
+					files[0], files[1] = files[1], files[0]
+				}
+				recording, err := record.Open(files)
+				must(t, err)
+				ctx, stop := context.WithTimeout(t.Context(), time.Minute)
+				defer stop()
+				journeys, warnings := 0, 0
+				_, err = recording.Play(ctx, trace.DefaultOpen, record.Listener{
+					Journey: func(*trace.Journey) {
+						if journeys++; journeys == len(alone.journeys)-1 {
+							stop()
+						}
+					},
+					Warning: func(string) {
+						warnings++
+						end.Close() // then the file is told
+					},
+				})
+				if journeys < len(alone.journeys)-1 || (warnings == 1) != test.waited || warnings > 1 {
+					t.Errorf("idle first: %v: %d journeys of %d, %d warnings, %v", idleFirst, journeys, len(alone.journeys), warnings, err)
+				}
+			}
+		})
+	}
+}

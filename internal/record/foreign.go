@@ -23,6 +23,8 @@ type lane struct {
 	names     []string           // of its interfaces
 	last      int64              // time of the last packet that was read
 	drip      *drip              // nil when all of it is there
+	beside    []*lane            // all that are played with it, and it
+	held      bool               // it was said that the others wait for it
 	done      bool
 	err       error
 	unknown   map[pcapng.LinkType]bool // said already
@@ -59,6 +61,9 @@ func (p *player) foreign(ctx context.Context, files []*opened) error {
 			defer l.drip.close(l.In)
 		}
 	}
+	for _, l := range lanes {
+		l.beside = lanes
+	}
 	var through int64
 	var told uint64
 	last := time.Now() // when it was told
@@ -67,7 +72,11 @@ func (p *player) foreign(ctx context.Context, files []*opened) error {
 		if l == nil {
 			break
 		}
-		waits := !p.nextPacket(ctx, l) || l.drip != nil && time.Since(last) > dripWait
+		waits := !p.nextPacket(ctx, l)
+		if waits {
+			p.waitFor(ctx, l)
+		}
+		waits = waits || l.drip != nil && time.Since(last) > dripWait
 		if len(p.packets) < foreignBatch && !waits {
 			continue
 		}
@@ -96,6 +105,28 @@ func (p *player) foreign(ctx context.Context, files []*opened) error {
 	return errors.Join(append(errs, ctx.Err())...)
 }
 
+// heldAfter is for how long nothing comes before it is said that others wait for it.
+const heldAfter = 3 * time.Second
+
+// waitFor looks for the first packets of other lanes where a lane has none so far, and
+// says that they wait for it where they do.
+func (p *player) waitFor(ctx context.Context, l *lane) {
+	others := false
+	for _, o := range l.beside {
+		if o == l || o.done {
+			continue
+		}
+		if l.last == 0 && o.last == 0 {
+			p.nextPacket(ctx, o)
+		}
+		others = others || o.last != 0
+	}
+	if others && !l.held && l.drip.silent() >= heldAfter && earliest(l.beside) == l {
+		l.held = true
+		p.warn(l.Name + ": nothing comes; what the other files have waits for it, by its time")
+	}
+}
+
 // tolerance is how far packets can be out of order while so many wait.
 func tolerance(waiting uint64) int64 {
 	switch {
@@ -118,12 +149,29 @@ func earliest(lanes []*lane) (first *lane) {
 }
 
 // time is how far a lane has come: where packets come as they are captured, it goes
-// on while there are none. An old file that stalls on its way does not.
+// on while there are none. An old file that stalls on its way does not. Where none came
+// so far, the others tell which it is.
 func (l *lane) time() int64 {
+	if l.drip != nil && l.last == 0 && l.besideLive() {
+		return time.Now().UnixNano()
+	}
 	if l.drip == nil || !l.drip.live(l.last) {
 		return l.last
 	}
 	return l.last + int64(l.drip.silent())
+}
+
+// besideLive reports whether what other lanes have comes as it is captured.
+func (l *lane) besideLive() (live bool) {
+	for _, o := range l.beside {
+		if o.last == 0 {
+			continue
+		}
+		if live = o.drip != nil && o.drip.live(o.last); !live {
+			return false
+		}
+	}
+	return live
 }
 
 func (l *lane) next(ctx context.Context) (b pcapng.Block, ok bool, err error) {

@@ -170,6 +170,9 @@ func openFile(f File) (*opened, error) {
 	if o.reader, err = pcapng.NewReader(f.In); err != nil {
 		return nil, o.wrap(err)
 	}
+	if o.reader.IsPcap() {
+		return o, nil // another program's: nobody need wait for its first packet
+	}
 	_, _ = o.reader.Next() // the section; what is wrong with it, the reader says again
 	if err = o.look(); err != nil {
 		return nil, o.wrap(err)
