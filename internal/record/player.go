@@ -195,23 +195,29 @@ func (o *opened) look() (err error) {
 			return nil
 		case *pcapng.Local:
 			o.ahead = append(o.ahead, b)
-			if o.header != nil {
-				return o.readAhead(b)
+			if o.header == nil {
+				if o.header, err = readHeader(b, o.reader.Offset()); err != nil {
+					return err
+				}
+				continue
 			}
-			if o.header, err = readHeader(b); err != nil {
-				return err
+			if err = o.readAhead(b); err != nil {
+				return brokenBlock(o.reader.Offset(), err)
 			}
+			return nil
 		}
 	}
 }
 
-// readHeader reads the block that natlens's files begin with.
-func readHeader(l *pcapng.Local) (*header, error) {
+// readHeader reads the block that natlens's files begin with; it ends at that byte.
+func readHeader(l *pcapng.Local, ends int64) (*header, error) {
 	h, err := decode[header](l)
 	switch {
 	case l.Kind != kindHeader, h.Further:
 		return nil, errors.New("the beginning of what natlens wrote is missing")
-	case err == nil && h.Version > version:
+	case err != nil:
+		err = brokenBlock(ends, err)
+	case h.Version > version:
 		err = fmt.Errorf("written by a newer natlens (format %d, this one reads %d)", h.Version, version)
 	}
 	return &h, err

@@ -5,6 +5,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"maps"
 	"os"
 	"runtime"
@@ -73,7 +74,7 @@ func TestFilesThatCantBeRead(t *testing.T) {
 	}{
 		"newer":    {[][]byte{newer}, "0: written by a newer natlens (format 3, this one reads 2)"},
 		"headless": {[][]byte{headless}, "0: the beginning of what natlens wrote is missing"},
-		"garbled":  {[][]byte{garbled}, "0: natlens's block of kind 1: "},
+		"garbled":  {[][]byte{garbled}, fmt.Sprintf("0: block before byte %d: natlens's block of kind 1: ", len(garbled))},
 		"text":     {[][]byte{[]byte("hello, hello")}, "0: broken at byte 0: neither pcap nor pcapng"},
 		"one bad":  {[][]byte{tape, newer}, "1: written by a newer"},
 		"cut":      {[][]byte{tape[:len(tape)-5]}, "0: broken at byte "},

@@ -149,3 +149,25 @@ func TestChangesOfTheFirstVersion(t *testing.T) {
 		}
 	}
 }
+
+// What a file begins with is named with its place, too, where it is broken.
+func TestABeginningThatIsBroken(t *testing.T) {
+	for name, broken := range map[string]pcapng.Local{
+		"host":   {Kind: 3, Data: []byte(`{"Value":{"Time" 7}}`)},
+		"header": {Kind: 1, Data: []byte(`{"Version":2`)},
+	} {
+		var file bytes.Buffer
+		w, err := pcapng.NewWriter(&file, pcapng.Section{})
+		must(t, err)
+		if broken.Kind != 1 {
+			must(t, w.Local(pcapng.Local{Kind: 1, Data: []byte(`{"Version":2,"Session":"1"}`)}))
+		}
+		must(t, w.Local(broken))
+		must(t, w.Flush())
+		at := w.Written()
+		_, err = record.Open([]record.File{{Name: "tape", In: &file}})
+		if want := fmt.Sprintf("tape: block before byte %d: natlens's block of kind %d: ", at, broken.Kind); err == nil || !strings.HasPrefix(err.Error(), want) {
+			t.Errorf("%s: %v, want %s…", name, err, want)
+		}
+	}
+}
