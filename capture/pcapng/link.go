@@ -46,7 +46,16 @@ func (l LinkType) String() string {
 	case LinkSLL2:
 		return "LINUX_SLL2"
 	}
+	if name, ok := otherLinks[l]; ok {
+		return name
+	}
 	return strconv.Itoa(int(l))
+}
+
+// otherLinks are the names of those that people capture and nothing here reads.
+var otherLinks = map[LinkType]string{
+	9: "PPP", 50: "PPP_HDLC", 51: "PPP_ETHER", 105: "IEEE802_11", 127: "IEEE802_11_RADIOTAP", 163: "IEEE802_11_AVS",
+	189: "USB_LINUX", 192: "PPI", 220: "USB_LINUX_MMAPPED", 239: "NFLOG", 249: "USBPCAP", 253: "NETLINK",
 }
 
 // Parser returns how capture/packet calls this link type; ok is false for one

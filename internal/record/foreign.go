@@ -213,7 +213,7 @@ func (p *player) nextPacket(ctx context.Context, l *lane) bool {
 				p.packets = append(p.packets, p.observation(b, p.place(l, b), link))
 			} else if kind := l.links[b.Interface]; !l.unknown[kind] {
 				l.unknown[kind] = true
-				p.warn(fmt.Sprintf("%s: packets of link type %v are left out", l.Name, kind))
+				p.warn(fmt.Sprintf("%s: packets of link type %v are left out: only Ethernet, raw IP, loopback and Linux cooked headers are read", l.Name, kind))
 			}
 			return true
 		}
