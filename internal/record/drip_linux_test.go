@@ -82,14 +82,19 @@ func TestAPipeThatIsIdle(t *testing.T) {
 	leak.Check(t)
 	file, err := os.ReadFile("testdata/any.pcap")
 	must(t, err)
-	old := bytes.Clone(file)
-	capturedNow(file)
+	now := bytes.Clone(file)
 	alone := play(t, "testdata/any.pcap")
+	tape, err := os.ReadFile(keptTape)
+	must(t, err)
 	for name, test := range map[string]struct {
 		file   []byte
 		piped  bool
 		waited bool
-	}{"beside a pipe": {file, true, false}, "beside a file": {old, false, true}} {
+		want   int
+	}{
+		"beside a pipe": {now, true, false, len(alone.journeys) - 1}, "beside a file": {file, false, true, len(alone.journeys) - 1},
+		"beside a host's": {tape, false, true, len(play(t, keptTape).journeys)},
+	} {
 		t.Run(name, func(t *testing.T) {
 			for _, idleFirst := range []bool{true, false} {
 				idle, end, err := os.Pipe()
@@ -104,6 +109,7 @@ func TestAPipeThatIsIdle(t *testing.T) {
 					must(t, err)
 					defer out.Close()
 					defer in.Close()
+					capturedNow(test.file)
 					_, err = out.Write(test.file)
 					must(t, err)
 					busy.In = in
@@ -119,17 +125,18 @@ func TestAPipeThatIsIdle(t *testing.T) {
 				journeys, warnings := 0, 0
 				_, err = recording.Play(ctx, trace.DefaultOpen, record.Listener{
 					Journey: func(*trace.Journey) {
-						if journeys++; journeys == len(alone.journeys)-1 {
+						if journeys++; journeys == test.want {
 							stop()
 						}
 					},
+					ARP: func(trace.ARP) {},
 					Warning: func(string) {
 						warnings++
 						end.Close() // then the file is told
 					},
 				})
-				if journeys < len(alone.journeys)-1 || (warnings == 1) != test.waited || warnings > 1 {
-					t.Errorf("idle first: %v: %d journeys of %d, %d warnings, %v", idleFirst, journeys, len(alone.journeys), warnings, err)
+				if journeys < test.want || (warnings == 1) != test.waited || warnings > 1 {
+					t.Errorf("idle first: %v: %d journeys of %d, %d warnings, %v", idleFirst, journeys, test.want, warnings, err)
 				}
 			}
 		})

@@ -111,7 +111,7 @@ const heldAfter = 3 * time.Second
 // waitFor looks for the first packets of other lanes where a lane has none so far, and
 // says that they wait for it where they do.
 func (p *player) waitFor(ctx context.Context, l *lane) {
-	others := false
+	others := p.to.advanced != nil // a host's files
 	for _, o := range l.beside {
 		if o == l || o.done {
 			continue
