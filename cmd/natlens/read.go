@@ -90,13 +90,16 @@ func isFile(word string) bool {
 var captureEndings = []string{".pcap", ".pcapng", ".cap", ".dmp", ".gz", ".xz", ".zst", ".bz2"}
 
 // looksLikeFile reports whether a word is no word of a filter, whether or not there is
-// a file of that name.
+// a file of that name. A whole filter may be one word for the shell.
 func looksLikeFile(word string) bool {
+	if slices.Contains(captureEndings, strings.ToLower(filepath.Ext(word))) {
+		return true
+	}
 	if _, err := netip.ParsePrefix(word); err == nil {
 		return false
 	}
-	return strings.ContainsRune(word, filepath.Separator) || strings.ContainsRune(word, '/') ||
-		slices.Contains(captureEndings, strings.ToLower(filepath.Ext(word)))
+	begin, _, hasSlash := strings.Cut(filepath.ToSlash(word), "/")
+	return hasSlash && !strings.ContainsAny(begin, " ([!")
 }
 
 func (a *app) read(cmd *cobra.Command, f *readFlags, paths []string, expression string) error {
