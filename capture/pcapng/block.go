@@ -185,6 +185,6 @@ const maxBlock = 64 << 20
 // maxPacket is the largest packet that is read, libpcap's MAXIMUM_SNAPLEN.
 const maxPacket = 256 << 10
 
-// MaxInterfaces is how many interfaces a section has at most (see Writer.Full). It bounds what a hostile
-// file can make the Reader remember.
+// MaxInterfaces is how many interfaces a section has at most (see Writer.Full). It bounds
+// what a hostile file can make the Reader remember.
 const MaxInterfaces = 1 << 16

@@ -4,8 +4,10 @@ import (
 	"bytes"
 	"context"
 	"encoding/binary"
+	"fmt"
 	"io"
 	"os"
+	"slices"
 	"testing"
 	"time"
 
@@ -82,7 +84,6 @@ func TestAPipeThatIsIdle(t *testing.T) {
 	leak.Check(t)
 	file, err := os.ReadFile("testdata/any.pcap")
 	must(t, err)
-	now := bytes.Clone(file)
 	alone := play(t, "testdata/any.pcap")
 	tape, err := os.ReadFile(keptTape)
 	must(t, err)
@@ -92,11 +93,12 @@ func TestAPipeThatIsIdle(t *testing.T) {
 		waited bool
 		want   int
 	}{
-		"beside a pipe": {now, true, false, len(alone.journeys) - 1}, "beside a file": {file, false, true, len(alone.journeys) - 1},
+		"beside a pipe": {file, true, false, len(alone.journeys) - 1}, "beside a file": {file, false, true, len(alone.journeys) - 1},
 		"beside a host's": {tape, false, true, len(play(t, keptTape).journeys)},
 	} {
-		t.Run(name, func(t *testing.T) {
-			for _, idleFirst := range []bool{true, false} {
+		for _, idleFirst := range []bool{true, false} {
+			t.Run(fmt.Sprintf("%s, idle first: %v", name, idleFirst), func(t *testing.T) {
+				t.Parallel()
 				idle, end, err := os.Pipe()
 				must(t, err)
 				defer end.Close()
@@ -109,14 +111,15 @@ func TestAPipeThatIsIdle(t *testing.T) {
 					must(t, err)
 					defer out.Close()
 					defer in.Close()
-					capturedNow(test.file)
-					_, err = out.Write(test.file)
+					live := bytes.Clone(test.file)
+					capturedNow(live)
+					_, err = out.Write(live)
 					must(t, err)
 					busy.In = in
 				}
 				files := []record.File{busy, {Name: "idle", In: idle}}
 				if idleFirst {
-					files[0], files[1] = files[1], files[0]
+					slices.Reverse(files)
 				}
 				recording, err := record.Open(files)
 				must(t, err)
@@ -136,9 +139,9 @@ func TestAPipeThatIsIdle(t *testing.T) {
 					},
 				})
 				if journeys < test.want || (warnings == 1) != test.waited || warnings > 1 {
-					t.Errorf("idle first: %v: %d journeys of %d, %d warnings, %v", idleFirst, journeys, test.want, warnings, err)
+					t.Errorf("%d journeys of %d, %d warnings, %v", journeys, test.want, warnings, err)
 				}
-			}
-		})
+			})
+		}
 	}
 }
