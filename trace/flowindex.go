@@ -110,8 +110,11 @@ func (r flowRef) passed(journey uint64, now int64) bool {
 // got, at the latest: not before that time is known whether another packet may have. 0:
 // nothing rests on it.
 func (e *entry) openedBefore() (at int64) {
+	if e.steps > 0 { // what is on a trail begins nothing
+		return 0
+	}
 	hops := e.hops()
-	if e.steps > 0 || hops[len(hops)-1].typ != capture.Host { // what is on a trail begins nothing
+	if hops[len(hops)-1].typ != capture.Host {
 		return 0
 	}
 	for i := range hops {
