@@ -146,20 +146,6 @@ func (c *Correlator) expire() {
 	}
 }
 
-// awaits reports whether it is too early to show a journey, or to forget it, as more
-// may be heard of its places; it then has a new deadline.
-func (c *Correlator) awaits(st state, e *entry) bool {
-	switch {
-	case st == stateTerminal && c.anyYoung() && e.shownAs == 0 && c.now < e.lastSeen()+strangeWait && c.identify(e).strange:
-		e.deadline = c.now + settleTerminal
-	case st == stateShown && c.anyYoung() && e.identity.young && c.now < e.began()+youth && c.slab.used < c.slab.limit/youngShare:
-		e.deadline = c.now + keepShown
-	default:
-		return false
-	}
-	return true
-}
-
 // settle emits a journey and keeps it for hops that come late. early says why
 // it had to be settled before its time; empty when it was not.
 func (c *Correlator) settle(i int32, e *entry, early string) {

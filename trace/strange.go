@@ -66,6 +66,20 @@ func (id *identity) space(s *space, c *Correlator) {
 	id.strange = id.strange || s.own == nil || len(s.containers) == 0 && engine != nil && engine.Elsewhere == ""
 }
 
+// awaits reports whether it is too early to show a journey, or to forget it, as more
+// may be heard of its places; it then has a new deadline.
+func (c *Correlator) awaits(st state, e *entry) bool {
+	switch {
+	case st == stateTerminal && c.anyYoung() && e.shownAs == 0 && c.now < e.lastSeen()+strangeWait && c.identify(e).strange:
+		e.deadline = c.now + settleTerminal
+	case st == stateShown && c.anyYoung() && e.identity.young && c.now < e.began()+youth && c.slab.used < c.slab.limit/youngShare:
+		e.deadline = c.now + keepShown
+	default:
+		return false
+	}
+	return true
+}
+
 // recognise gives links to hops that were seen before a topology told of them, and
 // has journeys shown anew of whose places something else is known now.
 func (c *Correlator) recognise() {
