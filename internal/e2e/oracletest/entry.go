@@ -20,6 +20,8 @@ type Entry struct {
 	Protocol        string
 	Original, Reply [2]Address // source, destination
 	ICMP            [2]int     // echo id, original and reply
+
+	began int64 // when its first packet was seen, at the earliest, ns
 }
 
 // Tracker is a running conntrack -E.

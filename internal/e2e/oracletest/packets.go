@@ -64,10 +64,10 @@ type Oracle struct {
 // themselves, which tell of packets that the host has no entry for. Packets
 // first seen before since are left out.
 func NewOracle(entries, inside []Entry, sightings []Sighting, since int64) *Oracle {
-	o := &Oracle{flows: flowsOf(entries), inside: flowsOf(inside), said: map[[2]Address]string{}}
 	sightings = bothWays(sightings)
 	slices.SortStableFunc(sightings, func(a, b Sighting) int { return int(a.Time - b.Time) })
 	wholePieces(sightings)
+	o := &Oracle{flows: flowsOf(entries, sightings), inside: flowsOf(inside, sightings), said: map[[2]Address]string{}}
 	g := grouping{oracle: o, cut: map[datagram]bool{}, datagrams: map[datagram]*Packet{}, streams: map[string][]*Packet{},
 		trains: map[string][]*Packet{}, turns: map[string]map[place]int{}, alike: map[string][]*Packet{}}
 	for i := range sightings {

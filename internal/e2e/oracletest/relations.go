@@ -152,7 +152,7 @@ func (p *Packet) isQuotedBy(s *Sighting) bool {
 
 // flow is that of a packet: the host's, else that of a container which tracks by itself.
 func (o *Oracle) flow(p *Packet) flow {
-	f := flow{p.Entry, p.Reply, p.About}
+	f := flow{entry: p.Entry, reply: p.Reply, about: p.About}
 	for i := 0; f.entry == nil && i < len(p.Sightings); i++ {
 		f = flowOf(o.inside, &p.Sightings[i])
 	}

@@ -84,7 +84,7 @@ func (s *scene) tell(sightings ...[]Sighting) *Journey {
 	if all[0].Source.IP == world {
 		j.Direction = "reply"
 	}
-	flows := flowsOf(s.entries)
+	flows := flowsOf(s.entries, nil)
 	for i := 1; i < len(all); i++ {
 		before, after := all[i-1].whole, all[i].whole
 		if before == after || all[i].Time < all[i-1].Time || all[i].Offset != all[i-1].Offset {
