@@ -2,9 +2,12 @@ package e2e
 
 import (
 	"fmt"
+	"net"
 	"net/netip"
+	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"natlens/internal/e2e/oracletest"
 	"natlens/internal/lab"
@@ -46,9 +49,10 @@ func TestCaseCollidingSources(t *testing.T) {
 			if c.kind != "masquerade" {
 				s.skip = func(p *oracletest.Packet) bool { return p.Sightings[0].Protocol == 1 } // by Docker's own rule
 			}
+			var open []*net.TCPConn // both at once: the port of one that has ended may be used again
 			for _, name := range []string{"back", "front"} {
 				in := e.Namespace(name)
-				s.connect(in, base, netip.AddrPortFrom(internet, 8000), 2)
+				open = append(open, s.converse(in, base, netip.AddrPortFrom(internet, 8000), 2))
 				u, err := lab.DialUDP(in, netip.AddrPortFrom(netip.IPv4Unspecified(), base+1), netip.AddrPortFrom(internet, 5000))
 				if err != nil {
 					t.Fatal(err)
@@ -58,6 +62,9 @@ func TestCaseCollidingSources(t *testing.T) {
 				s.must(u.Close())
 				_, err = lab.Ping(t.Context(), in, internet, lab.Echo{ID: base + 2, Seq: 1, Payload: []byte("the same ping")})
 				s.must(err)
+			}
+			for _, c := range open {
+				s.must(c.Close())
 			}
 			all := s.close()
 			for what, question := range map[string]func(*journey) bool{
@@ -100,6 +107,45 @@ func TestCaseCollidingSources(t *testing.T) {
 				}
 			}
 		})
+	}
+}
+
+// A connection takes over the port of one that has ended: the kernel gives up an entry
+// in TIME_WAIT where no other port is free (nf_nat_used_tuple_harder in net/netfilter/nf_nat_core.c). What
+// was sent before is still of the first one.
+func TestCasePortTakenOver(t *testing.T) {
+	e := engine.Shared(t)
+	containers := []string{"back", "front"}
+	for _, name := range containers {
+		e.Run("--name", name, "box")
+	}
+	rule := []string{"POSTROUTING", "-s", "172.17.0.0/16", "-o", "eth0", "-p", "tcp", "-j", "MASQUERADE", "--to-ports", "40020"}
+	must(t, e.Command("iptables", append([]string{"-t", "nat", "-I"}, rule...)...))
+	defer func() { must(t, e.Command("iptables", append([]string{"-t", "nat", "-D"}, rule...)...)) }()
+	l := &load{t: t, e: e}
+	l.answerTCP(e.Internet(), 8000)
+	s := openScene(t, e, containers...)
+	const port = 38520
+	for _, name := range containers {
+		s.connect(e.Namespace(name), port, netip.AddrPortFrom(internet, 8000), 2)
+		oracletest.Await(t, 5*time.Second, "an entry in TIME_WAIT", func() bool {
+			out, err := e.Command("conntrack", "-L", "-p", "tcp", "--state", "TIME_WAIT", "--orig-src", ipOf(t, e, name, "bridge").String()).Output()
+			return err == nil && strings.Contains(string(out), "dport=40020")
+		})
+	}
+	all := s.close()
+	for _, name := range containers {
+		sent := with(all, func(j *journey) bool { return j.From.Name == name })
+		got := with(all, func(j *journey) bool { return j.To.Name == name })
+		for _, j := range slices.Concat(sent, got) {
+			if len(j.Translations) != 1 {
+				t.Fatalf("%+v", j)
+			}
+			same(t, "id", j.Translations[0].ConntrackID, sent[0].Translations[0].ConntrackID)
+		}
+		if len(sent) < 4 || len(got) < 4 {
+			t.Errorf("%s sent %d packets and got %d", name, len(sent), len(got))
+		}
 	}
 }
 

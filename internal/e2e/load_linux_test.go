@@ -3,6 +3,7 @@ package e2e
 import (
 	"context"
 	"fmt"
+	"net"
 	"net/netip"
 	"sync"
 	"testing"
@@ -168,6 +169,13 @@ func (l *load) pings(from *netns.Handle, to netip.Addr, id uint16, n int) {
 
 // connect opens a connection, exchanges words and closes it. sourcePort 0 is any.
 func (l *load) connect(from *netns.Handle, sourcePort uint16, to netip.AddrPort, n int) {
+	if c := l.converse(from, sourcePort, to, n); c != nil {
+		l.must(c.Close())
+	}
+}
+
+// converse is connect without the end. It returns nil where that has failed.
+func (l *load) converse(from *netns.Handle, sourcePort uint16, to netip.AddrPort, n int) *net.TCPConn {
 	var local netip.AddrPort
 	if sourcePort != 0 {
 		local = netip.AddrPortFrom(netip.IPv4Unspecified(), sourcePort)
@@ -175,11 +183,11 @@ func (l *load) connect(from *netns.Handle, sourcePort uint16, to netip.AddrPort,
 	c, err := lab.DialTCP(context.Background(), from, local, to)
 	l.must(err)
 	if err != nil {
-		return
+		return nil
 	}
-	defer c.Close()
 	for i := range n {
 		_, err := lab.Exchange(context.Background(), c, l.words(20+i*10))
 		l.must(err)
 	}
+	return c
 }
