@@ -1,17 +1,9 @@
 package main
 
 import (
-	"cmp"
 	"context"
 	"errors"
 	"fmt"
-	"io"
-	"net/netip"
-	"os"
-	"path/filepath"
-	"slices"
-	"strings"
-	"sync/atomic"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -68,40 +60,6 @@ type readFlags struct {
 	all bool
 }
 
-// splitFiles tells files from the filter: what stands before a --, else the first
-// word and those after it that name files, or look as if they did.
-func splitFiles(args []string, dash int) (paths []string, expression string) {
-	n := 1
-	for n < len(args) && (isFile(args[n]) || looksLikeFile(args[n])) {
-		n++
-	}
-	if dash > 0 {
-		n = dash
-	}
-	return args[:n], strings.Join(args[n:], " ")
-}
-
-func isFile(word string) bool {
-	info, err := os.Stat(word)
-	return word == "-" || err == nil && !info.IsDir()
-}
-
-// captureEndings are what names of capture files end with.
-var captureEndings = []string{".pcap", ".pcapng", ".cap", ".dmp", ".gz", ".xz", ".zst", ".bz2"}
-
-// looksLikeFile reports whether a word is no word of a filter, whether or not there is
-// a file of that name. A whole filter may be one word for the shell.
-func looksLikeFile(word string) bool {
-	if slices.Contains(captureEndings, strings.ToLower(filepath.Ext(word))) {
-		return true
-	}
-	if _, err := netip.ParsePrefix(word); err == nil {
-		return false
-	}
-	begin, _, hasSlash := strings.Cut(filepath.ToSlash(word), "/")
-	return hasSlash && !strings.ContainsAny(begin, " ([!")
-}
-
 func (a *app) read(cmd *cobra.Command, f *readFlags, paths []string, expression string) error {
 	if err := aboveZero(cmd, map[string]int{"count": f.count}); err != nil {
 		return err
@@ -135,92 +93,6 @@ func (a *app) read(cmd *cobra.Command, f *readFlags, paths []string, expression 
 		}
 	}
 	return err
-}
-
-// openFiles opens what paths name; - is standard input. A file that is named twice is
-// opened once, which is said.
-func (a *app) openFiles(paths []string) (files []record.File, closeAll func(), err error) {
-	var opened []io.Closer
-	var infos []os.FileInfo // of files
-	closeAll = func() {
-		for _, f := range opened {
-			_ = f.Close() // it was only read
-		}
-	}
-	for i, path := range paths {
-		in := a.stdin
-		if path == "-" {
-			if slices.Contains(paths[:i], "-") {
-				closeAll()
-				return nil, nil, usagef("standard input can be read once only")
-			}
-		} else {
-			if in, err = os.Open(path); err != nil {
-				closeAll()
-				return nil, nil, fmt.Errorf("read: %w", err)
-			}
-			opened = append(opened, in)
-		}
-		info, err := in.Stat()
-		if err != nil || info.IsDir() {
-			closeAll()
-			return nil, nil, fmt.Errorf("read %s: %w", nameOf(path), cmp.Or(err, errDirectory))
-		}
-		if same := slices.IndexFunc(infos, func(o os.FileInfo) bool { return os.SameFile(o, info) }); same >= 0 {
-			fmt.Fprintln(a.stderr, a.style().Escape(fmt.Sprintf("%s is %s again, and is read once", nameOf(path), files[same].Name)))
-			continue
-		}
-		infos = append(infos, info)
-		files = append(files, record.File{Name: nameOf(path), In: in})
-	}
-	return files, closeAll, nil
-}
-
-var errDirectory = errors.New("it is a directory")
-
-// awaitAfter is for how long a pipe may hold nothing before that is said.
-const awaitAfter = 3 * time.Second
-
-// sayAwaited says which pipes nothing has come from after a while, until it is told that
-// all have begun: nothing can be shown before.
-func (a *app) sayAwaited(files []record.File) (begun func()) {
-	var awaited []*awaitedPipe
-	for i, f := range files {
-		file, ok := f.In.(*os.File)
-		if info, err := file.Stat(); ok && err == nil && !info.Mode().IsRegular() {
-			w := &awaitedPipe{File: file, name: f.Name}
-			files[i].In, awaited = w, append(awaited, w)
-		}
-	}
-	timer := time.AfterFunc(awaitAfter, func() {
-		for _, w := range awaited {
-			if !w.begun.Load() {
-				fmt.Fprintln(a.stderr, a.style().Escape("nothing has come from "+w.name+" yet; waiting for it"))
-			}
-		}
-	})
-	return func() { timer.Stop() }
-}
-
-// awaitedPipe notes that something has come.
-type awaitedPipe struct {
-	*os.File
-	name  string
-	begun atomic.Bool
-}
-
-func (w *awaitedPipe) Read(b []byte) (int, error) {
-	n, err := w.File.Read(b)
-	w.begun.Store(true)
-	return n, err
-}
-
-// nameOf is how people are told of a file.
-func nameOf(path string) string {
-	if path == "-" {
-		return "standard input"
-	}
-	return path
 }
 
 // play shows what is in a recording, then the summary.
