@@ -24,7 +24,10 @@ func (a *app) captures(f *writeFlags) func(part int) (io.WriteCloser, error) {
 		return func(int) (io.WriteCloser, error) { return createCapture(f.path) }
 	}
 	n := &numbered{keep: f.keep}
-	n.begin, n.ending = strings.TrimSuffix(f.path, filepath.Ext(f.path))+"_", filepath.Ext(f.path)
+	if n.ending = filepath.Ext(f.path); n.ending == filepath.Base(f.path) {
+		n.ending = "" // a hidden file's name
+	}
+	n.begin = strings.TrimSuffix(f.path, n.ending) + "_"
 	return n.open
 }
 

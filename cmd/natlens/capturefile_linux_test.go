@@ -67,3 +67,24 @@ func TestOneWatchWritesAFile(t *testing.T) {
 		defer file.Close()
 	}
 }
+
+// The number stands before the ending, and behind the name of what has none.
+func TestNumberedNames(t *testing.T) {
+	for path, want := range map[string]string{
+		"back.pcapng": "back_00001.pcapng", "back": "back_00001",
+		".back": ".back_00001", ".back.pcapng": ".back_00001.pcapng", "a.b/back": "a.b/back_00001",
+	} {
+		dir := t.TempDir()
+		if err := os.MkdirAll(filepath.Join(dir, filepath.Dir(path)), 0o700); err != nil {
+			t.Fatal(err)
+		}
+		file, err := (&app{}).captures(&writeFlags{path: filepath.Join(dir, path), bytes: 1})(0)
+		if err != nil {
+			t.Fatal(err)
+		}
+		file.Close()
+		if got := file.(*os.File).Name(); got != filepath.Join(dir, want) {
+			t.Errorf("%s: %s", path, got)
+		}
+	}
+}
