@@ -58,9 +58,12 @@ func comparable(output string) string {
 		return parts[1] + "#" + numbers[parts[2]]
 	})
 	var b strings.Builder
+	concluding := false
 	for line := range strings.Lines(output) {
 		words := strings.Join(strings.Fields(line), " ")
-		if strings.HasPrefix(line, "    ") && b.Len() > 0 {
+		goesOn := concluding && words != ""
+		concluding = goesOn || conclusion.MatchString(line)
+		if (strings.HasPrefix(line, "    ") || goesOn) && b.Len() > 0 {
 			b.WriteString(" " + words)
 		} else {
 			b.WriteString("\n" + words)
@@ -68,6 +71,9 @@ func comparable(output string) string {
 	}
 	return strings.TrimSpace(b.String())
 }
+
+// conclusion finds the sentence that a probe ends with.
+var conclusion = regexp.MustCompile(`^[A-Z][A-Z ]+: `)
 
 // events finds lines about links that came, one after the other, and about address
 // resolution.
@@ -119,5 +125,15 @@ func TestDemoStepsBeginWithACommand(t *testing.T) {
 	want := []string{"$ natlens list\na\n\nb", "$ natlens watch\nc"}
 	if strings.Join(got, "|") != strings.Join(want, "|") {
 		t.Errorf("%q, want %q", got, want)
+	}
+}
+
+// TestComparableWhereverLinesBreak wants one text of what differs in how long its words are.
+func TestComparableWhereverLinesBreak(t *testing.T) {
+	behind := "\n\nFrom the host in:\n$ sudo natlens probe host database\n"
+	a := comparable("DROPPED: at forward by DOCKER #2 [evaluated],\nas expected." + behind)
+	b := comparable("DROPPED: at forward by DOCKER #2 [counter], as\nexpected." + behind)
+	if a != b || !strings.HasSuffix(a, "\n$ sudo natlens probe host database") {
+		t.Errorf("%q and %q", a, b)
 	}
 }
