@@ -99,13 +99,11 @@ func (x *pass) target(e *expression) (action, string) {
 		x.untrack()
 		return actionGoesOn, ""
 	case "CT":
-		const noTrack = 1
-		if len(e.data) < 2 {
+		t, ok := decodeCTTarget(e)
+		if !ok {
 			return actionUnknown, ""
 		}
-		if binary.NativeEndian.Uint16(e.data)&noTrack != 0 {
-			x.untrack()
-		}
+		x.runCT(t)
 		return actionGoesOn, ""
 	case "MARK":
 		mark, mask, ok := decodeMarkTarget(e)

@@ -8,6 +8,7 @@ const (
 	ctDirection = 1
 	ctStatus    = 2
 	ctMark      = 3
+	ctZone      = 17
 )
 
 // Bits of the state in a register, NF_CT_STATE_BIT (nf_conntrack_common.h).
@@ -48,8 +49,12 @@ const stateOfPacket = "what connection tracking says of the packet"
 // ct runs a ct expression, which loads or sets.
 func (m *machine) ct(e *expression) {
 	if e.hasSource {
-		if b, k := m.load(e.source, 4); e.key == ctMark {
+		switch e.key {
+		case ctMark:
+			b, k := m.load(e.source, 4)
 			m.connMark, m.connMarkKnown = binary.NativeEndian.Uint32(append(b, 0, 0, 0, 0)), k == knownValue
+		case ctZone:
+			m.setZone(e)
 		}
 		return
 	}

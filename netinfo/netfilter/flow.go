@@ -33,13 +33,14 @@ type Flow struct {
 	// identifies it in its namespace while it lives: among 50 000 entries two
 	// were seen to share one. ID and Original together do.
 	ID uint32
-	// Zone of both directions; with a zone for one direction alone, the
-	// original's (0 when only the answer has one).
-	Zone     uint16
-	Status   Status
-	Mark     uint32
-	Timeout  uint32 // seconds left
-	Original packet.Tuple
+	// Zone is where packets of the original direction find the entry, ReplyZone where
+	// those of the other do. A rule can choose one for a direction alone: then the other
+	// is 0, which is the zone of all for which no rule chooses.
+	Zone, ReplyZone uint16
+	Status          Status
+	Mark            uint32
+	Timeout         uint32 // seconds left
+	Original        packet.Tuple
 	// Reply is what the kernel expects the answer's tuple to be. Where it is
 	// not Original.Inverse(), something is translated.
 	Reply packet.Tuple
@@ -52,6 +53,9 @@ type Flow struct {
 	// Counters, original direction first; 0 unless nf_conntrack_acct is on.
 	Packets, Bytes [2]uint64
 }
+
+// Zones are those of the two directions.
+func (f *Flow) Zones() Zones { return Zones{f.Zone, f.ReplyZone} }
 
 // flowKey identifies a flow in its namespace.
 type flowKey struct {

@@ -53,6 +53,7 @@ type effects struct {
 	markBits       uint32 // those of mark that are known
 	connMarkKnown  bool
 	state          State
+	zoning         zoning
 	marker         *rule // that set the mark last; nil: none here, or not known
 }
 
@@ -67,6 +68,9 @@ func (e effects) orElse(f effects) effects {
 	e.connMarkKnown = e.connMarkKnown && f.connMarkKnown && e.connMark == f.connMark
 	if e.state != f.state {
 		e.state = StateUnknown
+	}
+	if e.zoning != f.zoning {
+		e.zoning = zoning{chosen: true, doubtful: true}
 	}
 	return e
 }
@@ -153,6 +157,7 @@ func (m *machine) fill() {
 func (m *machine) after() Packet {
 	p := m.packet
 	p.Mark, p.MarkKnown, p.MarkBits, p.marker, p.State = m.mark, m.markBits == allBits, m.markBits, m.marker, m.state
+	p.zoning = m.zoning
 	if m.addressKnown != [2]bool{true, true} || m.portKnown != [2]bool{true, true} {
 		p.Tuple = packet.Tuple{}
 	}
@@ -251,9 +256,9 @@ func (m *machine) unknown(e *expression) string {
 }
 
 // untrack takes the packet out of connection tracking. Where it has been there
-// already, nothing happens (nft_notrack_eval, xt_ct_target).
+// already, or a rule has chosen its zone, nothing happens (nft_notrack_eval, xt_ct_target).
 func (m *machine) untrack() {
-	if !m.tracked {
+	if !m.tracked && !m.zoning.chosen {
 		m.state = StateUntracked
 	}
 }
@@ -313,6 +318,7 @@ func (m *machine) opaque(e *expression) truth {
 		m.markBits, m.marker = 0, nil
 	case "target", "ct":
 		m.markBits, m.marker, m.connMarkKnown, m.state = 0, nil, false, StateUnknown
+		m.putIn(zoning{doubtful: true})
 	}
 	return maybe
 }

@@ -157,11 +157,11 @@ func decodeFlow(b []byte, f *Flow) (t flowTimes, ok bool) {
 		case ctaTupleOrig:
 			var zone uint16
 			f.Original, zone, good = decodeTuple(data)
-			if zone != 0 {
-				f.Zone = zone
-			}
+			f.Zone |= zone
 		case ctaTupleReply:
-			f.Reply, _, good = decodeTuple(data)
+			var zone uint16
+			f.Reply, zone, good = decodeTuple(data)
+			f.ReplyZone |= zone
 		case ctaStatus:
 			var v uint32
 			v, good = be32(data)
@@ -179,7 +179,8 @@ func decodeFlow(b []byte, f *Flow) (t flowTimes, ok bool) {
 		case ctaID:
 			f.ID, good = be32(data)
 		case ctaZone:
-			f.Zone, good = be16(data)
+			f.Zone, good = be16(data) // of both: else it stands in one of the tuples
+			f.ReplyZone = f.Zone
 		case ctaTimestamp:
 			f.Start, t.stop, good = decodeTimestamp(data)
 		case ctaTimestampEvent:

@@ -66,7 +66,7 @@ const pingMessage = `
 func TestDecodeFlow(t *testing.T) {
 	inside, outside, uplink := netip.MustParseAddr("10.9.0.2"), netip.MustParseAddr("192.0.2.1"), netip.MustParseAddr("192.0.2.10")
 	want := Flow{
-		ID: 0xb5a5a5a1, Zone: 7, Status: Confirmed | SrcNAT | SrcNATDone | DstNATDone, Mark: 0x2000, Timeout: 30,
+		ID: 0xb5a5a5a1, Zone: 7, ReplyZone: 7, Status: Confirmed | SrcNAT | SrcNATDone | DstNATDone, Mark: 0x2000, Timeout: 30,
 		Original: packet.NewTuple(packet.ICMP, inside, outside, 0x1234, 8<<8),
 		Reply:    packet.NewTuple(packet.ICMP, outside, uplink, 0x4321, 0),
 		Start:    0x17f0000000000001,
@@ -86,6 +86,23 @@ func TestDecodeFlow(t *testing.T) {
 	}
 	if times.event = 0; times.of(Destroy) != 0x17f0000000000002 || times.of(Update) != 0 {
 		t.Errorf("without CTA_TIMESTAMP_EVENT: %d, %d", times.of(Destroy), times.of(Update))
+	}
+}
+
+// A zone of one direction stands in its tuple (ctnetlink_dump_zone_id), one of both
+// beside them.
+func TestDecodeFlowOfZones(t *testing.T) {
+	without := strings.Replace(pingMessage, "0600 1200 0007 0000                 # CTA_ZONE\n", "", 1)
+	original := strings.NewReplacer("3400 0180", "3c00 0180", "3c00 0280  ", "0600 0300 0005 0000 # CTA_TUPLE_ZONE\n3c00 0280").Replace(without)
+	reply := strings.NewReplacer("3c00 0280", "4400 0280", "0800 0300 00000198", "0600 0300 0006 0000 # CTA_TUPLE_ZONE\n0800 0300 00000198").Replace(without)
+	for _, c := range []struct {
+		message string
+		want    Zones
+	}{{pingMessage, Zones{7, 7}}, {without, Zones{}}, {original, Zones{5, 0}}, {reply, Zones{0, 6}}} {
+		var f Flow
+		if _, ok := decodeFlow(bytesOf(t, c.message), &f); !ok || f.Zones() != c.want {
+			t.Errorf("%v, %v, want %v of\n%s", f.Zones(), ok, c.want, c.message)
+		}
 	}
 }
 

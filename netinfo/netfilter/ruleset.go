@@ -115,6 +115,8 @@ type Packet struct {
 	// original is its flow's tuple of the original direction, as it was when it
 	// began here; the zero Tuple when that is not known.
 	original packet.Tuple
+	// zoning is what rules before connection tracking did about its zones.
+	zoning zoning
 	// InLink is a link's name, at postrouting too (rules ask for it there);
 	// empty at output, elsewhere that means that it is not known.
 	InLink string

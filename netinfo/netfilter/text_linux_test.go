@@ -21,6 +21,11 @@ COMMIT
 *raw
 -A PREROUTING -i eth0 -p udp -m udp --dport 53 -j CT --notrack
 -A OUTPUT -p udp -m udp --sport 53 -j NOTRACK
+-A PREROUTING -i docker0 -j CT --zone 5
+-A PREROUTING -j CT --zone-orig 6
+-A PREROUTING -j CT --zone-reply 65535
+-A PREROUTING -j CT --zone mark
+-A PREROUTING -j CT --ctevents new
 COMMIT
 *filter
 :OTHER - [0:0]
@@ -66,6 +71,7 @@ COMMIT
 
 // withoutWords are those of them for which natlens has none.
 var withoutWords = []string{
+	"-A PREROUTING -j CT --ctevents new",
 	"-A OUTPUT -m statistic --mode nth --every 3 --packet 0 -j ACCEPT",
 	"-A OTHER -f -j DROP",
 }
@@ -274,7 +280,7 @@ var languageTables = []string{
 	"ct state ! established,related drop", "ct status dnat accept", "ct direction reply accept", "ct mark 0x00000001 accept", "ct mark set 0x00000001", "meta mark set ct mark", "ct mark set meta mark", "meta mark set meta mark or 0x2000", "meta mark set meta mark and 0xff", "meta mark set meta mark xor 0x3",
 	"tcp flags syn", "tcp flags syn / fin,syn,rst,ack drop", "tcp flags & (fin | syn | rst | ack) == syn", "iif \"lo\" accept", "oif != \"lo\" drop", "meta pkttype broadcast drop",
 	"limit rate 5/second accept", "limit rate over 10/minute burst 3 packets drop", "reject", "reject with icmp host-unreachable", "ip protocol tcp reject with tcp reset", "reject with icmp admin-prohibited",
-	"notrack", "log prefix \"x\" level info", "log group 3", "log flags all", "queue num 3", "queue flags bypass to 3", "ip ttl 3 drop", "ip length 100 drop", "meta skuid 1000 accept", "meta skgid != 5-9 drop", "oifgroup 4 accept", "ip length != 20-99 drop", "ip id 1-3 drop", "ip dscp cs1", "udp length 8-100 drop",
+	"notrack", "ct zone set 5", "ct original zone set 6", "ct reply zone set 65535", "log prefix \"x\" level info", "log group 3", "log flags all", "queue num 3", "queue flags bypass to 3", "ip ttl 3 drop", "ip length 100 drop", "meta skuid 1000 accept", "meta skgid != 5-9 drop", "oifgroup 4 accept", "ip length != 20-99 drop", "ip id 1-3 drop", "ip dscp cs1", "udp length 8-100 drop",
 	"counter name \"hits\" drop", "ip saddr @banned drop", "update @seen { ip saddr limit rate 1/second } accept", "meta l4proto { tcp, udp } th dport 53 accept", "icmp type echo-request icmp code 0 accept",
 	"ether saddr 02:00:00:00:00:01 drop", "iifgroup 3 drop", "meta iifkind \"veth\" accept", "icmp type { echo-reply, echo-request } accept", "goto other", "ip saddr & 0.0.0.255 == 0.0.0.1 drop", "tcp sport 1-1023 tcp dport != 22 drop",
 	"ip protocol != tcp drop", "meta length > 1000 drop", "rt classid 3 drop", "fib saddr . iif oif missing drop", "ip saddr . tcp dport vmap { 10.0.0.1 . 22 : drop }", "numgen random mod 3 vmap { 0 : drop, 1 : accept }",

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net"
 	"net/netip"
+	"slices"
 	"strconv"
 	"strings"
 )
@@ -265,19 +266,38 @@ func connmarkTargetText(e *expression) (string, bool) {
 	return "", false
 }
 
-// notrackText writes -j CT and -j NOTRACK where that is all they ask.
-func notrackText(e *expression) (string, bool) {
-	const noTrack, alias = 1, 2
-	if len(e.data) < 2 {
+// ctTargetText writes -j CT and -j NOTRACK where they ask for nothing but a zone, or for
+// none.
+func ctTargetText(e *expression) (string, bool) {
+	t, ok := decodeCTTarget(e)
+	if !ok {
 		return "", false
 	}
-	switch binary.NativeEndian.Uint16(e.data) {
-	case noTrack:
+	switch t.flags {
+	case targetNoTrack:
 		return "CT --notrack", true
-	case noTrack | alias:
+	case targetNoTrack | targetAlias:
 		return "NOTRACK", true
 	}
-	return "", false
+	end := 28 // of events and helper
+	if e.revision > 0 {
+		end = 60 // and of a timeout policy: struct xt_ct_target_info_v1
+	}
+	more := e.data[4:min(len(e.data), end)]
+	if t.flags&^(targetZoneDirection|targetZoneMark) != 0 || slices.ContainsFunc(more, func(b byte) bool { return b != 0 }) {
+		return "", false
+	}
+	words := "CT --zone"
+	switch t.flags & targetZoneDirection {
+	case targetZoneOriginal:
+		words += "-orig"
+	case targetZoneReply:
+		words += "-reply"
+	}
+	if t.flags&targetZoneMark != 0 {
+		return words + " mark", true
+	}
+	return words + " " + strconv.Itoa(int(t.zone)), t.zone != 0
 }
 
 // nflogText writes -j NFLOG from struct xt_nflog_info.

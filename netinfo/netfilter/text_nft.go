@@ -404,6 +404,9 @@ func (w *nftWriter) statement(t *term) string {
 		}
 	case "ct":
 		f, ok := t.operandValues.at(e.source)
+		if e.key == ctZone && ok && f.kind == constant && len(f.value) == 2 {
+			return zoneStatement(e, binary.NativeEndian.Uint16(f.value))
+		}
 		if e.key != ctMark || !ok {
 			break
 		}
@@ -540,4 +543,16 @@ func changedBits(f field) (string, bool) {
 		return fmt.Sprintf(" ^ 0x%08x", flip), true
 	}
 	return "", false
+}
+
+// zoneStatement writes what chooses a zone, for one direction or for both.
+func zoneStatement(e *expression, zone uint16) string {
+	direction := ""
+	switch {
+	case e.hasOperation && e.operation == ctOriginal:
+		direction = "original "
+	case e.hasOperation:
+		direction = "reply "
+	}
+	return "ct " + direction + "zone set " + strconv.Itoa(int(zone))
 }

@@ -158,7 +158,7 @@ func xtablesTargetText(e *expression) (string, bool) {
 	case "TCPMSS":
 		return mssText(e)
 	case "CT":
-		return notrackText(e)
+		return ctTargetText(e)
 	case "CONNMARK":
 		return connmarkTargetText(e)
 	case "NFLOG":
