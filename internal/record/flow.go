@@ -36,6 +36,9 @@ type event struct {
 type flow struct {
 	netfilter.Flow
 	Original, Reply tuple
+	// ReplyZone stands where there is a zone. Files were written without it: then Zone
+	// counts for both directions.
+	ReplyZone *uint16 `json:",omitempty"`
 }
 
 type tuple struct {
@@ -58,10 +61,14 @@ func (t tuple) tuple() (packet.Tuple, error) {
 }
 
 func eventOf(e *netfilter.Event) event {
-	return event{
+	out := event{
 		Kind: e.Kind.String(), After: e.After, Before: e.Before,
 		Flow: flow{Flow: e.Flow, Original: tupleOf(e.Flow.Original), Reply: tupleOf(e.Flow.Reply)},
 	}
+	if e.Flow.Zones() != (netfilter.Zones{}) {
+		out.Flow.ReplyZone = &e.Flow.ReplyZone
+	}
+	return out
 }
 
 var eventKinds = map[string]netfilter.EventKind{
@@ -83,6 +90,9 @@ func (f *flows) batch() (*netfilter.Batch, error) {
 		}
 		made := netfilter.Event{Kind: kind, After: e.After, Before: e.Before, Flow: e.Flow.Flow}
 		made.Flow.Namespace = f.Namespace
+		if made.Flow.ReplyZone = made.Flow.Zone; e.Flow.ReplyZone != nil {
+			made.Flow.ReplyZone = *e.Flow.ReplyZone
+		}
 		var errs [2]error
 		made.Flow.Original, errs[0] = e.Flow.Original.tuple()
 		made.Flow.Reply, errs[1] = e.Flow.Reply.tuple()

@@ -15,6 +15,7 @@ type flow struct {
 	NamespaceInode uint64   `json:"namespace_inode,omitempty"`
 	ID             uint32   `json:"id"`
 	Zone           uint16   `json:"zone"`
+	ReplyZone      *uint16  `json:"reply_zone,omitempty"`
 	Status         []string `json:"status"`
 	Original       *tuple   `json:"original,omitempty"`
 	Reply          *tuple   `json:"reply,omitempty"`
@@ -86,10 +87,14 @@ func Flow(c *flows.Change) ([]byte, error) {
 }
 
 func newFlow(f *netfilter.Flow, t *netinfo.Topology) flow {
-	return flow{
+	out := flow{
 		Namespace: namespaceName(t, f.Namespace), NamespaceInode: f.Namespace.Inode(), ID: f.ID, Zone: f.Zone,
 		Status: statusWords(f.Status), Original: newTuple(f.Original), Reply: newTuple(f.Reply),
 	}
+	if f.ReplyZone != f.Zone {
+		out.ReplyZone = &f.ReplyZone
+	}
+	return out
 }
 
 // statusNames are the bits of enum ip_conntrack_status, lowest first

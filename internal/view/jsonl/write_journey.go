@@ -155,6 +155,9 @@ func (x *flow) write(w *writer) {
 	w.someNumber("namespace_inode", x.NamespaceInode)
 	w.number("id", uint64(x.ID))
 	w.number("zone", uint64(x.Zone))
+	if x.ReplyZone != nil {
+		w.number("reply_zone", uint64(*x.ReplyZone))
+	}
 	w.texts("status", x.Status)
 	x.Original.write(w, "original")
 	x.Reply.write(w, "reply")

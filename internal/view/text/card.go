@@ -296,6 +296,9 @@ func (c *card) basis(t *trace.Translation, word string) string {
 	var on []string
 	if t.ConntrackID != 0 {
 		on = append(on, fmt.Sprintf("%s %d", word, t.ConntrackID))
+		if zone := c.zone(t.ConntrackID); zone != "" {
+			on = append(on, zone)
+		}
 	}
 	if t.Evidence != "" && (t.Evidence != trace.ByConntrack || t.ConntrackID == 0) {
 		on = append(on, c.Escape(evidence(t.Evidence)))
@@ -304,6 +307,20 @@ func (c *card) basis(t *trace.Translation, word string) string {
 		return ""
 	}
 	return "[" + strings.Join(on, ", ") + "]"
+}
+
+// zone says in which zone an entry is that a rule has put there; empty for most.
+func (c *card) zone(id uint32) string {
+	for i := range c.j.Flows {
+		switch f := &c.j.Flows[i]; {
+		case f.ID != id || f.Zones() == (netfilter.Zones{}):
+		case f.Zone == f.ReplyZone:
+			return fmt.Sprintf("zone %d", f.Zone)
+		default:
+			return fmt.Sprintf("zone %d, reply zone %d", f.Zone, f.ReplyZone)
+		}
+	}
+	return ""
 }
 
 // rule shows a rule, where it stands and how that is known: on two lines, cut where it

@@ -140,6 +140,9 @@ func (c *card) tuples(e *flows.Entry) {
 		if isICMP(t) {
 			pieces = append(pieces, piece{gap: 2, text: "id " + strconv.Itoa(int(t.SourcePort))})
 		}
+		if zones := e.Zones(); zones != (netfilter.Zones{}) {
+			pieces = append(pieces, piece{gap: 2, text: "zone " + strconv.Itoa(int(zones[i]))})
+		}
 		if e.Packets != [2]uint64{} {
 			pieces = append(pieces, piece{gap: 2, text: counted(e.Packets[i], "packet") + ", " + bytesOf(e.Bytes[i])})
 		}

@@ -1,6 +1,7 @@
 package text
 
 import (
+	"slices"
 	"strings"
 	"testing"
 
@@ -43,6 +44,32 @@ func TestFlowChangeSaysNoAgeOfWhatBeganJustNow(t *testing.T) {
 		_, age, _ := strings.Cut(first, "ESTABLISHED")
 		if strings.TrimSpace(age) != c.want {
 			t.Errorf("%s at %d: %q, want %q", c.kind, c.now, first, c.want)
+		}
+	}
+}
+
+// TestZonesAreShown: of a flow that has any, in each of its directions, and beside its
+// number wherever that stands.
+func TestZonesAreShown(t *testing.T) {
+	for _, c := range []struct {
+		zones                  netfilter.Zones
+		original, reply, basis string
+	}{
+		{netfilter.Zones{}, "id 7", "id 7", "[ct 3047873481]"},
+		{netfilter.Zones{5, 5}, "id 7  zone 5", "id 7  zone 5", "[ct 3047873481, zone 5]"},
+		{netfilter.Zones{5, 0}, "id 7  zone 5", "id 7  zone 0", "[ct 3047873481, zone 5, reply zone 0]"},
+	} {
+		j := viewtest.PingOut(1, 1)
+		j.Flows = slices.Clone(j.Flows)
+		j.Flows[0].Zone, j.Flows[0].ReplyZone = c.zones[0], c.zones[1]
+		st := Style{Width: 120}
+		lines := strings.Split(st.Flow(&flows.Entry{Flow: j.Flows[0], Journey: j}, 0), "\n")
+		if !strings.HasSuffix(lines[1], c.original) || !strings.HasSuffix(lines[2], c.reply) {
+			t.Errorf("%v: %q", c.zones, lines[1:3])
+		}
+		basis := (&card{Style: st, j: j}).basis(&j.Translations[0], "ct")
+		if basis != c.basis || !strings.Contains(st.Card(Detail{}, j), strings.TrimPrefix(basis, "[ct")) {
+			t.Errorf("%v: %s, want %s in\n%s", c.zones, basis, c.basis, st.Card(Detail{}, j))
 		}
 	}
 }

@@ -68,11 +68,13 @@ func Random(r *rand.Rand) *trace.Journey {
 
 // Flow returns any flow.
 func Flow(r *rand.Rand) netfilter.Flow {
-	return netfilter.Flow{
+	f := netfilter.Flow{
 		Namespace: hostNS + netns.ID(r.IntN(5)), ID: r.Uint32(), Zone: uint16(r.UintN(1 << 16)), Status: netfilter.Status(r.Uint32()),
 		Mark: pick(r, 0, r.Uint32()), Timeout: r.Uint32(), Original: tuple(r), Reply: tuple(r), Start: pick(r, 0, r.Int64()),
 		TCPState: pick(r, "", "SYN_SENT", "ESTABLISHED"), Packets: [2]uint64{r.Uint64(), 0}, Bytes: [2]uint64{0, r.Uint64()},
 	}
+	f.ReplyZone = f.Zone &^ 1
+	return f
 }
 
 func pick[T any](r *rand.Rand, from ...T) T { return from[r.IntN(len(from))] }
