@@ -73,6 +73,9 @@ func (c *Correlator) build(e *entry, early string) *Journey {
 	if fix := c.leak(&j.Verdict, hops); fix != "" {
 		j.Notes = append(j.Notes, fix)
 	}
+	if why := c.misplacedOf(hops); why != "" && why != j.Verdict.Reason {
+		j.Notes = append(j.Notes, why)
+	}
 	c.translate(j, hops, from)
 	c.joinWalks(j, e, hops)
 	if why := c.silenced(&j.Verdict, e, hops); why != "" {

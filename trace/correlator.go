@@ -51,6 +51,8 @@ type Correlator struct {
 	// rulesTrack: rules there make the kernel track connections (IPv4, IPv6).
 	rulesTrack map[netns.ID][2]bool
 	exempts    map[netns.ID]bool // whose rules take packets out of connection tracking, or did lately
+	zones      map[netns.ID]bool // whose rules choose zones of connection tracking, or did
+	zoned      bool              // somewhere rules choose zones, or a flow has, or had, one
 
 	waiting      waiting
 	ringThrough  int64
@@ -128,6 +130,7 @@ func New(open int, sink Sink) *Correlator {
 
 		rulesTrack: map[netns.ID][2]bool{},
 		exempts:    map[netns.ID]bool{},
+		zones:      map[netns.ID]bool{},
 		arrivals:   arrivals{},
 		droppers:   map[netns.ID]droppers{},
 		slab:       slab{limit: open},
@@ -170,6 +173,9 @@ func (c *Correlator) SetRuleset(r *netfilter.Ruleset) {
 		c.exempts[r.Namespace] = true
 	} else {
 		delete(c.exempts, r.Namespace)
+	}
+	if r.SetsZones() {
+		c.zones[r.Namespace], c.zoned = true, true // for good: entries that they made stay
 	}
 	c.arrivals.set(r)
 	c.droppers[r.Namespace] = droppersOf(r)
@@ -214,6 +220,7 @@ func (c *Correlator) AddFlows(b *netfilter.Batch) {
 			c.began(b.Namespace, t)
 		}
 	}
+	c.zoned = c.zoned || x.zoned
 	x.failed(b.Failures)
 	// What can't be read is as good as lost.
 	c.counters.Undecoded += b.Malformed
@@ -338,6 +345,7 @@ func (c *Correlator) sweep() {
 			delete(c.counted, ns)
 			delete(c.rulesTrack, ns)
 			delete(c.exempts, ns)
+			delete(c.zones, ns)
 			delete(c.arrivals, ns)
 			delete(c.droppers, ns)
 			delete(c.walks.spaces, ns)

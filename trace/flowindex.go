@@ -239,6 +239,7 @@ type flowIndex struct {
 	asked   map[packet.Tuple]*trackedFlow
 	tracked [2]bool // something was: IPv4, IPv6
 	silent  bool    // the kernel tells of no flow that begins
+	zoned   bool    // rules or others put some flow into a zone
 	// failures are what the kernel's statistics tell, oldest first.
 	failures []netfilter.Failures
 }
@@ -317,6 +318,7 @@ func (x *flowIndex) apply(e *netfilter.Event) (began *trackedFlow) {
 func (x *flowIndex) add(f netfilter.Flow, after, before int64) *trackedFlow {
 	t := newTrackedFlow(f)
 	t.bornAfter, t.bornBefore = after, before
+	x.zoned = x.zoned || f.Zones() != (netfilter.Zones{})
 	x.insert(t)
 	return t
 }
@@ -453,17 +455,24 @@ const confirmLead = 20e6
 
 // find returns the flow that a packet with this tuple, seen at that time,
 // belonged to. Ports and ids are reused, so the time decides between several; a packet
-// that came when all of them had died has none.
-func (x *flowIndex) find(tuple *packet.Tuple, at int64) flowRef {
+// that came when all of them had died has none, nor has one whose tuple flows have in
+// different zones.
+func (x *flowIndex) find(tuple *packet.Tuple, at int64) flowRef { return x.findIn(tuple, at, nil) }
+
+// findIn is find for a packet that is looked up in some zones; nil: which is not known.
+func (x *flowIndex) findIn(tuple *packet.Tuple, at int64, in *zones) flowRef {
 	var late flowRef
 	between := false
 	for n := (*x.byTuple.head(tuple)).first(tuple); n != nil; n = n.next.first(tuple) {
 		r := n.ref
 		switch {
-		case r.flow.bornAfter != 0 && at < r.flow.bornAfter-confirmLead:
+		case in != nil && !in.finds(r):
+		case r.flow.early(at):
 			late = r
 		case r.flow.gone(at):
 			between = true
+		case in == nil && x.zoned && r.flow.shared && n.inOtherZone(at):
+			return flowRef{}
 		default:
 			return r
 		}
@@ -476,9 +485,19 @@ func (x *flowIndex) find(tuple *packet.Tuple, at int64) flowRef {
 	return flowRef{}
 }
 
+// early reports whether a packet of that time came before the flow's first.
+func (t *trackedFlow) early(at int64) bool {
+	return t.bornAfter != 0 && at < t.bornAfter-confirmLead
+}
+
 // flowOf returns the flow that a packet belongs to: by its own tuple, or, for an
 // ICMP error, by the tuple it quotes.
 func (c *Correlator) flowOf(ns netns.ID, h *packet.Headers, at int64) flowRef {
+	return c.flowIn(ns, h, at, nil)
+}
+
+// flowIn is flowOf for a packet that is looked up in some zones; nil: which is not known.
+func (c *Correlator) flowIn(ns netns.ID, h *packet.Headers, at int64, in *netfilter.Zones) flowRef {
 	if c.foreign {
 		ns = 0 // whose packets these are nobody tells
 	}
@@ -486,22 +505,32 @@ func (c *Correlator) flowOf(ns netns.ID, h *packet.Headers, at int64) flowRef {
 	if x == nil {
 		return flowRef{}
 	}
-	if h.Layers.Has(packet.LayerQuoted) {
-		r := x.find(&h.Quoted, at)
-		if r.flow != nil {
-			r.reply, r.about = !r.reply, true
-			// What the quoted packet had behind it, the error has before it.
-			switch r.form {
-			case formBefore:
-				r.form = formAfter
-			case formAfter:
-				r.form = formBefore
-			}
-		}
-		return r
+	var looked *zones
+	quotes := h.Layers.Has(packet.LayerQuoted)
+	if in != nil {
+		looked = &zones{*in, quotes}
+	}
+	if quotes {
+		return x.findIn(&h.Quoted, at, looked).quoted()
 	}
 	if isLaterPiece(h) {
 		return flowRef{}
 	}
-	return x.find(&h.Tuple, at)
+	return x.findIn(&h.Tuple, at, looked)
+}
+
+// quoted is what an ICMP error is to the flow that the packet in it belongs to.
+func (r flowRef) quoted() flowRef {
+	if r.flow == nil {
+		return r
+	}
+	r.reply, r.about = !r.reply, true
+	// What the quoted packet had behind it, the error has before it.
+	switch r.form {
+	case formBefore:
+		r.form = formAfter
+	case formAfter:
+		r.form = formBefore
+	}
+	return r
 }

@@ -144,7 +144,7 @@ func (c *Correlator) follows(a, b *sighting) fit {
 		// A VLAN's link takes the tag off, and so may a bridge's port. What
 		// kept it fits better.
 		return fitLoose
-	case equal, a.flow.same(b.flow), b.flow.flow == nil && c.outlived(a, b).flow != nil:
+	case equal, a.flow.same(b.flow), b.flow.flow == nil && c.outlived(a, b).flow != nil, c.zoned && c.carries(a, b):
 		return place
 	case a.flow.flow == nil && b.flow.flow == nil && keepsOneSide(a, b):
 		if c.leads(a, b) {

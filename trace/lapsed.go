@@ -14,7 +14,7 @@ func (t *trackedFlow) gone(at int64) bool { return t.died != 0 && at > t.died+dy
 // where that died meanwhile: the packet carries its entry to the last hook, however long
 // it is held up before (skb->_nfct).
 func (c *Correlator) underWay(e *entry, s *sighting) {
-	if s.flow.flow != nil {
+	if c.zoned && c.carriesZone(e, s) || s.flow.flow != nil {
 		return
 	}
 	for k := range e.hops() {

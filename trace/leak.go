@@ -66,6 +66,10 @@ func (c *Correlator) leak(v *Verdict, hops []sighting) (fix string) {
 				v.Leak, v.Reason = true, "a rule takes it out of connection tracking (notrack), so it is not translated"
 				return ""
 			}
+			if m := c.zoneMiss(in); m.flow.flow != nil && !m.flow.about && (ruled || m.flow.flow.direction(m.flow.reply).after.Source() != source) {
+				v.Leak, v.Reason = true, c.misplaced(in, m)
+				return "" // what keeps INVALID packets in puts none into a zone
+			}
 			if r := c.lapsed(s); r.flow != nil && !exempt && (ruled || neverBegins(s.h)) {
 				if become := r.flow.direction(r.reply).after.Source(); become != source {
 					reason = fmt.Sprintf("its conntrack entry, which made the source %v, was gone by then, so it is INVALID and not translated", become)

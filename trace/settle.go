@@ -153,6 +153,7 @@ func (c *Correlator) settle(i int32, e *entry, early string) {
 	e.lost = e.lost || e.state == statePending || e.rare != nil && e.rare.refusal != nil
 	if e.state == statePending {
 		c.strange(&e.hops()[len(e.hops())-1])
+		c.lookAgain(e)
 	}
 	if c.unheard > 0 && e.began() < c.unheard {
 		c.hearAgain(e)

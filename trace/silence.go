@@ -16,6 +16,9 @@ func (c *Correlator) silence(s *sighting) string {
 	if x := c.flows[s.point.Namespace]; x != nil && x.silent {
 		return "connection tracking tells of no flow that begins here (net.netfilter.nf_conntrack_events = 0)"
 	}
+	if c.inSomeZone(s) {
+		return "entries in several zones have its addresses, and in which of them it was looked up is not known"
+	}
 	switch c.exempted(s) {
 	case netfilter.True:
 		return "a rule takes it out of connection tracking (notrack)"
@@ -53,13 +56,7 @@ func (c *Correlator) exempted(s *sighting) netfilter.Fact {
 	if s.point.Direction != capture.In || s.link == nil || !s.tuple.Valid() {
 		return netfilter.NotKnown
 	}
-	p := netfilter.Packet{
-		Tuple: s.tuple, InLink: c.hosts.layer3(s.link), LocalAddress: s.space.has,
-		Length: s.h.Length, Time: s.time, TCPFlags: s.h.TCPFlags, TCPFlagsKnown: s.h.Layers.Has(packet.LayerTCP),
-	}
-	if s.link.master != (netinfo.LinkKey{}) {
-		p.InPort = s.link.name
-	}
+	p := c.arriving(s)
 	met, _ := c.readings[s.point.Namespace].met(s.time)
 	all := netfilter.NotKnown
 	for i := range met {
@@ -73,11 +70,28 @@ func (c *Correlator) exempted(s *sighting) netfilter.Fact {
 	return all
 }
 
+// arriving is a packet that came in as the first of IP's rules see it, but for its mark.
+func (c *Correlator) arriving(s *sighting) netfilter.Packet {
+	p := netfilter.Packet{
+		Tuple: s.tuple, InLink: c.hosts.layer3(s.link), LocalAddress: s.space.has,
+		Length: s.h.Length, Time: s.time, TCPFlags: s.h.TCPFlags, TCPFlagsKnown: s.h.Layers.Has(packet.LayerTCP),
+	}
+	if s.link.master != (netinfo.LinkKey{}) {
+		p.InPort = s.link.name
+	}
+	return p
+}
+
 // trackedAs returns the flow of a packet where it was seen. A packet that a rule
 // takes out of connection tracking has none, though its tuple can be that of one:
 // what answers it may be tracked.
 func (c *Correlator) trackedAs(s *sighting) flowRef {
-	r := c.flowOf(s.point.Namespace, s.h, s.time)
+	var r flowRef
+	if c.choosesZones(s) {
+		r = c.flowInZone(s)
+	} else {
+		r = c.flowOf(s.point.Namespace, s.h, s.time)
+	}
 	if r.flow != nil && c.exempts[s.point.Namespace] && c.exempted(s) == netfilter.True {
 		return flowRef{}
 	}

@@ -246,7 +246,7 @@ func (c *Correlator) learn(e *entry, s *sighting, ends bool) {
 // same of.
 func (c *Correlator) learnable(e *entry, s *sighting) bool {
 	if s.time < c.unsettled || s.link == nil || s.h.Layers&^plain != 0 || s.tuple != s.h.Tuple || s.others != 0 ||
-		c.exempts[s.point.Namespace] || c.proxies.concern(&s.tuple) || s.point.Direction == capture.In && c.rulesets[s.point.Namespace].HasIngress(s.link.name) {
+		c.exempts[s.point.Namespace] || c.choosesZones(s) || c.proxies.concern(&s.tuple) || s.point.Direction == capture.In && c.rulesets[s.point.Namespace].HasIngress(s.link.name) {
 		return false
 	}
 	switch f := s.flow.flow; {

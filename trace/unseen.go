@@ -27,7 +27,7 @@ func (c *Correlator) showUnseen(w *walk) {
 	j.From = endpoint(h.Tuple.Source(), h.Tuple.SourcePort, h.Tuple)
 	j.From.own(space)
 	to := h.Tuple
-	r := c.flowOf(w.namespace, h, w.before)
+	r := c.flowIn(w.namespace, h, w.before, c.zonesOfWalk(w))
 	if r.flow != nil {
 		j.Direction = Original
 		if r.reply {

@@ -42,7 +42,7 @@ func (c *Correlator) end(s *sighting) (Result, Evidence) {
 	}
 	// Where connections are tracked, a packet that begins a flow is waited for
 	// until it has an entry: delivery and a drop at INPUT look the same to a tap.
-	if s.flow.flow == nil && c.tracks(s) || c.stopsAtIngress(s) {
+	if s.flow.flow == nil && c.tracks(s) && !c.staysInvalid(s) || c.stopsAtIngress(s) {
 		return "", ""
 	}
 	return Delivered, ByTap
