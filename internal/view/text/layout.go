@@ -40,7 +40,12 @@ func (st Style) lay(prefix string, hang int, pieces []piece) []string {
 		if fresh {
 			gap = 0
 		}
-		n := Columns(strings.TrimRight(p.text, " "))
+		// Blanks at its end count where something follows, for which there is room then.
+		trimmed := strings.TrimRight(p.text, " ")
+		n := Columns(trimmed)
+		if used+gap+Columns(p.text) > total {
+			p.text = trimmed
+		}
 		switch {
 		case n == 0:
 		case used+gap+n <= total:

@@ -88,3 +88,13 @@ func TestLay(t *testing.T) {
 		t.Errorf("lay (-want +got):\n%s", d)
 	}
 }
+
+// Blanks at the end of what is painted are inside its colours, where none can be cut off.
+func TestLayBlanksAtTheEnd(t *testing.T) {
+	st := Style{Width: 40, Color: true}
+	for _, line := range st.lay("", 4, []piece{{text: strings.Repeat("x", 39) + "  ", tone: Dim}, {text: strings.Repeat("y", 36) + " ", tone: Dim}}) {
+		if n := Columns(line); n > 40 {
+			t.Errorf("%d columns: %q", n, line)
+		}
+	}
+}
