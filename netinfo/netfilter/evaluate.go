@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"fmt"
 	"maps"
+	"net/netip"
 	"slices"
 )
 
@@ -13,7 +14,9 @@ import (
 // What can't be evaluated is tried both ways: where that makes a difference the
 // answer is Unsure, and the rule is named. Two chains of one priority are tried
 // in either order. NAT of iptables-legacy that can't be read is Unsure.
-func (r *Ruleset) NAT(hook Hook, p Packet) Match {
+func (r *Ruleset) NAT(hook Hook, p Packet) Match { return r.matchNAT(hook, p, nil) }
+
+func (r *Ruleset) matchNAT(hook Hook, p Packet, fits func(*outcome) bool) Match {
 	if r == nil || r.Unreadable != nil || !p.Tuple.Valid() {
 		return Match{Certainty: Unsure}
 	}
@@ -24,10 +27,19 @@ func (r *Ruleset) NAT(hook Hook, p Packet) Match {
 		p.State = StateNew
 	}
 	all, complete := r.explore(&p, func(x *pass) { x.nat(hook) })
+	if fits != nil {
+		all = slices.DeleteFunc(all, func(o outcome) bool { return o.aborted == "" && !fits(&o) })
+	}
+	switch {
+	case !complete:
+		return r.unsureNAT(all)
+	case len(all) == 0:
+		return Match{}
+	}
 	first := &all[0]
 	which := sideOf(hook)
 	m := Match{Mark: first.left.Mark, MarkBits: first.left.MarkBits, marker: first.left.marker, original: first.left.original}
-	marker := first.markers[which]
+	n, marker := first.nats[which], first.markers[which]
 	for i := range all {
 		o := &all[i]
 		m.MarkBits &= o.left.MarkBits &^ (o.left.Mark ^ m.Mark)
@@ -37,24 +49,34 @@ func (r *Ruleset) NAT(hook Hook, p Packet) Match {
 		if o.markers[which] != marker {
 			marker = nil
 		}
-		if o.aborted != "" || o.nats[which] != first.nats[which] {
-			m.Certainty = Unsure
+		other := o.nats[which]
+		if o.aborted != "" || other.rule != n.rule || other.kind != n.kind {
+			return r.unsureNAT(all)
+		}
+		if other != n { // by one of several elements of a map
+			n.to, n.toKnown = netip.AddrPort{}, false
 		}
 	}
-	switch {
-	case !complete || m.Certainty == Unsure:
-		m.Certainty, m.MarkBits, m.marker = Unsure, 0, nil
-		if rule := doubtful(all); rule != nil {
-			m.Rule = rule.ref
-		}
-	case first.nats[which].rule != nil:
-		n := first.nats[which]
+	if n.rule != nil {
 		m.Certainty, m.Kind, m.Rule, m.To, m.ToKnown = Covered, n.kind, n.rule.ref, n.to, n.toKnown
 		if marker != nil {
 			m.Marker = &marker.ref
 		}
 	}
 	m.MarkKnown = m.MarkBits == allBits
+	return m
+}
+
+// unsureNAT is the answer where ways differ: it names what is to blame.
+func (r *Ruleset) unsureNAT(all []outcome) Match {
+	m := Match{Certainty: Unsure}
+	if len(all) == 0 {
+		return m
+	}
+	m.Mark, m.original = all[0].left.Mark, all[0].left.original
+	if rule := doubtful(all); rule != nil {
+		m.Rule = rule.ref
+	}
 	return m
 }
 

@@ -47,6 +47,7 @@ type outcome struct {
 	left    Packet // as it was at the end
 	// markers set the mark that the rules of nats asked for.
 	markers [2]*rule
+	spans   [2]span // of the rules of nats
 }
 
 // translated is the rule that translates a side, and how.
@@ -304,7 +305,7 @@ func (x *pass) translate(r *rule, e *expression, kind string) progress {
 	if kind == "dnat" || kind == "redirect" {
 		n.to, n.toKnown = x.destinationOf(e)
 	}
-	x.nats[side], x.markers[side] = n, nil
+	x.nats[side], x.markers[side], x.spans[side] = n, nil, x.spanOf(e)
 	if r.asksMark() {
 		x.markers[side] = x.marker
 	}
