@@ -169,24 +169,21 @@ func (c *Correlator) movers(f *trackedFlow, which side, hook netfilter.Hook, aft
 // movedBy says whether the rule that translated f met a packet of b, as the rules
 // tell.
 func (c *Correlator) movedBy(b, f *trackedFlow, which side, hook netfilter.Hook) netfilter.Fact {
-	rule, s := f.rules[which], c.hosts.space(f.Namespace)
-	local := s.has(b.Original.Source())
+	rule, rules, s := f.rules[which], c.rulesets[f.Namespace], c.hosts.space(f.Namespace)
 	switch {
 	case b == f:
 		return netfilter.True
 	case b.rules[which] != nil:
 		return fact(b.rules[which].ID() == rule.ID())
-	case hook == netfilter.Output && !local, hook == netfilter.Prerouting && local:
+	case b.translatedAt(which, s) != hook:
 		return netfilter.False // it does not come by
-	case which == sourceSide && !local && s.has(b.forms[0].after.Destination()):
-		return netfilter.False // for this namespace itself
 	}
-	if b.met[which] == nil || b.met[which].rules != c.rulesets[f.Namespace] {
+	if b.met[which] == nil || b.met[which].rules != rules {
 		if !c.mayRule() {
 			return netfilter.NotKnown
 		}
 		q := c.asks(b, which, "", "", s)
-		b.met[which] = &meeting{rules: c.rulesets[f.Namespace], match: q}
+		b.met[which] = &meeting{rules: rules, match: q}
 	}
 	switch m := b.met[which].match; m.Certainty {
 	case netfilter.Covered:
@@ -194,7 +191,7 @@ func (c *Correlator) movedBy(b, f *trackedFlow, which side, hook netfilter.Hook)
 	case netfilter.NoRule:
 		return netfilter.False
 	}
-	if f.kinds[which] == Masquerade && !local && !b.SourceNAT() {
+	if f.kinds[which] == Masquerade && !s.has(b.Original.Source()) && !b.SourceNAT() {
 		return netfilter.False // its source would be another
 	}
 	return netfilter.NotKnown
@@ -212,9 +209,9 @@ type meeting struct {
 func (c *Correlator) noneElse(f *trackedFlow, hook netfilter.Hook, after, before int64) bool {
 	rules := c.rulesets[f.Namespace]
 	switch hook {
-	case netfilter.Postrouting:
+	case netfilter.Postrouting, netfilter.Input:
 		// What is translated there has only the rest of the hook before it.
-		return !rules.MayDrop(netfilter.Postrouting)
+		return !rules.MayDrop(hook)
 	case netfilter.Output:
 		// No tap sees what is dropped on the way out.
 		return !rules.MayDrop(netfilter.Output, netfilter.Postrouting)

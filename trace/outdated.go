@@ -29,7 +29,7 @@ func (c *Correlator) learnNAT(r *netfilter.Ruleset) {
 const (
 	noteChanged = "the rules of NAT have changed since this flow began: the rule is the one that would translate its first packet now"
 	noteGone    = "the rule that translated this flow's first packet is gone; NAT is asked for the first packet alone, so the flow stays translated until it ends"
-	noteNoRule  = "no rule of now would translate this flow's first packet: it began under others, and stays translated until it ends"
+	noteNoRule  = "no rule of now would translate this flow's first packet like this: it began under others, and stays translated until it ends"
 )
 
 // outdated says what a change of the rules of NAT means for what is said of a flow's

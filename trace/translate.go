@@ -112,11 +112,7 @@ func (c *Correlator) countRule(f *trackedFlow, translated side, s *space) {
 	if rule == nil || rule.Evidence != ByRules {
 		return
 	}
-	hook := netfilter.Postrouting
-	if translated == destinationSide {
-		hook = f.comesBy(s)
-	}
-	if c.moved(f, translated, hook) {
+	if c.moved(f, translated, f.translatedAt(translated, s)) {
 		f.rules[translated] = &Rule{RuleRef: rule.RuleRef, Evidence: ByCounter, Marker: rule.Marker}
 	}
 }
@@ -186,7 +182,8 @@ func (c *Correlator) findRule(r flowRef, translated side, between [2]int, hops [
 }
 
 // asks asks a namespace's rules which of them translates the first packet of a flow,
-// which comes in and goes out by those links; empty where that is not known.
+// which comes in and goes out by those links; empty where that is not known. Only a rule
+// that makes of it what the flow's entry tells can have done it.
 func (c *Correlator) asks(f *trackedFlow, translated side, in, out string, s *space) netfilter.Match {
 	rules := c.rulesets[s.id]
 	p := netfilter.Packet{Tuple: f.forms[0].before, InLink: in, LocalAddress: s.has, Time: f.bornBefore}
@@ -197,15 +194,29 @@ func (c *Correlator) asks(f *trackedFlow, translated side, in, out string, s *sp
 		// A packet that comes in by a link carries no mark yet.
 		p.MarkKnown = true
 	}
-	m := rules.NAT(hook, p)
+	m := rules.NATOf(hook, p, f.forms[0].half)
 	if translated == sourceSide {
 		// Whatever the first hook did to the destination, conntrack has told;
 		// of the rules, only the mark is needed.
 		p = p.Behind(m)
 		p.Tuple, p.OutLink = f.forms[0].half, out
-		m = rules.NAT(netfilter.Postrouting, p)
+		m = rules.NATOf(f.translatedAt(sourceSide, s), p, f.forms[0].after)
 	}
 	return m
+}
+
+// translatedAt is the hook at which a side of the flow's first packet was translated in
+// a namespace. What is for the namespace itself has its source translated where it is
+// handed over; what it sends to itself is translated on its way out.
+func (t *trackedFlow) translatedAt(translated side, s *space) netfilter.Hook {
+	first := t.comesBy(s)
+	switch {
+	case translated == destinationSide:
+		return first
+	case first == netfilter.Prerouting && s.has(t.forms[0].after.Destination()):
+		return netfilter.Input
+	}
+	return netfilter.Postrouting
 }
 
 // comesBy is the first hook of NAT that the flow's first packet met in a namespace.

@@ -157,7 +157,11 @@ func (t *Table) translation(e *Entry, w way, kind string, before, after packet.T
 	} else if !rules.SetsMarks() {
 		p.MarkKnown = true // a packet that comes in by a link carries no mark yet
 	}
-	m := rules.NAT(first, p)
+	half := after
+	if kind == trace.SNAT {
+		half = before
+	}
+	m := rules.NATOf(first, p, half)
 	tr.Hook = first
 	if kind == trace.SNAT {
 		tr.Hook = netfilter.Postrouting
@@ -166,7 +170,7 @@ func (t *Table) translation(e *Entry, w way, kind string, before, after packet.T
 		}
 		p = p.Behind(m)
 		p.Tuple, p.OutLink = before, w.out
-		m = rules.NAT(tr.Hook, p)
+		m = rules.NATOf(tr.Hook, p, after)
 	}
 	if m.Certainty == netfilter.Covered {
 		tr.Kind, tr.Rule = m.Kind, &trace.Rule{RuleRef: m.Rule, Evidence: trace.ByRules, Marker: m.Marker}
