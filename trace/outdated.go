@@ -30,6 +30,8 @@ const (
 	noteChanged = "the rules of NAT have changed since this flow began: the rule is the one that would translate its first packet now"
 	noteGone    = "the rule that translated this flow's first packet is gone; NAT is asked for the first packet alone, so the flow stays translated until it ends"
 	noteNoRule  = "no rule of now would translate this flow's first packet like this: it began under others, and stays translated until it ends"
+	// noteExpected is said whatever the rules are.
+	noteExpected = "a helper of connection tracking saw this connection announced in another one, as FTP announces its data: it is translated like that one; rules of NAT are asked only where that one is not translated"
 )
 
 // outdated says what a change of the rules of NAT means for what is said of a flow's
@@ -39,9 +41,11 @@ func (c *Correlator) outdated(f *trackedFlow, translated side, ns netns.ID) stri
 	older := f.bornBefore == 0 || f.bornBefore < known.since
 	rule := f.rules[translated]
 	switch {
+	case f.Status&netfilter.Expected != 0:
+		return noteExpected
 	case known.rules == nil || !older:
 	case rule == nil:
-		if f.ruleless[translated] && f.movedAddress(translated) && f.Status&netfilter.Expected == 0 {
+		if f.ruleless[translated] && f.movedAddress(translated) {
 			return noteNoRule
 		}
 	case known.since == 0:

@@ -185,6 +185,12 @@ func (c *Correlator) findRule(r flowRef, translated side, between [2]int, hops [
 // which comes in and goes out by those links; empty where that is not known. Only a rule
 // that makes of it what the flow's entry tells can have done it.
 func (c *Correlator) asks(f *trackedFlow, translated side, in, out string, s *space) netfilter.Match {
+	if f.Status&netfilter.Expected != 0 {
+		// It is translated like the connection that announced it, without asking any
+		// rule; where that one is not translated, it is asked about like any other
+		// (nf_nat_follow_master). Which of both it is, the entry does not tell.
+		return netfilter.Match{Certainty: netfilter.Unsure}
+	}
 	rules := c.rulesets[s.id]
 	p := netfilter.Packet{Tuple: f.forms[0].before, InLink: in, LocalAddress: s.has, Time: f.bornBefore}
 	hook := f.comesBy(s)

@@ -67,3 +67,21 @@ func TestRuleThatTranslatesToAnotherAddress(t *testing.T) {
 		t.Errorf("%+v", tr)
 	}
 }
+
+// What a helper expected is translated like what announced it: rules had no part in it,
+// though one of them would have done the same.
+func TestExpectedFlowIsNoRules(t *testing.T) {
+	x := newCounting(t, netfilter.Forward)
+	before := packet.NewTuple(packet.UDP, backIP, internetIP, 5, 9000)
+	after := packet.NewTuple(packet.UDP, hostIP, internetIP, 5, 9000)
+	x.flow(netfilter.New, netfilter.Flow{ID: 5, Status: netfilter.SrcNAT | netfilter.Expected, Original: before, Reply: after.Inverse()})
+	x.out(5, 1, false)
+	x.out(5, 2, false)
+	x.pass(4 * time.Second)
+	for i, want := range [][]string{{noteExpected}, nil} {
+		j := x.journeys[i]
+		if tr := j.Translations; len(tr) != 1 || tr[0].Kind != SNAT || tr[0].Rule != nil || tr[0].Evidence != ByConntrack || !slices.Equal(j.Notes, want) {
+			t.Errorf("journey %d: %+v, notes %q", i, tr, j.Notes)
+		}
+	}
+}

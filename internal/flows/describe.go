@@ -172,7 +172,7 @@ func (t *Table) translation(e *Entry, w way, kind string, before, after packet.T
 		p.Tuple, p.OutLink = before, w.out
 		m = rules.NATOf(tr.Hook, p, after)
 	}
-	if m.Certainty == netfilter.Covered {
+	if m.Certainty == netfilter.Covered && e.Status&netfilter.Expected == 0 { // else see trace's asks
 		tr.Kind, tr.Rule = m.Kind, &trace.Rule{RuleRef: m.Rule, Evidence: trace.ByRules, Marker: m.Marker}
 	}
 	return tr

@@ -1,6 +1,7 @@
 package flows
 
 import (
+	"encoding/json"
 	"math/rand/v2"
 	"net/netip"
 	"testing"
@@ -221,6 +222,42 @@ func TestEntriesAreSorted(t *testing.T) {
 				netip.AddrPortFrom(e.Original.Destination(), e.Original.DestinationPort) != netip.MustParseAddrPort(f.to) || e.ID != f.id {
 				t.Fatalf("round %d: %d is %+v, want %+v", round, i, e.Flow, f)
 			}
+		}
+	}
+}
+
+// A rule is named that makes of a flow what its entry tells, and of one that a helper
+// expected none is.
+func TestRuleOfAFlowIsTheOneThatMadeIt(t *testing.T) {
+	const text = `{"Namespace": 1, "Base": [[0, 0]], "Tables": [{"Family": "ip", "Name": "nat", "Chains": [
+		{"Name": "POSTROUTING", "Base": true, "NAT": true, "Hook": "postrouting", "Priority": 100, "Policy": 1, "Rules": [
+			{"Ref": {"Chain": "POSTROUTING", "Position": 1}, "Expressions": [{"n": "immediate", "r": [0, 1], "h": [false, true], "d": "wAACCg=="}, {"n": "nat", "fa": 2, "a": 1}]}]}]}]}`
+	rules := &netfilter.Ruleset{}
+	if err := json.Unmarshal([]byte(text), rules); err != nil {
+		t.Fatal(err)
+	}
+	original := tcp("172.17.0.2:5000", "198.51.100.7:80")
+	for _, c := range []struct {
+		to     string
+		status netfilter.Status
+		ruled  bool
+	}{
+		{"192.0.2.10:5000", 0, true},
+		{"192.0.2.10:5001", 0, true}, // the port is the kernel's to choose
+		{"192.0.2.11:5000", 0, false},
+		{"192.0.2.10:5000", netfilter.Expected, false},
+	} {
+		table := NewTable()
+		table.SetTopology(topology("back"))
+		table.SetRuleset(rules)
+		e := event(netfilter.Known, 1, original, tcp("198.51.100.7:80", c.to))
+		e.Flow.Status = c.status
+		changes := table.AddFlows(&netfilter.Batch{Namespace: host, Events: []netfilter.Event{e}, Through: 1})
+		if len(changes) != 1 {
+			t.Fatalf("%d changes", len(changes))
+		}
+		if tr := changes[0].Entry.Journey.Translations; len(tr) != 1 || (tr[0].Rule != nil) != c.ruled {
+			t.Errorf("to %s, status %#x: %+v, want a rule %v", c.to, c.status, tr, c.ruled)
 		}
 	}
 }
