@@ -47,10 +47,24 @@ func (x *pass) action(e *expression) (action, string) {
 		if e.hasSource && e.key == metaBroute {
 			return actionLeaves, "broute"
 		}
-	case "dup", "flow_offload", "objref":
+	case "dup", "flow_offload":
 		return actionGoesOn, ""
+	case "objref":
+		return e.refers()
 	}
 	return noAction, ""
+}
+
+// refers tells what an object does that a rule names. Those that are not known, as a map
+// chooses them, and those that match some packets only are conditions.
+func (e *expression) refers() (action, string) {
+	switch {
+	case e.opaque, e.key == objectQuota, e.key == objectLimit, e.key == objectConnlimit:
+		return noAction, ""
+	case e.key == objectSynproxy:
+		return actionLeaves, "synproxy"
+	}
+	return actionGoesOn, ""
 }
 
 func (x *pass) translation(e *expression) (action, string) {

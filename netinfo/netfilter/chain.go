@@ -286,11 +286,24 @@ func (r *Ruleset) finish() {
 			}
 			for i := range c.rules {
 				c.rules[i].describe(key, t, r.links)
+				t.changesBy(&c.rules[i])
 			}
 		}
 	}
 	r.order()
 	r.marks = r.marksOutsideNAT()
+}
+
+// changesBy notes which sets the packets that meet a rule change. What is in them now is
+// not what was in them when a packet asked; who made them need not have said that they
+// are dynamic.
+func (t *table) changesBy(r *rule) {
+	for i := range r.expressions {
+		e := &r.expressions[i]
+		if s := t.sets[e.set]; e.name == "dynset" && s != nil {
+			s.unreadable, s.undecoded = true, true
+		}
+	}
 }
 
 // marksOutsideNAT reports whether a rule that no NAT chain leads to sets marks.

@@ -24,7 +24,7 @@ type expression struct {
 
 	data  []byte // cmp, immediate: value; range: from; bitwise: mask; match, target: the extension's own structure
 	data2 []byte // range: to; bitwise: xor
-	set   string // lookup; objref: the object
+	set   string // lookup, dynset; objref: the object
 
 	counter Counter // counter
 	limit   limit   // limit
@@ -63,6 +63,15 @@ const (
 	verdictReturn int32 = -5
 
 	verdictContinue int32 = -1
+)
+
+// Kinds of objects (NFT_OBJECT_*).
+const (
+	objectCounter  = 1
+	objectQuota    = 2
+	objectLimit    = 4
+	objectConnlimit = 5
+	objectSynproxy = 10
 )
 
 // Numbers that expressions hold.
@@ -160,6 +169,9 @@ func decodeExpression(b []byte, family uint8) expression {
 func (e *expression) decode(b []byte) bool {
 	shape, known := expressionShapes[e.name]
 	if !known {
+		if e.name == "dynset" {
+			e.set = dynamicSet(b)
+		}
 		return false
 	}
 	a := attributes(b)
@@ -171,6 +183,20 @@ func (e *expression) decode(b []byte) bool {
 		read := shape[kind]
 		if read == nil || !read(e, value) {
 			return false
+		}
+	}
+}
+
+// dynamicSet finds in a dynset expression, which is not understood beyond that, the set
+// that packets change (NFTA_DYNSET_SET_NAME).
+func dynamicSet(b []byte) string {
+	for a := attributes(b); ; {
+		kind, value, more := a.next()
+		if !more {
+			return ""
+		}
+		if kind == 1 {
+			return text(value)
 		}
 	}
 }

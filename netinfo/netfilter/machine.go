@@ -243,10 +243,14 @@ func (m *machine) load(number uint32, n int) ([]byte, knowledge) {
 
 // unknown says what a condition that was neither yes nor no asked for.
 func (m *machine) unknown(e *expression) string {
-	switch name := e.name + e.extension; name {
-	case "limit", "matchlimit", "matchhashlimit":
+	switch name := e.name + e.extension; {
+	case name == "limit", name == "matchlimit", name == "matchhashlimit", name == "objref" && e.key == objectLimit:
 		return "how much of a rate limit is left is not known"
-	case "numgen", "matchstatistic":
+	case name == "quota", name == "matchquota", name == "objref" && e.key == objectQuota:
+		return "how much of a quota is left is not known"
+	case name == "connlimit", name == "matchconnlimit", name == "objref" && e.key == objectConnlimit:
+		return "how many connections there were is not known"
+	case name == "numgen", name == "matchstatistic":
 		return "which packets a rule picks by number or chance is not known"
 	}
 	if m.why == "" || e.opaque {

@@ -399,7 +399,7 @@ func (w *nftWriter) statement(t *term) string {
 	case "notrack":
 		return "notrack"
 	case "objref":
-		if name := map[uint32]string{1: "counter", 2: "quota", 4: "limit"}[e.key]; name != "" {
+		if name := map[uint32]string{objectCounter: "counter", objectQuota: "quota", objectLimit: "limit"}[e.key]; name != "" {
 			return name + " name " + strconv.Quote(e.set)
 		}
 	case "ct":
