@@ -64,7 +64,7 @@ func (c *Correlator) evaluate(rules *netfilter.Ruleset, hops []sighting) (r ruli
 	if !r.pass(netfilter.Path{netfilter.Prerouting}, &p) {
 		return r, true
 	}
-	if s.flow.flow == nil && !c.tracks(s) {
+	if s.flow.flow == nil && !c.tracks(s) && r.Rewriter == nil {
 		p.Tuple = before.Tuple // without connection tracking nothing is translated
 	}
 	p.InLink, p.InPort = before.InLink, before.InPort
@@ -128,6 +128,9 @@ func (r *ruling) pass(path netfilter.Path, p *netfilter.Packet) bool {
 	}
 	if r.Source == nil {
 		r.Source = before.Source
+	}
+	if before.Rewriter != nil {
+		r.Rewriter = before.Rewriter
 	}
 	steps := len(r.Steps)
 	r.Steps = append(before.Steps, r.Steps...)
@@ -379,5 +382,18 @@ func (r *ruling) handOver(v *Verdict) bool {
 	v.Result, v.Evidence = Unfinished, ByRules
 	v.Rule = &Rule{RuleRef: r.Decisive.RuleRef, Evidence: ByRules}
 	v.Reason = fmt.Sprintf("%s #%d hands it to a program or a socket, or to another link; what becomes of it there is not known", r.Decisive.Chain, r.Decisive.Position)
+	return true
+}
+
+// rewrote reports whether a rule is sure to have written another address or port into the
+// packet, and puts that into v: what is seen of it then looks like another packet, and
+// connection tracking tells of that one.
+func (r *ruling) rewrote(v *Verdict) bool {
+	if r.Rewriter == nil {
+		return false
+	}
+	v.Result, v.Evidence = Unfinished, ByRules
+	v.Rule = &Rule{RuleRef: *r.Rewriter, Evidence: ByRules}
+	v.Reason = fmt.Sprintf("%s #%d writes other addresses or ports into it without NAT, and what it is then is not known to be this packet", r.Rewriter.Chain, r.Rewriter.Position)
 	return true
 }

@@ -95,3 +95,25 @@ func TestHandedOverByARule(t *testing.T) {
 		}
 	}
 }
+
+// A rule that writes another port into a packet makes another one of it for connection
+// tracking: that this one has no entry tells of no drop.
+func TestWrittenByARuleIsNoDrop(t *testing.T) {
+	s := newDropStage(t)
+	r := &netfilter.Ruleset{}
+	if err := json.Unmarshal([]byte(`{"Namespace": 1, "Whole": true, "Base": [[0, 0]], "Tables": [{"Family": "netdev", "Name": "t", "Chains": [
+		{"Name": "in", "Base": true, "Type": "filter", "Hook": "ingress", "Devices": ["eth0"], "Priority": 0, "Policy": 1, "Rules": [
+			{"Ref": {"Family": "netdev", "Table": "t", "Chain": "in", "Position": 1}, "Expressions": [
+				{"n": "immediate", "r": [0, 1], "h": [false, true], "d": "H0A="}, {"n": "payload", "r": [1, 0], "h": [true, false], "p": [2, 2, 2]}]}]}]}]}`), r); err != nil {
+		t.Fatal(err)
+	}
+	s.c.SetRuleset(r)
+	s.see(uplinkIn, udp(t, port(internetIP, 5), port(hostIP, 53), 1, "x"))
+	s.pass(4 * time.Second)
+	if got, want := s.verdicts(), "unfinished: in #1 writes other addresses or ports into it without NAT"; !strings.HasPrefix(got, want) {
+		t.Errorf("%s\nwant %s", got, want)
+	}
+	if v := s.journeys[0].Verdict; v.Evidence != ByRules || v.Rule == nil || v.Rule.Chain != "in" {
+		t.Errorf("%+v", v)
+	}
+}

@@ -155,6 +155,7 @@ func (c *Correlator) missing(e *entry, hops []sighting, early string) Verdict {
 	case c.misrouted(s, &rules, &v):
 	case c.keptByRoute(e, s, &rules, &v):
 	case c.unanswered(s, &v):
+	case s.flow.flow == nil && rules.rewrote(&v):
 	case c.acrossPorts(s) && rules.rules.SeesBridged(s.tuple.Is4()) == netfilter.False:
 		v.Reason = "not seen again, and connection tracking does not see what bridges pass on: " + c.notSentOn(s, &rules)
 	case !c.tracks(s):

@@ -67,11 +67,11 @@ const (
 
 // Kinds of objects (NFT_OBJECT_*).
 const (
-	objectCounter  = 1
-	objectQuota    = 2
-	objectLimit    = 4
+	objectCounter   = 1
+	objectQuota     = 2
+	objectLimit     = 4
 	objectConnlimit = 5
-	objectSynproxy = 10
+	objectSynproxy  = 10
 )
 
 // Numbers that expressions hold.

@@ -1,6 +1,11 @@
 package netfilter
 
-import "encoding/binary"
+import (
+	"encoding/binary"
+	"net/netip"
+
+	"natlens/capture/packet"
+)
 
 // Frame is the Ethernet header of a packet; the zero Frame is not known.
 type Frame struct {
@@ -71,9 +76,9 @@ func (m *machine) tag(e *expression) bool {
 	return true
 }
 
-// rewrite puts bytes into a header. Addresses and ports that may have changed are not
-// known any more.
-func (m *machine) rewrite(e *expression) {
+// rewrite puts bytes into a header, and reports whether that may have changed an address
+// or a port. They are known behind it where one is replaced as a whole, as nft does.
+func (m *machine) rewrite(e *expression) (moved bool) {
 	b, k := m.load(e.source, int(min(e.length, 64)))
 	f := &m.packet.Frame
 	switch end := e.offset + e.length; {
@@ -83,12 +88,40 @@ func (m *machine) rewrite(e *expression) {
 		copy(f.Source[:], b)
 	case e.base == payloadLink:
 		f.Known = false
+	case k == knownValue && m.replace(e, b):
+		moved = true
 	case e.base == payloadNetwork && (end > 12 || !m.packet.Tuple.Is4() && end > 8):
-		m.addressKnown = [2]bool{}
+		m.addressKnown, moved = [2]bool{}, true
 	case e.base == payloadTransport && e.offset < 4:
-		m.portKnown = [2]bool{}
+		m.portKnown, moved = [2]bool{}, true
 	}
 	m.fill()
+	return moved
+}
+
+// replace puts a whole address or port into the packet; false where it is neither.
+func (m *machine) replace(e *expression, b []byte) bool {
+	t := m.packet.Tuple
+	source, destination := t.Source(), t.Destination()
+	at, size := uint32(8), uint32(16) // of the first address
+	if t.Is4() {
+		at, size = 12, 4
+	}
+	address, _ := netip.AddrFromSlice(b)
+	switch {
+	case e.base == payloadNetwork && e.length == size && e.offset == at && m.addressKnown[destinationSide]:
+		source, m.addressKnown[sourceSide] = address, true
+	case e.base == payloadNetwork && e.length == size && e.offset == at+size && m.addressKnown[sourceSide]:
+		destination, m.addressKnown[destinationSide] = address, true
+	case e.base == payloadTransport && t.HasPorts() && e.length == 2 && e.offset == 0:
+		t.SourcePort, m.portKnown[sourceSide] = binary.BigEndian.Uint16(b), true
+	case e.base == payloadTransport && t.HasPorts() && e.length == 2 && e.offset == 2:
+		t.DestinationPort, m.portKnown[destinationSide] = binary.BigEndian.Uint16(b), true
+	default:
+		return false
+	}
+	m.packet.Tuple = packet.NewTuple(t.Protocol, source, destination, t.SourcePort, t.DestinationPort)
+	return true
 }
 
 // hasNone reports whether packets have no link of that kind at this hook.

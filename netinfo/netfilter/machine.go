@@ -250,14 +250,16 @@ func (m *machine) unknown(e *expression) string {
 		return "how much of a quota is left is not known"
 	case name == "connlimit", name == "matchconnlimit", name == "objref" && e.key == objectConnlimit:
 		return "how many connections there were is not known"
-	case name == "numgen", name == "matchstatistic":
-		return "which packets a rule picks by number or chance is not known"
+	case name == "matchstatistic":
+		return pickedPackets + " is not known"
 	}
 	if m.why == "" || e.opaque {
 		return "what it asks by " + e.what() + " is not known here"
 	}
 	return m.why + " is not known"
 }
+
+const pickedPackets = "which packets a rule picks by number or chance"
 
 // untrack takes the packet out of connection tracking. Where it has been there
 // already, or a rule has chosen its zone, nothing happens (nft_notrack_eval, xt_ct_target).
@@ -318,6 +320,14 @@ func (m *machine) opaque(e *expression) truth {
 	}
 	m.registersKnown, m.registersWhy = [16]knowledge{}, [16]string{}
 	switch e.name {
+	case "numgen", "hash", "byteorder": // these only make a number
+		for i := range m.registersWhy {
+			m.registersWhy[i] = pickedPackets
+			if e.name == "byteorder" {
+				m.registersWhy[i] = "a number in another order"
+			}
+		}
+		return yes
 	case "meta":
 		m.markBits, m.marker = 0, nil
 	case "target", "ct":

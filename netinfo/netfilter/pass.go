@@ -48,6 +48,8 @@ type outcome struct {
 	// markers set the mark that the rules of nats asked for.
 	markers [2]*rule
 	spans   [2]span // of the rules of nats
+	// rewriter is the first rule that wrote an address or a port without NAT.
+	rewriter *rule
 }
 
 // translated is the rule that translates a side, and how.
@@ -216,7 +218,9 @@ func (x *pass) rule(r *rule) progress {
 			}
 			switch does {
 			case actionRewrites:
-				x.rewrite(e)
+				if x.rewrite(e) && x.rewriter == nil {
+					x.rewriter = r
+				}
 				continue
 			case actionUnknown:
 				return x.abort(e.what() + " may do anything")

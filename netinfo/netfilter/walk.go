@@ -72,6 +72,9 @@ type Walk struct {
 	// none does, or when that is not sure. Only the first packet of a flow is
 	// shown to them.
 	Destination, Source *NATRule
+	// Rewriter is the first rule that wrote another address or port into the packet,
+	// which is no NAT; nil when none did, or when that is not sure.
+	Rewriter *RuleRef
 	// Unsure is why Verdict, the rule or a translation is not known, in words;
 	// empty when all is. UnsureRule is the rule to blame, if it is one.
 	Unsure     string
@@ -137,7 +140,7 @@ func (r *Ruleset) Walk(path Path, p Packet) Walk {
 func (r *Ruleset) join(all []outcome, complete bool) Walk {
 	first := &all[0]
 	w := Walk{Verdict: first.verdict, Hook: first.at, Packet: first.left}
-	rule, policy, nat := first.by, first.policy, first.nats
+	rule, policy, nat, rewriter := first.by, first.policy, first.nats, first.rewriter
 	for i := range all {
 		o := &all[i]
 		if o.verdict != first.verdict || o.aborted != "" || !complete {
@@ -154,7 +157,13 @@ func (r *Ruleset) join(all []outcome, complete bool) Walk {
 				nat[side] = translated{}
 			}
 		}
+		if o.rewriter != rewriter {
+			rewriter = nil
+		}
 		w.Packet = common(w.Packet, o.left)
+	}
+	if rewriter != nil {
+		w.Rewriter = &rewriter.ref
 	}
 	if w.Verdict == "" {
 		rule, policy, w.Hook = nil, nil, ""
