@@ -67,7 +67,10 @@ func (m *machine) conntrackBegan(e *expression, c *xtConntrack) truth {
 		return yes
 	}
 	t := m.packet.original
-	if !m.inFlow() {
+	switch {
+	case m.flowless():
+		return truthOf(c.match&conntrackState != 0)
+	case !m.inFlow():
 		m.why = stateOfPacket
 		return maybe
 	}
@@ -90,6 +93,9 @@ func (m *machine) conntrackBegan(e *expression, c *xtConntrack) truth {
 		meet(conntrackDirection, yes)
 	}
 	meet(conntrackProtocol, truthOf(c.protocol == uint16(m.packet.Tuple.Protocol)))
+	if value, known := m.status(); uint32(c.status)&value != 0 || uint32(c.status)&^known == 0 {
+		meet(conntrackStatus, truthOf(uint32(c.status)&value != 0))
+	}
 	if t.Valid() {
 		for i, a := range [][]byte{t.Source().AsSlice(), t.Destination().AsSlice()} {
 			meet(conntrackAddress<<i, truthOf(masked(a, c.addresses[i])))

@@ -46,8 +46,9 @@ func (m *machine) stateBit() (uint32, bool) {
 
 const stateOfPacket = "what connection tracking says of the packet"
 
-// ct runs a ct expression, which loads or sets.
-func (m *machine) ct(e *expression) {
+// ct runs a ct expression, which loads or sets. A packet outside of any flow has but a
+// state, and a rule that asks it for more does not match (nft_ct_get_eval).
+func (m *machine) ct(e *expression) truth {
 	if e.hasSource {
 		switch e.key {
 		case ctMark:
@@ -56,7 +57,10 @@ func (m *machine) ct(e *expression) {
 		case ctZone:
 			m.setZone(e)
 		}
-		return
+		return yes
+	}
+	if e.key != ctState && m.flowless() {
+		return no
 	}
 	switch e.key {
 	case ctState:
@@ -70,9 +74,18 @@ func (m *machine) ct(e *expression) {
 		m.put(e.destination, []byte{d}, knownIf(m.packet.Direction != DirectionUnknown && m.inFlow()), stateOfPacket)
 	case ctMark:
 		m.put(e.destination, binary.NativeEndian.AppendUint32(nil, m.connMark), knownIf(m.connMarkKnown && m.inFlow()), "the mark of its flow")
+	case ctStatus:
+		m.putStatus(e.destination)
 	default:
 		m.begun(e)
 	}
+	return yes
+}
+
+// flowless reports whether the packet is known to belong to no flow at this place.
+func (m *machine) flowless() bool {
+	bit, known := m.stateBit()
+	return known && bit&(stateInvalidBit|stateUntrackedBit) != 0
 }
 
 // inFlow reports whether the packet is known to belong to a flow at this place.
@@ -168,7 +181,7 @@ func (m *machine) conntrackState(c *xtConntrack) truth {
 	for _, nat := range []struct {
 		bit  uint16
 		fact Fact
-	}{{conntrackStateSourceNAT, m.packet.SourceTranslated}, {conntrackStateDestinationNAT, m.packet.DestinationTranslated}} {
+	}{{conntrackStateSourceNAT, m.sourceTranslated()}, {conntrackStateDestinationNAT, m.destinationTranslated()}} {
 		if c.state&nat.bit == 0 || hit == yes || known && !m.inFlow() {
 			continue
 		}

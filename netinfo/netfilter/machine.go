@@ -30,6 +30,8 @@ type machine struct {
 	addressKnown, portKnown [2]bool
 	hook                    Hook
 	tracked                 bool // connection tracking has seen it
+	// untranslated: NAT has not yet done what it does at this hook.
+	untranslated bool
 	effects
 	link           fields
 	network        fields
@@ -282,8 +284,7 @@ func (m *machine) condition(e *expression) truth {
 		m.untrack()
 		return yes
 	case "ct":
-		m.ct(e)
-		return yes
+		return m.ct(e)
 	case "payload":
 		return m.payload(e)
 	case "meta":

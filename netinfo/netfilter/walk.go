@@ -248,6 +248,7 @@ const (
 // hookOf walks the base chains of one hook.
 func (x *pass) hookOf(hook Hook) {
 	x.enter(hook)
+	x.untranslated = true
 	natAt := int32(priorityNATDst)
 	if sideOf(hook) == sourceNAT {
 		natAt = priorityNATSrc
@@ -290,7 +291,8 @@ func (x *pass) early(hook Hook) {
 // it. They see it when it begins a flow.
 func (x *pass) nat(hook Hook) {
 	x.enter(hook)
-	x.tracked = true
+	x.tracked, x.untranslated = true, true
+	defer func() { x.untranslated = false }()
 	if !x.begins() {
 		x.followFlow(hook)
 		return
@@ -308,6 +310,9 @@ func (x *pass) nat(hook Hook) {
 			}
 		}
 		x.inAnyOrder(list, func() bool { return x.nats[side].rule != nil })
+	}
+	if p := &x.packet; x.opens() && side == destinationNAT && x.nats[side].rule == nil && (!p.Translated.Valid() || p.Translated == p.Tuple) {
+		p.DestinationTranslated = False
 	}
 	if !x.over() {
 		x.followFlow(hook)

@@ -28,7 +28,7 @@ func randomRules(r *rand.Rand) string {
 		s += pick("", "", "-s 10.9.0.0/24 ", "! -s 10.9.0.2/32 ", "-s 10.0.0.0/9 ", "-d 192.0.2.1/32 ", "! -d 192.0.2.0/28 ", "-d 10.0.0.0/255.0.255.0 ")
 		return s + pick("", "-p udp ", "-p tcp ", "! -p tcp ", fmt.Sprintf("-p udp -m udp --dport %d ", 7000+r.Intn(4)), fmt.Sprintf("-p udp -m udp --sport 9000:%d ", 9000+r.Intn(4)),
 			fmt.Sprintf("-p udp -m udp ! --dport 7000:%d ", 7000+r.Intn(4)), fmt.Sprintf("-p udp -m multiport --ports 7001,%d:9010 ", 9000+r.Intn(4)),
-			"-m mark --mark 0x1/0x3 ", "-m mark ! --mark 0x2 ", "-m conntrack --ctstate NEW ", "-m conntrack --ctstate RELATED,ESTABLISHED ", "-m conntrack ! --ctstate INVALID,NEW ",
+			"-m mark --mark 0x1/0x3 ", "-m mark ! --mark 0x2 ", "-m conntrack --ctstate NEW ", "-m conntrack --ctstate DNAT ", "-m conntrack ! --ctstatus SEEN_REPLY,ASSURED ", "-m conntrack ! --ctstate DNAT ", "-m conntrack --ctstate RELATED,ESTABLISHED ", "-m conntrack ! --ctstate INVALID,NEW ",
 			"-m addrtype --dst-type LOCAL ", "-m addrtype ! --src-type LOCAL ", "-p icmp -m icmp --icmp-type 8 ")
 	}
 	target := func(more ...string) string {
