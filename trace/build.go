@@ -70,6 +70,9 @@ func (c *Correlator) build(e *entry, early string) *Journey {
 	if f := c.floodOf(hops); f != nil && f.accepted && len(f.ignored) > 0 {
 		j.Notes = append(j.Notes, f.note())
 	}
+	if why := c.copies(e, hops, from); why != "" {
+		j.Notes = append(j.Notes, why)
+	}
 	if fix := c.leak(&j.Verdict, hops); fix != "" {
 		j.Notes = append(j.Notes, fix)
 	}

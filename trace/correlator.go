@@ -53,6 +53,7 @@ type Correlator struct {
 	exempts    map[netns.ID]bool // whose rules take packets out of connection tracking, or did lately
 	zones      map[netns.ID]bool // whose rules choose zones of connection tracking, or did
 	zoned      bool              // somewhere rules choose zones, or a flow has, or had, one
+	copiers    map[netns.ID][]netfilter.RuleRef
 
 	waiting      waiting
 	ringThrough  int64
@@ -131,6 +132,7 @@ func New(open int, sink Sink) *Correlator {
 		rulesTrack: map[netns.ID][2]bool{},
 		exempts:    map[netns.ID]bool{},
 		zones:      map[netns.ID]bool{},
+		copiers:    map[netns.ID][]netfilter.RuleRef{},
 		arrivals:   arrivals{},
 		droppers:   map[netns.ID]droppers{},
 		slab:       slab{limit: open},
@@ -168,6 +170,7 @@ func (c *Correlator) SetRuleset(r *netfilter.Ruleset) {
 	c.rulesets[r.Namespace] = r
 	c.readings[r.Namespace] = c.readings[r.Namespace].add(r)
 	c.learnNAT(r)
+	c.learnCopiers(r)
 	c.rulesTrack[r.Namespace] = [2]bool{r.Tracks(true), r.Tracks(false)}
 	if c.readings[r.Namespace].exempt() {
 		c.exempts[r.Namespace] = true
@@ -346,6 +349,7 @@ func (c *Correlator) sweep() {
 			delete(c.rulesTrack, ns)
 			delete(c.exempts, ns)
 			delete(c.zones, ns)
+			delete(c.copiers, ns)
 			delete(c.arrivals, ns)
 			delete(c.droppers, ns)
 			delete(c.walks.spaces, ns)

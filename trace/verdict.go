@@ -69,7 +69,7 @@ func (c *Correlator) goesOn(s *sighting) bool {
 func (c *Correlator) verdict(e *entry, hops []sighting, from []int, early string) Verdict {
 	best, ends := Verdict{Hop: -1}, []string(nil)
 	for i := range hops {
-		if slices.Contains(from[i+1:], i) {
+		if slices.Contains(from[i+1:], i) && !c.copied(hops, i) {
 			continue // it went on from here
 		}
 		result, evidence := c.end(&hops[i])

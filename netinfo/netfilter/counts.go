@@ -162,6 +162,18 @@ func (c *chain) mayDrop() bool {
 	})
 }
 
+// Copiers returns the rules that send copies of packets elsewhere (TEE, dup).
+func (r *Ruleset) Copiers() (rules []RuleRef) {
+	for _, c := range r.ordered() {
+		for i := range c.rules {
+			if slices.ContainsFunc(c.rules[i].expressions, func(e expression) bool { return e.name == "dup" || e.extension == "TEE" }) {
+				rules = append(rules, c.rules[i].ref)
+			}
+		}
+	}
+	return rules
+}
+
 // drops reports whether a rule of the chain drops or rejects, or may.
 func (c *chain) drops() bool { return c.any((*expression).drops) }
 
