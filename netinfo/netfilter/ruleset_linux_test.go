@@ -156,6 +156,26 @@ table inet six {
 		meta nfproto ipv6 tcp dport 80 snat ip6 to [fd00::1]:80
 	}
 }
+table ip mapped {
+	map ends { type inet_service : ipv4_addr . inet_service; elements = { 80 : 172.17.0.2 . 8000 }; }
+	map sources { type ipv4_addr : ipv4_addr; flags interval; elements = { 172.17.0.2 : 192.0.2.10, 172.17.0.3-172.17.0.9 : 192.0.2.11 }; }
+	chain to {
+		iifname "eth0" dnat ip to udp dport map @ends
+		iifname "eth0" counter dnat ip to tcp dport map { 80 : 172.17.0.2 . 8000, 82 : 172.17.0.3 . 8002 }
+		tcp dport 81 dnat to ip saddr map { 198.51.100.7 : 172.17.0.2, 198.51.100.8 : 172.17.0.3 }:8000 persistent
+		dnat ip to ip saddr . tcp dport map { 198.51.100.7 . 80 : 172.17.0.2 . 81 }
+	}
+	chain from {
+		oifname "eth0" counter snat to ip saddr map @sources
+	}
+}
+table inet mapped {
+	chain to {
+		dnat ip to tcp dport map { 80 : 172.17.0.2, 82 : 172.17.0.3 }
+		dnat ip6 to tcp dport map { 80 : fd00::2, 82 : fd00::3 }
+		dnat ip to tcp dport map { 80 : 172.17.0.2 . 8000 }
+	}
+}
 `
 
 // docker29Rules are laid out as Docker 29 does with its own nftables backend.

@@ -14,6 +14,7 @@ type term struct {
 	value, upper  []byte
 	set           *set
 	verdictMap    bool
+	mapped        bool // set is a map, whose value a later statement takes
 	ranged        bool
 	action        *expression // a statement; nil for a condition
 	undecoded     string      // what can't be told in words
@@ -94,6 +95,7 @@ type field struct {
 	value     []byte // of a constant
 	what      string // of otherField: what it is
 	parts     []part // of otherField: the fields that one load took together
+	lookup    *term  // of mappedField: where it comes from
 }
 
 // values are the fields in the registers, by word.
@@ -210,8 +212,9 @@ func lookupTerm(e *expression, v values, t *table) term {
 		return term{undecoded: "lookup in " + e.set}
 	}
 	if e.hasDestination && e.destination != 0 {
-		v.put(e.destination, field{kind: mappedField, length: 4, what: "map"})
-		return term{undecoded: "map " + e.set}
+		found := term{fields: fields, set: s, mapped: true}
+		v.put(e.destination, field{kind: mappedField, length: 4, what: "map", lookup: &found})
+		return found
 	}
 	operation := uint32(cmpEqual)
 	if e.flags&lookupInvert != 0 {

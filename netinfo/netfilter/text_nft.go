@@ -14,7 +14,7 @@ func nftText(r *rule, t *table, links map[int32]string) string {
 	w := nftWriter{family: r.ref.Family, links: links}
 	list := r.terms(t)
 	for i := range list {
-		if w.implied(list, i) {
+		if w.implied(list, i) || list[i].mapped && toldByNAT(list[i+1:]) {
 			continue
 		}
 		w.words = append(w.words, w.term(&list[i]))
@@ -33,21 +33,18 @@ type nftWriter struct {
 }
 
 func (w *nftWriter) term(t *term) string {
-	if t.undecoded != "" {
+	switch {
+	case t.undecoded != "":
 		return notDecoded(t.undecoded)
-	}
-	if t.action != nil {
+	case t.mapped:
+		return notDecoded("map " + t.set.name)
+	case t.action != nil:
 		return w.statement(t)
 	}
-	var names []string
-	for _, f := range t.fields {
-		name, ok := w.name(f)
-		if !ok {
-			return notDecoded(f.describe())
-		}
-		names = append(names, name)
+	left, undecoded := w.names(t)
+	if undecoded != "" {
+		return undecoded
 	}
-	left := strings.Join(names, " . ")
 	operator := [...]string{" ", " != ", " < ", " <= ", " > ", " >= "}
 	if int(t.operation) >= len(operator) {
 		return notDecoded("comparison")
@@ -86,6 +83,19 @@ func (w *nftWriter) term(t *term) string {
 		return notDecoded("value of " + left)
 	}
 	return left + operator[t.operation] + right
+}
+
+// names returns nft's words for what a term asks for, or what stands for them.
+func (w *nftWriter) names(t *term) (left, undecoded string) {
+	var names []string
+	for _, f := range t.fields {
+		name, ok := w.name(f)
+		if !ok {
+			return "", notDecoded(f.describe())
+		}
+		names = append(names, name)
+	}
+	return strings.Join(names, " . "), ""
 }
 
 // isPrefix reports whether a field is an address whose mask is that of a prefix.
@@ -294,8 +304,15 @@ func (w *nftWriter) setText(t *term) string {
 		if !ok {
 			return notDecoded("set")
 		}
-		if t.verdictMap {
+		switch {
+		case t.verdictMap:
 			key += " : " + nftVerdict(e.verdict)
+		case t.mapped:
+			value, ok := mappedEnd(e.data)
+			if !ok {
+				return notDecoded("map")
+			}
+			key += " : " + value
 		}
 		list = append(list, key)
 	}
@@ -460,6 +477,9 @@ func (w *nftWriter) nat(t *term) string {
 	if !e.address.there {
 		return w.translated(word, "", t)
 	}
+	if f, ok := t.operandValues.at(e.address.number); ok && f.lookup != nil {
+		return w.natByMap(word, f.lookup, t)
+	}
 	from, ok := t.constantAddress(e.address)
 	to, good := from, true
 	if e.addressTo.there {
@@ -504,19 +524,23 @@ func (w *nftWriter) translated(word, address string, t *term) string {
 		}
 		s += ":" + portRange([2]uint16{from, to}, "-")
 	}
+	return s + natFlags(e.flags)
+}
+
+func natFlags(bits uint32) string {
 	var flags []string
 	for _, f := range []struct {
 		bit  uint32
 		name string
 	}{{rangeRandom, "random"}, {rangeRandomFully, "fully-random"}, {rangePersistent, "persistent"}} {
-		if e.flags&f.bit != 0 {
+		if bits&f.bit != 0 {
 			flags = append(flags, f.name)
 		}
 	}
 	if len(flags) > 0 {
-		s += " " + strings.Join(flags, ",")
+		return " " + strings.Join(flags, ",")
 	}
-	return s
+	return ""
 }
 
 func (t *term) constantPort(r register) (uint16, bool) {
