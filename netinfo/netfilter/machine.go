@@ -32,6 +32,8 @@ type machine struct {
 	tracked                 bool // connection tracking has seen it
 	// untranslated: NAT has not yet done what it does at this hook.
 	untranslated bool
+	// bridged: rules of IP see what bridges pass on.
+	bridged Fact
 	effects
 	link           fields
 	network        fields
@@ -95,7 +97,7 @@ func (f *fields) put(offset int, b ...byte) {
 }
 
 func newMachine(p *Packet, r *Ruleset) *machine {
-	m := &machine{packet: *p, links: r.links, ipsets: r.ipsets, tracked: true}
+	m := &machine{packet: *p, links: r.links, ipsets: r.ipsets, tracked: true, bridged: r.SeesBridged(p.Tuple.Is4())}
 	m.effects = effects{mark: p.Mark, markBits: p.MarkBits, marker: p.marker, state: p.State, connMarkKnown: p.State == StateNew}
 	if p.MarkKnown {
 		m.markBits = allBits

@@ -100,63 +100,6 @@ func decodeAddressType(b []byte) (m addressType, ok bool) {
 	}, true
 }
 
-// physdev is struct xt_physdev_info.
-type physdev struct {
-	in, inMask, out, outMask [16]byte
-	invert, match            uint8
-}
-
-// Bits of physdev's match and invert (xt_physdev.h).
-const (
-	physdevIn      = 1
-	physdevOut     = 2
-	physdevBridged = 4
-	physdevIsIn    = 8
-	physdevIsOut   = 16
-)
-
-func decodePhysdev(b []byte) (p physdev, ok bool) {
-	if len(b) < 66 {
-		return p, false
-	}
-	p.in, p.inMask, p.out, p.outMask = [16]byte(b), [16]byte(b[16:]), [16]byte(b[32:]), [16]byte(b[48:])
-	p.invert, p.match = b[64], b[65]
-	return p, true
-}
-
-// physdev evaluates -m physdev where the ports of a bridge are known.
-func (m *machine) physdev(e *expression) truth {
-	p, ok := decodePhysdev(e.data)
-	m.why = "by which ports of a bridge it came and goes"
-	if !ok || p.match&(physdevBridged|physdevIsIn|physdevIsOut) != 0 {
-		return maybe
-	}
-	result := yes
-	for _, one := range []struct {
-		bit        uint8
-		name, mask [16]byte
-		port       string
-	}{{physdevIn, p.in, p.inMask, m.packet.InPort}, {physdevOut, p.out, p.outMask, m.packet.OutPort}} {
-		if p.match&one.bit == 0 {
-			continue
-		}
-		if one.port == "" {
-			result = both(result, maybe)
-			continue
-		}
-		same := true
-		for i := range one.name {
-			var c byte
-			if i < len(one.port) {
-				c = one.port[i]
-			}
-			same = same && (c^one.name[i])&one.mask[i] == 0
-		}
-		result = both(result, truthOf(same != (p.invert&one.bit != 0)))
-	}
-	return result
-}
-
 // icmpMatch is struct ipt_icmp or ip6t_icmp.
 type icmpMatch struct {
 	kind     uint8 // in IPv4 255 is any
@@ -216,6 +159,10 @@ func (m *machine) match(e *expression) truth {
 		return m.inIPSet(e)
 	case e.extension == "ip":
 		return m.ebtablesIP(e)
+	case e.extension == "iprange" && e.revision == 1:
+		return m.addressRange(e)
+	case e.extension == "mac" && e.revision == 0:
+		return m.sourceMAC(e)
 	}
 	m.why = ""
 	return maybe
