@@ -17,6 +17,9 @@ func (c *Correlator) stray(s *sighting) string {
 	if x == nil || t.Protocol != packet.UDP || s.flow.reply || !s.space.has(t.Destination()) {
 		return ""
 	}
+	if own := s.flow.flow; own != nil && own.translated() {
+		return ""
+	}
 	f := x.asked[askedKey(t)]
 	if f == nil || f.died != 0 || f.Reply.Source() == t.Source() {
 		return ""

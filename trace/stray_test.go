@@ -48,3 +48,19 @@ func TestAnswerFromTheWrongAddress(t *testing.T) {
 		}
 	}
 }
+
+// What has a translated flow of its own is no stray, whatever it looks like.
+func TestTranslatedIsNoStray(t *testing.T) {
+	other := netip.MustParseAddr("192.0.2.1")
+	own := packet.NewTuple(packet.UDP, other, hostIP, 53, 4000)
+	for _, to := range []netip.Addr{hostIP, netip.MustParseAddr("172.17.0.1")} {
+		s := newStage(t)
+		s.flow(netfilter.New, netfilter.Flow{ID: 9, Original: packet.NewTuple(packet.UDP, backIP, internetIP, 4000, 53), Reply: packet.NewTuple(packet.UDP, internetIP, hostIP, 53, 4000)})
+		s.see(uplinkIn, udp(t, port(other, 53), port(hostIP, 4000), 2, "question"))
+		s.flow(netfilter.New, netfilter.Flow{ID: 10, Original: own, Reply: packet.NewTuple(packet.UDP, to, other, 4000, 53)})
+		s.pass(8 * time.Second)
+		if notes := strings.Join(s.journeys[0].Notes, "; "); strings.Contains(notes, "looks like an answer") != (to == hostIP) {
+			t.Errorf("to %v: notes %q", to, notes)
+		}
+	}
+}
