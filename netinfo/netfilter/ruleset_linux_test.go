@@ -397,7 +397,7 @@ func TestWhatCannotBeEvaluatedIsUnsure(t *testing.T) {
 	h := newNamespace(t)
 	script(t, h, `*nat
 -A POSTROUTING -p tcp -m tcp --dport 22 -m conntrack --ctstate NEW -j MASQUERADE
--A POSTROUTING -p udp -m statistic --mode random --probability 0.5 -j RETURN
+-A POSTROUTING -p udp -m string --string x --algo bm -j RETURN
 -A POSTROUTING -j MASQUERADE
 COMMIT
 `, "iptables-nft-restore")
@@ -425,7 +425,7 @@ table ip third { chain same { type nat hook prerouting priority -100; iifname "i
 	}
 	for _, q := range []question{
 		{"ctstate", Postrouting, Packet{Tuple: tcp(22), OutLink: "eth0"}, "masquerade POSTROUTING 1"},
-		{"statistic", Postrouting, Packet{Tuple: tuple(packet.UDP, "198.51.100.7", "192.0.2.10", 4000, 22), OutLink: "eth0"}, "unsure"},
+		{"string", Postrouting, Packet{Tuple: tuple(packet.UDP, "198.51.100.7", "192.0.2.10", 4000, 22), OutLink: "eth0"}, "unsure"},
 		{"neither", Postrouting, Packet{Tuple: tcp(23), OutLink: "eth0"}, "masquerade POSTROUTING 3"},
 		pre("a", "unsure", 80), pre("b", "dnat pre 2", 80), pre("c", "unsure", 80), pre("d", "unsure", 80), pre("e", "unsure", 80),
 		pre("f", "dnat pre 6", 80), pre("f", "none", 81), pre("g", "none", 80), pre("h", "redirect same 1", 80), pre("i", "unsure", 80),

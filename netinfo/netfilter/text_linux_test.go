@@ -39,6 +39,10 @@ COMMIT
 -A INPUT -p tcp -m tcp --dport 22 -m limit --limit 3/min --limit-burst 3 -j ACCEPT
 -A INPUT -m limit --limit 100/sec -j LOG --log-prefix "in: "
 -A INPUT -m limit --limit 1/hour -j OTHER
+-A INPUT -p udp -m udp --dport 80 -m statistic --mode nth --every 3 --packet 1 -j OTHER
+-A INPUT -m statistic --mode nth ! --every 3 --packet 0 -j OTHER
+-A INPUT -m statistic --mode random --probability 0.33332999982 -j OTHER
+-A INPUT -m statistic --mode random ! --probability 0.5 -j OTHER
 -A INPUT -p tcp -j REJECT --reject-with tcp-reset
 -A INPUT -p udp -j REJECT --reject-with icmp-admin-prohibited
 -A INPUT -j REJECT
@@ -63,7 +67,6 @@ COMMIT
 -A FORWARD -j NFQUEUE --queue-balance 5:7 --queue-cpu-fanout
 -A OUTPUT -m owner --uid-owner 1000 -j ACCEPT
 -A OUTPUT -m owner ! --gid-owner 5-9 -j ACCEPT
--A OUTPUT -m statistic --mode nth --every 3 --packet 0 -j ACCEPT
 -A OTHER -f -j DROP
 -A OTHER -g OTHER2
 COMMIT
@@ -72,7 +75,6 @@ COMMIT
 // withoutWords are those of them for which natlens has none.
 var withoutWords = []string{
 	"-A PREROUTING -j CT --ctevents new",
-	"-A OUTPUT -m statistic --mode nth --every 3 --packet 0 -j ACCEPT",
 	"-A OTHER -f -j DROP",
 }
 

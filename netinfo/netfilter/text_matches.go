@@ -234,6 +234,25 @@ func ownerText(e *expression) (string, bool) {
 	return s, match&^(user|group|socket) == 0
 }
 
+// statisticText writes -m statistic: struct xt_statistic_info, whose probability is a part
+// of 2^31, and whose number of packets is one less.
+func statisticText(e *expression) (string, bool) {
+	const random, nth, negated = 0, 1, 1
+	if len(e.data) < 16 {
+		return "", false
+	}
+	mode, flags := binary.NativeEndian.Uint16(e.data), binary.NativeEndian.Uint16(e.data[2:])
+	value := binary.NativeEndian.Uint32(e.data[4:])
+	not := bang(flags&negated != 0)
+	switch mode {
+	case random:
+		return fmt.Sprintf("-m statistic --mode random%s --probability %.11f", not, float64(value)/(1<<31)), true
+	case nth:
+		return fmt.Sprintf("-m statistic --mode nth%s --every %d --packet %d", not, value+1, binary.NativeEndian.Uint32(e.data[8:])), true
+	}
+	return "", false
+}
+
 // connmarkText writes -m connmark.
 func connmarkText(e *expression) (string, bool) {
 	m, ok := decodeMark(e.data)

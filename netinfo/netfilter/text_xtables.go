@@ -51,6 +51,8 @@ func xtablesMatchText(e *expression) (string, bool) {
 		return ownerText(e)
 	case e.extension == "connmark" && e.revision == 1:
 		return connmarkText(e)
+	case e.extension == "statistic" && e.revision == 0:
+		return statisticText(e)
 	case e.extension == "limit" && e.revision == 0:
 		return xtLimitText(e)
 	case e.extension == "set":
