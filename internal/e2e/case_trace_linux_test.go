@@ -2,7 +2,9 @@ package e2e
 
 import (
 	"bytes"
+	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -230,6 +232,9 @@ func TestCaseTraceKilledWithItsWatchdog(t *testing.T) {
 	}
 	for _, file := range threads {
 		children, err := os.ReadFile(file)
+		if errors.Is(err, fs.ErrNotExist) || errors.Is(err, syscall.ESRCH) {
+			continue // that thread has ended
+		}
 		if err != nil {
 			t.Fatal(err)
 		}
