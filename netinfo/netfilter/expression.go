@@ -12,15 +12,15 @@ type expression struct {
 	hasSource           bool
 	hasDestination      bool
 
-	operation uint32 // cmp, range, bitwise; ct: direction; reject: code; log: level
-	// hasOperation is of ct and reject; of log it means that it has a group.
+	operation uint32 // cmp, range, bitwise; ct: direction; reject: code; log: level; synproxy: window scale
+	// hasOperation is of ct, reject and synproxy; of log it means that it has a group.
 	hasOperation bool
 	key          uint32 // meta and ct key, fib result, nat type, reject type, limit type, objref type, log group
-	flags        uint32 // fib, lookup, nat, masq, redir, limit, log
-	family       uint32 // nat, fwd
+	flags        uint32 // fib, lookup, nat, masq, redir, limit, log, synproxy
+	family       uint32 // nat, fwd, tproxy
 	base         uint32 // payload; log: threshold
 	offset       uint32 // payload
-	length       uint32 // payload, bitwise; log: bytes
+	length       uint32 // payload, bitwise; log: bytes; synproxy: the MSS
 
 	data  []byte // cmp, immediate: value; range: from; bitwise: mask; match, target: the extension's own structure
 	data2 []byte // range: to; bitwise: xor
@@ -29,7 +29,7 @@ type expression struct {
 	counter Counter // counter
 	limit   limit   // limit
 
-	address, port   register // nat: the lowest address and port; redir, masq: the port; fwd, dup: the next hop
+	address, port   register // nat: the lowest address and port; redir, masq: the port; fwd, dup: the next hop; tproxy: the socket
 	addressTo       register
 	portTo          register
 	device          register // fwd, dup: the index of a link
@@ -242,9 +242,13 @@ var expressionShapes = map[string]map[uint16]attributeReader{
 	"reject": {1: readKey, 2: readOneByte},
 	"fwd":    {1: readDevice, 2: readAddress, 3: number(func(e *expression) *uint32 { return &e.family })},
 	"dup":    {1: readAddress, 2: readDevice},
+	"tproxy": {1: number(func(e *expression) *uint32 { return &e.family }), 2: readAddress, 3: readPort},
+	"synproxy": {
+		1: readShort(func(e *expression) *uint32 { return &e.length }), 2: readOneByte, 3: readFlags,
+	},
 	"objref": {1: readKey, 2: readSet},
 	"log": {
-		1: readGroup, 2: readPrefix, 3: number(func(e *expression) *uint32 { return &e.length }), 4: readThreshold,
+		1: readGroup, 2: readPrefix, 3: number(func(e *expression) *uint32 { return &e.length }), 4: readShort(func(e *expression) *uint32 { return &e.base }),
 		5: number(func(e *expression) *uint32 { return &e.operation }), 6: readFlags,
 	},
 }
@@ -279,10 +283,12 @@ func readGroup(e *expression, value []byte) bool {
 	return ok
 }
 
-func readThreshold(e *expression, value []byte) bool {
-	v, ok := be16(value)
-	e.base = uint32(v)
-	return ok
+func readShort(field func(*expression) *uint32) attributeReader {
+	return func(e *expression, value []byte) bool {
+		v, ok := be16(value)
+		*field(e) = uint32(v)
+		return ok
+	}
 }
 
 func number(field func(*expression) *uint32) attributeReader {

@@ -17,6 +17,8 @@ const languageRules = `*mangle
 -A FORWARD -p tcp -m tcp --tcp-flags FIN,SYN,RST,ACK SYN -j TCPMSS --set-mss 1400
 -A PREROUTING -m connmark --mark 0x1/0xff -j CONNMARK --restore-mark --nfmask 0xff --ctmask 0xff
 -A PREROUTING -j CONNMARK --save-mark --nfmask 0xffffffff --ctmask 0xffffffff
+-A PREROUTING -p tcp -m tcp --dport 80 -j TPROXY --on-port 3129 --on-ip 127.0.0.1 --tproxy-mark 0x1/0x1
+-A PREROUTING -p udp -j TPROXY --on-port 53 --on-ip 0.0.0.0 --tproxy-mark 0x0/0x0
 COMMIT
 *raw
 -A PREROUTING -i eth0 -p udp -m udp --dport 53 -j CT --notrack
@@ -288,6 +290,8 @@ var languageTables = []string{
 	"ip protocol != tcp drop", "meta length > 1000 drop", "rt classid 3 drop", "fib saddr . iif oif missing drop", "ip saddr . tcp dport vmap { 10.0.0.1 . 22 : drop }", "numgen random mod 3 vmap { 0 : drop, 1 : accept }",
 	"ct original ip daddr 192.0.2.1 accept", "ct original ip saddr != 10.0.0.0/8 drop", "ct reply ip daddr 10.0.0.1 accept",
 	"meta l4proto tcp ct original proto-dst 8080 drop", "meta l4proto tcp ct reply proto-src 80 accept",
+	"tcp dport 80 tproxy to 127.0.0.1:3129", "meta l4proto udp tproxy to :53", "meta l4proto tcp tproxy to 192.0.2.1",
+	"tcp dport 80 synproxy mss 1460 wscale 7 timestamp sack-perm", "tcp dport 81 synproxy mss 1460 sack-perm", "tcp dport 82 synproxy",
 	"continue", "meta nftrace set 1", "meta cgroup 5 drop", "vlan id 5 drop", "meta priority 5 drop", "ip id 7 drop",
 }
 
@@ -307,9 +311,13 @@ func TestTextOfAllTablesIsThatOfNft(t *testing.T) {
 		t.Errorf("rules (-nft +natlens):\n%s", diff)
 	}
 	h = newNamespace(t)
-	script(t, h, "table ip t {\ncounter hits { }\nset banned { type ipv4_addr; }\nset seen { type ipv4_addr; flags dynamic; timeout 1m; }\nchain other { }\nchain c { type filter hook input priority 0; }\n}\n", "nft", "-f", "-")
+	script(t, h, "table ip t {\ncounter hits { }\nset banned { type ipv4_addr; }\nset seen { type ipv4_addr; flags dynamic; timeout 1m; }\nchain other { }\nchain c { type filter hook input priority 0; }\nchain p { type filter hook prerouting priority 0; }\n}\n", "nft", "-f", "-")
 	for _, line := range languageTables {
-		if b, err := command(h, append([]string{"nft", "add", "rule", "ip", "t", "c"}, strings.Fields(line)...)...).CombinedOutput(); err != nil {
+		chain := "c"
+		if strings.Contains(line, "tproxy") {
+			chain = "p" // it works nowhere else
+		}
+		if b, err := command(h, append([]string{"nft", "add", "rule", "ip", "t", chain}, strings.Fields(line)...)...).CombinedOutput(); err != nil {
 			// What the kernel has no module for is "Could not process rule" or, where nft
 			// goes on guessing, "No such file or directory".
 			if said := string(b); !strings.Contains(said, "Could not process rule") && !strings.Contains(said, "No such file or directory") {

@@ -461,6 +461,10 @@ func (w *nftWriter) statement(t *term) string {
 		return w.rewrite(t)
 	case "fwd", "dup":
 		return w.sentBy(t)
+	case "tproxy":
+		return w.tproxy(t)
+	case "synproxy":
+		return synproxyStatement(e)
 	}
 	return notDecoded(e.what())
 }

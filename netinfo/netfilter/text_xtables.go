@@ -167,6 +167,8 @@ func xtablesTargetText(e *expression) (string, bool) {
 		return nflogText(e)
 	case "NFQUEUE":
 		return queueText(e)
+	case "TPROXY":
+		return tproxyText(e)
 	case "MASQUERADE", "REDIRECT", "SNAT", "DNAT", "NETMAP":
 		t, ok := decodeTranslation(e)
 		if !ok {
