@@ -25,6 +25,9 @@ const (
 	echoReply6   = 129
 )
 
+// pingTimeout is how long an echo's answer is waited for.
+const pingTimeout = 3 * time.Second
+
 // Ping sends one echo request from inside a namespace and waits for its reply
 // until ctx is done, but at most three seconds. It returns the time between.
 func Ping(ctx context.Context, from *netns.Handle, to netip.Addr, e Echo) (time.Duration, error) {
@@ -49,7 +52,7 @@ func ping(ctx context.Context, from *netns.Handle, to netip.Addr, e Echo) (time.
 		return 0, err
 	}
 	defer conn.Close()
-	release, err := bound(ctx, conn)
+	release, err := bound(ctx, conn, pingTimeout)
 	if err != nil {
 		return 0, err
 	}

@@ -12,8 +12,9 @@ import (
 	"natlens/netinfo/netns"
 )
 
-// exchangeTimeout bounds every exchange in a lab, where nothing is far away.
-const exchangeTimeout = 3 * time.Second
+// exchangeTimeout bounds every exchange in a lab, where nothing is far away, but where a
+// segment may be lost twice, and the machine be busy.
+const exchangeTimeout = 10 * time.Second
 
 // family names a protocol for the family of an address: "0.0.0.0" alone would
 // mean both.
@@ -70,9 +71,9 @@ func DialUDP(in *netns.Handle, from, to netip.AddrPort) (*net.UDPConn, error) {
 }
 
 // Exchange sends one datagram and returns the next that comes back, until ctx
-// is done, but at most three seconds later.
+// is done, but at most ten seconds later.
 func Exchange(ctx context.Context, c net.Conn, payload []byte) ([]byte, error) {
-	release, err := bound(ctx, c)
+	release, err := bound(ctx, c, exchangeTimeout)
 	if err != nil {
 		return nil, err
 	}
@@ -119,10 +120,10 @@ func Get(ctx context.Context, from *netns.Handle, server netip.AddrPort) (string
 	return string(body), nil
 }
 
-// bound makes reads and writes of c end with ctx, and with exchangeTimeout.
-// release takes that back.
-func bound(ctx context.Context, c interface{ SetDeadline(time.Time) error }) (release func(), err error) {
-	if err := c.SetDeadline(time.Now().Add(exchangeTimeout)); err != nil {
+// bound makes reads and writes of c end with ctx, and after atMost. release takes that
+// back.
+func bound(ctx context.Context, c interface{ SetDeadline(time.Time) error }, atMost time.Duration) (release func(), err error) {
+	if err := c.SetDeadline(time.Now().Add(atMost)); err != nil {
 		return nil, err
 	}
 	stop := context.AfterFunc(ctx, func() { c.SetDeadline(time.Unix(1, 0)) })
