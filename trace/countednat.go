@@ -174,7 +174,7 @@ func (c *Correlator) movedBy(b, f *trackedFlow, which side, hook netfilter.Hook)
 	case b == f:
 		return netfilter.True
 	case b.rules[which] != nil:
-		return fact(b.rules[which].ID() == rule.ID())
+		return netfilter.FactOf(b.rules[which].ID() == rule.ID())
 	case b.translatedAt(which, s) != hook:
 		return netfilter.False // it does not come by
 	}
@@ -187,7 +187,7 @@ func (c *Correlator) movedBy(b, f *trackedFlow, which side, hook netfilter.Hook)
 	}
 	switch m := b.met[which].match; m.Certainty {
 	case netfilter.Covered:
-		return fact(m.Rule.ID() == rule.ID())
+		return netfilter.FactOf(m.Rule.ID() == rule.ID())
 	case netfilter.NoRule:
 		return netfilter.False
 	}
@@ -244,11 +244,4 @@ func (c *Correlator) anyStranger(ns netns.ID, after, before int64) bool {
 		}
 	}
 	return false
-}
-
-func fact(b bool) netfilter.Fact {
-	if b {
-		return netfilter.True
-	}
-	return netfilter.False
 }

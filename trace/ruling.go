@@ -256,8 +256,8 @@ func (c *Correlator) known(p *netfilter.Packet, s *sighting) {
 		p.Translated = forms.half
 	}
 	// NAT of a flow is said of its original direction.
-	p.SourceTranslated = fact(r.flow.Status&netfilter.SrcNAT != 0)
-	p.DestinationTranslated = fact(r.flow.Status&netfilter.DstNAT != 0)
+	p.SourceTranslated = netfilter.FactOf(r.flow.Status&netfilter.SrcNAT != 0)
+	p.DestinationTranslated = netfilter.FactOf(r.flow.Status&netfilter.DstNAT != 0)
 }
 
 // ways is what the routes of a namespace say of an address.

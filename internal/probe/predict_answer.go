@@ -40,8 +40,8 @@ func (p *prediction) answerDropped(s *Stage, flags uint8) bool {
 	a := netfilter.Packet{
 		Tuple: s.After.Inverse(), MarkKnown: true, State: netfilter.StateEstablished, Direction: netfilter.DirectionReply, Bound: true,
 		TCPFlags: flags, TCPFlagsKnown: true, LocalAddress: s.Namespace.HasAddress,
-		SourceTranslated:      fact(s.Before.Source() != s.After.Source() || s.Before.SourcePort != s.After.SourcePort),
-		DestinationTranslated: fact(s.Before.Destination() != s.After.Destination() || s.Before.DestinationPort != s.After.DestinationPort),
+		SourceTranslated:      netfilter.FactOf(s.Before.Source() != s.After.Source() || s.Before.SourcePort != s.After.SourcePort),
+		DestinationTranslated: netfilter.FactOf(s.Before.Destination() != s.After.Destination() || s.Before.DestinationPort != s.After.DestinationPort),
 	}
 	a.Translated = translatedBack(a.Tuple, s.Before)
 	if s.Bridge != nil {
@@ -91,13 +91,6 @@ func translatedBack(answer, question packet.Tuple) packet.Tuple {
 		t.DestinationPort = question.SourcePort
 	}
 	return t
-}
-
-func fact(b bool) netfilter.Fact {
-	if b {
-		return netfilter.True
-	}
-	return netfilter.False
 }
 
 func nameOf(l *netinfo.Link) string {

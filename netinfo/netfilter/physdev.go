@@ -38,7 +38,7 @@ func (m *machine) physdev(e *expression) truth {
 	}
 	in, out := m.packet.InPort, m.packet.OutPort
 	// A packet that is routed has left the bridge by which it came.
-	goes := fact(out != "")
+	goes := FactOf(out != "")
 	if out == "" && m.packet.InLink == m.packet.OutLink && m.hook != Prerouting && m.hook != Input {
 		goes = NotKnown
 	}
@@ -86,11 +86,4 @@ func isPort(port string, name, mask [16]byte) bool {
 		}
 	}
 	return true
-}
-
-func fact(b bool) Fact {
-	if b {
-		return True
-	}
-	return False
 }

@@ -170,6 +170,14 @@ const (
 	True
 )
 
+// FactOf is the Fact of what is known.
+func FactOf(b bool) Fact {
+	if b {
+		return True
+	}
+	return False
+}
+
 // Match is the answer of Ruleset.NAT.
 type Match struct {
 	Certainty Certainty
