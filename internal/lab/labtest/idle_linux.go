@@ -43,5 +43,7 @@ func sleeps(pid int) (bool, error) {
 	if err != nil {
 		return false, err
 	}
-	return !strings.Contains(string(at), "pipe_write"), nil
+	// A process is "S" from before it looks for work a last time, and may lose the processor
+	// there; where it waits is "0" until it has left the run queue (get_wchan, kernel/sched/core.c).
+	return string(at) != "0" && !strings.Contains(string(at), "pipe_write"), nil
 }
