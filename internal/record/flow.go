@@ -129,8 +129,11 @@ func (t flowTable) news(b *netfilter.Batch) []event {
 			continue
 		}
 		kept := *e
+		if old != nil {
+			kept.Flow.Complete(&old.Flow)
+		}
 		t[key] = &kept
-		if old == nil || e.Kind != netfilter.Known || !sameFlow(old.Flow, e.Flow) {
+		if old == nil || e.Kind != netfilter.Known || !sameFlow(old.Flow, kept.Flow) {
 			out = append(out, eventOf(e))
 		}
 	}

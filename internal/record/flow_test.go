@@ -41,3 +41,36 @@ func TestZonesInAFile(t *testing.T) {
 		}
 	}
 }
+
+// What only some events tell of a flow stands in what a file repeats of it.
+func TestRenumberingsInAFile(t *testing.T) {
+	asked := packet.NewTuple(packet.TCP, netip.MustParseAddr("192.0.2.1"), netip.MustParseAddr("192.0.2.2"), 1, 2)
+	flow := netfilter.Flow{Namespace: 1, Status: netfilter.SeqAdjust, Original: asked, Reply: asked.Inverse()}
+	known := flow
+	known.Renumberings = [2]netfilter.Renumbering{1: {Position: 7, Before: 0, After: -2}}
+	table := flowTable{}
+	for i, f := range []netfilter.Flow{known, flow} {
+		table.news(&netfilter.Batch{Namespace: 1, Events: []netfilter.Event{{Kind: netfilter.Update, Before: int64(1 + i), Flow: f}}})
+	}
+	table.again(func(again flows) {
+		written, err := json.Marshal(again)
+		if err != nil {
+			t.Fatal(err)
+		}
+		var read flows
+		if err := json.Unmarshal(written, &read); err != nil {
+			t.Fatal(err)
+		}
+		b, err := read.batch()
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got := b.Events[0].Flow.Renumberings; got != known.Renumberings {
+			t.Errorf("read %+v, want %+v, of %s", got, known.Renumberings, written)
+		}
+	})
+	written, err := json.Marshal(eventOf(&netfilter.Event{Flow: flow}))
+	if err != nil || strings.Contains(string(written), "Renumberings") {
+		t.Errorf("without numbers: %s, %v", written, err)
+	}
+}

@@ -52,6 +52,9 @@ type Flow struct {
 	TCPState string
 	// Counters, original direction first; 0 unless nf_conntrack_acct is on.
 	Packets, Bytes [2]uint64
+	// Renumberings are those of the two directions, where Status has SeqAdjust. Dumps
+	// tell them, and of the events the first after they changed: see Complete.
+	Renumberings [2]Renumbering `json:",omitzero"`
 }
 
 // Zones are those of the two directions.

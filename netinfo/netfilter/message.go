@@ -87,6 +87,8 @@ const (
 	ctaCountersOrig   = 9
 	ctaCountersReply  = 10
 	ctaID             = 12
+	ctaSeqAdjOrig     = 15
+	ctaSeqAdjReply    = 16
 	ctaZone           = 18
 	ctaTimestamp      = 20
 	ctaTimestampEvent = 27
@@ -115,6 +117,10 @@ const (
 
 	ctaCountersPackets = 1
 	ctaCountersBytes   = 2
+
+	ctaSeqAdjPosition = 1
+	ctaSeqAdjBefore   = 2
+	ctaSeqAdjAfter    = 3
 
 	ctaTimestampStart = 1
 	ctaTimestampStop  = 2
@@ -178,6 +184,10 @@ func decodeFlow(b []byte, f *Flow) (t flowTimes, ok bool) {
 			good = decodeCounters(data, f, 1)
 		case ctaID:
 			f.ID, good = be32(data)
+		case ctaSeqAdjOrig:
+			f.Renumberings[0], good = decodeRenumbering(data)
+		case ctaSeqAdjReply:
+			f.Renumberings[1], good = decodeRenumbering(data)
 		case ctaZone:
 			f.Zone, good = be16(data) // of both: else it stands in one of the tuples
 			f.ReplyZone = f.Zone
@@ -340,6 +350,30 @@ func decodeCounters(b []byte, f *Flow, direction int) (ok bool) {
 			f.Packets[direction], good = be64(data)
 		case ctaCountersBytes:
 			f.Bytes[direction], good = be64(data)
+		}
+		ok = ok && good
+	}
+}
+
+func decodeRenumbering(b []byte) (r Renumbering, ok bool) {
+	ok = true
+	a := attributes(b)
+	for {
+		kind, data, more := a.next()
+		if !more {
+			return r, ok && a.spent()
+		}
+		var v uint32
+		good := true
+		switch kind {
+		case ctaSeqAdjPosition:
+			r.Position, good = be32(data)
+		case ctaSeqAdjBefore:
+			v, good = be32(data)
+			r.Before = int32(v)
+		case ctaSeqAdjAfter:
+			v, good = be32(data)
+			r.After = int32(v)
 		}
 		ok = ok && good
 	}
