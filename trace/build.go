@@ -70,6 +70,9 @@ func (c *Correlator) build(e *entry, early string) *Journey {
 	if f := c.floodOf(hops); f != nil && f.accepted && len(f.ignored) > 0 {
 		j.Notes = append(j.Notes, f.note())
 	}
+	if why := renumbering(hops); why != "" {
+		j.Notes = append(j.Notes, why)
+	}
 	if why := c.copies(e, hops, from); why != "" {
 		j.Notes = append(j.Notes, why)
 	}
@@ -187,6 +190,9 @@ func (c *Correlator) hop(hops []sighting, i, from int) Hop {
 	}
 	if s.kept != nil {
 		h.Packet = s.kept.packet
+	}
+	if s.shift != nil {
+		s.shift.redo(&h.Headers)
 	}
 	return h
 }

@@ -54,6 +54,8 @@ type Correlator struct {
 	zones      map[netns.ID]bool // whose rules choose zones of connection tracking, or did
 	zoned      bool              // somewhere rules choose zones, or a flow has, or had, one
 	copiers    map[netns.ID][]netfilter.RuleRef
+	renumbers  bool                  // somewhere a flow's sequence numbers change, or did
+	renumbered map[uint64]renumbered // by the fingerprint that it has behind the change
 
 	waiting      waiting
 	ringThrough  int64
@@ -133,6 +135,7 @@ func New(open int, sink Sink) *Correlator {
 		exempts:    map[netns.ID]bool{},
 		zones:      map[netns.ID]bool{},
 		copiers:    map[netns.ID][]netfilter.RuleRef{},
+		renumbered: map[uint64]renumbered{},
 		arrivals:   arrivals{},
 		droppers:   map[netns.ID]droppers{},
 		slab:       slab{limit: open},
@@ -224,6 +227,7 @@ func (c *Correlator) AddFlows(b *netfilter.Batch) {
 		}
 	}
 	c.zoned = c.zoned || x.zoned
+	c.renumbers = c.renumbers || x.renumbers
 	x.failed(b.Failures)
 	// What can't be read is as good as lost.
 	c.counters.Undecoded += b.Malformed
@@ -287,6 +291,7 @@ func (c *Correlator) Interrupt(reason string) {
 	c.hosted.forget()
 	clear(c.counted)
 	clear(c.asking)
+	clear(c.renumbered)
 	c.arrivals.forgetTimes()
 	forgetReadings(c.readings)
 	for ns, known := range c.nat {
@@ -362,6 +367,7 @@ func (c *Correlator) sweep() {
 	}
 	c.trails.sweep(c.now)
 	c.sweepParts()
+	c.sweepRenumbered()
 	c.sweepInferred()
 	c.sweepNames()
 	c.proxies.sweep(c.now)
@@ -395,6 +401,9 @@ func (c *Correlator) process(o *capture.Observation) {
 	var t *trail
 	switch {
 	case same == nil:
+		if c.renumbers && c.pairAsSent(o, kept) {
+			return
+		}
 		if t = c.trailOf(o); c.begins(t, h) {
 			c.begin(t, o, kept)
 			return
@@ -403,7 +412,7 @@ func (c *Correlator) process(o *capture.Observation) {
 		c.tread(head, same, o, kept)
 		return
 	}
-	c.pair(o, head, t, kept)
+	c.pair(o, head, t, kept, nil)
 }
 
 // misread counts a packet whose headers could not be read to their end.
@@ -417,8 +426,8 @@ func (c *Correlator) misread(o *capture.Observation) {
 
 // pair finds the journey that a packet belongs to, or begins it. head is the oldest that
 // looks like it, -1 when there is none, and then t is the trail that begins where it was
-// seen.
-func (c *Correlator) pair(o *capture.Observation, head int32, t *trail, kept *keptPacket) {
+// seen. by is how its numbers changed on the way; o has them as they were.
+func (c *Correlator) pair(o *capture.Observation, head int32, t *trail, kept *keptPacket, by *shift) {
 	var s sighting
 	h := &o.Headers
 	if t.known() {
@@ -427,10 +436,13 @@ func (c *Correlator) pair(o *capture.Observation, head int32, t *trail, kept *ke
 	} else {
 		c.look(&s, o)
 	}
-	s.kept = kept
+	s.kept, s.shift = kept, by
 	c.judged = o.Data
 	found := c.find(head, &s)
 	i, e := found.index, found.entry
+	if e == nil && head >= 0 && c.renumbers && by == nil && c.pairAsSent(o, kept) {
+		return
+	}
 	var resends uint64
 	if e == nil {
 		home := t.known() && t.home

@@ -240,6 +240,8 @@ type flowIndex struct {
 	tracked [2]bool // something was: IPv4, IPv6
 	silent  bool    // the kernel tells of no flow that begins
 	zoned   bool    // rules or others put some flow into a zone
+	// renumbers: connection tracking may rewrite what is said in some flow.
+	renumbers bool
 	// failures are what the kernel's statistics tell, oldest first.
 	failures []netfilter.Failures
 }
@@ -304,7 +306,10 @@ func (x *flowIndex) apply(e *netfilter.Event) (began *trackedFlow) {
 		old.bornAfter, old.bornBefore = e.After, e.Before
 		old.endTrails()
 	}
-	old.Flow = e.Flow
+	told := e.Flow
+	told.Complete(&old.Flow)
+	old.Flow = told
+	x.renumbers = x.renumbers || renumbers(&told)
 	old.named = e.Before
 	if old.answered == 0 && e.Flow.Status&netfilter.SeenReply != 0 {
 		old.answered = max(e.Before, 1)

@@ -18,6 +18,7 @@ type sighting struct {
 	// merged segments and datagrams is more than 0.
 	others uint16
 	kept   *keptPacket // nil unless packets are kept
+	shift  *shift      // what was added to the numbers in h; nil for most
 }
 
 // seen is what a sighting has in common with those of other packets that go the same

@@ -38,7 +38,7 @@ const (
 //
 // Observation points agree only when both captured the whole window, or the
 // same part of it. What a connection tracking helper or a SYN proxy rewrites is
-// not left alone.
+// not left alone: package trace pairs such packets by more than this.
 func Fingerprint(h *Headers, data []byte) uint64 {
 	if !h.IsIP() {
 		return 0
