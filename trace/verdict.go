@@ -149,6 +149,7 @@ func (c *Correlator) missing(e *entry, hops []sighting, early string) Verdict {
 	case s.loopsBack():
 		v.Result, v.Evidence, v.Reason = Dropped, ByRules, loopedBack
 	case c.ruledOut(hops, &rules, &v):
+	case c.synProxied(s, &rules, &v):
 	case rules.handOver(&v):
 	case c.turnedBack(hops, &rules, &v):
 	case c.sentNowhere(s, &v):

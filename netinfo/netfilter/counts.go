@@ -163,10 +163,25 @@ func (c *chain) mayDrop() bool {
 }
 
 // Copiers returns the rules that send copies of packets elsewhere (TEE, dup).
-func (r *Ruleset) Copiers() (rules []RuleRef) {
+func (r *Ruleset) Copiers() []RuleRef {
+	return r.rulesWith(func(e expression) bool { return e.name == "dup" || e.extension == "TEE" })
+}
+
+// SynProxies returns the rules that answer SYNs in a server's place (SYNPROXY, synproxy).
+func (r *Ruleset) SynProxies() []RuleRef {
+	return r.rulesWith(func(e expression) bool {
+		return e.name == "synproxy" || e.extension == "SYNPROXY" || e.name == "objref" && e.key == objectSynproxy
+	})
+}
+
+// rulesWith returns the rules that have such an expression; none where they are not known.
+func (r *Ruleset) rulesWith(such func(expression) bool) (rules []RuleRef) {
+	if r == nil {
+		return nil
+	}
 	for _, c := range r.ordered() {
 		for i := range c.rules {
-			if slices.ContainsFunc(c.rules[i].expressions, func(e expression) bool { return e.name == "dup" || e.extension == "TEE" }) {
+			if slices.ContainsFunc(c.rules[i].expressions, such) {
 				rules = append(rules, c.rules[i].ref)
 			}
 		}
