@@ -104,6 +104,17 @@ func (c *Correlator) doubts(e *entry) {
 	}
 }
 
+// undoubted reports whether one of those that look the same is not in doubt: that can be
+// one that came when the others were already, and was joined with what is one of theirs.
+func (c *Correlator) undoubted(e *entry) bool {
+	for i, _ := c.byPrint.oldest(e.fingerprint); i >= 0; i = c.slab.at(i).next {
+		if o := c.slab.at(i); o.tied && o.has().doubt == nil {
+			return true
+		}
+	}
+	return false
+}
+
 // looksLike reports whether both packets were seen at one point with the same
 // addresses.
 func (e *entry) looksLike(o *entry) bool {

@@ -92,6 +92,22 @@ func TestOneOfIdenticalDatagramsLost(t *testing.T) {
 	}
 }
 
+// One that comes a while after the others, when those are said to be in doubt already:
+// it is joined with the one that was lost or with itself, and nobody knows which.
+func TestOneMoreOfIdenticalDatagramsOfWhichOneIsLost(t *testing.T) {
+	s := newStage(t)
+	s.burst(2, 1)
+	s.pass(20 * time.Millisecond)
+	if got := s.last(); got != "delivered?" {
+		t.Fatalf("before the last one: %s", got)
+	}
+	s.burst(1, 0)
+	for range 10 { // by and by, so that what was shown is let go
+		s.pass(400 * time.Millisecond)
+	}
+	s.wantLast("delivered? delivered? vanished?", 3)
+}
+
 // At the end of the capture, too: those that were shown before are shown again.
 func TestOneOfIdenticalDatagramsLostAtTheEnd(t *testing.T) {
 	s := newStage(t)

@@ -158,7 +158,7 @@ func (c *Correlator) settle(i int32, e *entry, early string) {
 	if c.unheard > 0 && e.began() < c.unheard {
 		c.hearAgain(e)
 	}
-	if e.tied && e.has().doubt == nil {
+	if e.tied && c.undoubted(e) {
 		c.doubts(e)
 	}
 	var j *Journey
