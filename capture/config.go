@@ -21,7 +21,9 @@ const (
 
 // RetireTimeout is how long the kernel keeps a packet in a block that does not
 // fill up, and so the latency that a ring adds at most (struct tpacket_req3,
-// tp_retire_blk_tov).
+// tp_retire_blk_tov). A ring with few blocks, as of a container where whole packets
+// are captured, keeps it up to 64 ms, so as not to be full as soon as its reader has
+// to wait for a processor.
 const RetireTimeout = 10 * time.Millisecond
 
 // Config says what rings capture. The zero Config captures the first 128 bytes

@@ -3,6 +3,7 @@ package capture
 import (
 	"errors"
 	"math/bits"
+	"time"
 )
 
 // ErrNoRoom is returned when the rings that are open have used up the budget.
@@ -29,13 +30,24 @@ const (
 	// however little is in it: on a busy host that keeps the reader waiting for
 	// a processor, 64 blocks last for 640 ms, whatever their size.
 	comfortableBlocks = 64
+	// longestRetire is for how long at most fewer blocks stay open instead.
+	longestRetire = 64 * time.Millisecond
+	// frameOverhead is more than a frame has before it in a block: the block's header
+	// and its own (TPACKET3_HDRLEN), with what aligns them.
+	frameOverhead = 256
 )
+
+// retire is how long a block stays open that does not fill up. So all of a ring's
+// blocks last as long as comfortableBlocks would, as far as that is possible.
+func (g geometry) retire() time.Duration {
+	return min(max(RetireTimeout, comfortableBlocks*RetireTimeout/time.Duration(g.blocks)).Truncate(time.Millisecond), longestRetire)
+}
 
 // minimalGeometry returns the smallest ring for a snap length. A block must
 // hold at least one whole frame, else the kernel cuts it shorter than asked.
 func minimalGeometry(snaplen int) geometry {
 	g := geometry{blockSize: smallestBlock, blocks: fewestBlocks}
-	for g.blockSize < 2*snaplen {
+	for g.blockSize < snaplen+frameOverhead {
 		g.blockSize *= 2
 	}
 	g.blocks = max(fewestBlocks, smallestRing/g.blockSize)

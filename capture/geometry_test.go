@@ -3,6 +3,7 @@ package capture
 import (
 	"errors"
 	"testing"
+	"time"
 )
 
 func TestBudgetIsNeverExceeded(t *testing.T) {
@@ -18,7 +19,7 @@ func TestBudgetIsNeverExceeded(t *testing.T) {
 				}
 				break
 			}
-			if g.blocks < 2 || g.blockSize&(g.blockSize-1) != 0 || g.blockSize%4096 != 0 || g.blockSize > largestBlock || g.blockSize < 2*snaplen {
+			if g.blocks < 2 || g.blockSize&(g.blockSize-1) != 0 || g.blockSize%4096 != 0 || g.blockSize > largestBlock || g.blockSize < snaplen {
 				t.Errorf("snaplen %d, ring %d: %+v", snaplen, len(taken), g)
 			}
 			taken = append(taken, g)
@@ -36,6 +37,23 @@ func TestBudgetIsNeverExceeded(t *testing.T) {
 		}
 		if b.left != DefaultBudget || b.rings != 0 {
 			t.Errorf("snaplen %d: after all is given back %+v", snaplen, b)
+		}
+	}
+}
+
+// On a busy host the reader may wait for a processor for half a second, even where whole
+// packets are captured in five containers.
+func TestRingsLastWhileTheirReaderWaits(t *testing.T) {
+	for _, snaplen := range []int{DefaultSnaplen, 1500, MaxSnaplen} {
+		b := budget{left: DefaultBudget}
+		for i := range 6 {
+			g, err := b.take(snaplen)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if lasts := g.retire() * time.Duration(g.blocks); g.retire() < RetireTimeout || g.retire() > longestRetire || lasts < 500*time.Millisecond {
+				t.Errorf("snaplen %d, ring %d: %+v, %v each", snaplen, i, g, g.retire())
+			}
 		}
 	}
 }

@@ -71,7 +71,7 @@ func mapRing(fd int, filter []bpf.Instruction, g geometry) ([]byte, error) {
 		Block_nr:       uint32(g.blocks),
 		Frame_size:     frameSize,
 		Frame_nr:       uint32(g.size() / frameSize),
-		Retire_blk_tov: uint32(RetireTimeout.Milliseconds()),
+		Retire_blk_tov: uint32(g.retire().Milliseconds()),
 	}
 	if err := unix.SetsockoptTpacketReq3(fd, unix.SOL_PACKET, unix.PACKET_RX_RING, &req); err != nil {
 		return nil, fmt.Errorf("make %d blocks of %d bytes: %w", g.blocks, g.blockSize, err)
