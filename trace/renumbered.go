@@ -33,13 +33,13 @@ const (
 
 // renumbers reports whether packets of a flow may change so.
 func renumbers(f *netfilter.Flow) bool {
-	return f.Original.Protocol == packet.TCP && f.Status&(netfilter.SeqAdjust|netfilter.Helper) != 0
+	return f.Status&(netfilter.SeqAdjust|netfilter.Helper) != 0
 }
 
 // pairAsSent finds the journey of a packet, which fits nothing that is open, by what it
 // was before it was changed; false where it was not, or that is not known.
 func (c *Correlator) pairAsSent(o *capture.Observation, kept *keptPacket) bool {
-	if !o.Headers.Layers.Has(packet.LayerTCP) {
+	if !o.Headers.Layers.Has(packet.LayerTCP) && !isDatagram(o.Headers.Layers) {
 		return false
 	}
 	r, ok := c.renumbered[o.Fingerprint]
@@ -101,28 +101,35 @@ func (c *Correlator) renumberedFrom(o *capture.Observation) (r renumbered, ok bo
 }
 
 // rewritten returns the journey of a packet that is of the same direction of a flow, came
-// in, and looks the same but for its numbers and its length.
+// in, and looks the same but for its numbers, its length and what it says. Of several,
+// which can be so where they have no identification, it is the oldest, or another.
 func (c *Correlator) rewritten(o *capture.Observation, flow flowRef) *entry {
+	var found []*entry // newest first
 	h := &o.Headers
-	if !h.Layers.Has(packet.LayerIPv4) || h.IPID == 0 {
-		return nil
-	}
+	const transport = packet.LayerTCP | packet.LayerUDP
 	queued := c.settling[statePending-1].all()
 	for i := len(queued) - 1; i >= 0 && i >= len(queued)-lookNear; i-- {
 		e := c.turn(statePending, queued[i])
-		if e == nil || !e.layers().Has(packet.LayerTCP) {
+		if e == nil || slices.Contains(found, e) || e.layers()&transport != h.Layers&transport {
 			continue
 		}
 		hops := e.hops()
 		if was := hops[0].h; was.IPID != h.IPID || was.TCPFlags != h.TCPFlags || was.TCPWindow != h.TCPWindow ||
-			was.PayloadLength != h.PayloadLength && sameBytes(e.payload(), 0, h.Payload(o.Data)) { // cut, or merged
-			continue
+			was.Length != h.Length && max(was.Length, h.Length) > etherMTU && sameBytes(e.payload(), 0, h.Payload(o.Data)) {
+			continue // it was cut, or merged
 		}
 		if s := &hops[len(hops)-1]; s.point.Namespace == o.Namespace && s.point.Direction == capture.In && s.flow.same(flow) {
-			return e
+			found = append(found, e)
 		}
 	}
-	return nil
+	switch len(found) {
+	case 0:
+		return nil
+	case 1:
+	default:
+		c.mark(found, "a helper rewrote one of them, and nothing tells which")
+	}
+	return found[len(found)-1]
 }
 
 // shiftOf is what made one packet of the other.
@@ -163,6 +170,8 @@ func renumbering(hops []sighting) string {
 	switch f := hops[i].flow.flow; {
 	case s.length != 0:
 		who = fmt.Sprintf("a helper of %s's connection tracking rewrote it: ", host)
+	case *s == (shift{}):
+		return fmt.Sprintf("a helper of %s's connection tracking rewrote what it says", host)
 	case f == nil || f.Status&netfilter.Helper != 0:
 		who = fmt.Sprintf("a helper of %s's connection tracking made what was said before shorter or longer: ", host)
 	}

@@ -89,3 +89,25 @@ func TestTwinOfWhatASynProxySent(t *testing.T) {
 		}
 	}
 }
+
+// A helper rewrites datagrams that have no identification. Of several that wait nothing
+// tells which one became shorter, and they are in doubt.
+func TestDatagramsThatAHelperRewrites(t *testing.T) {
+	for waiting, want := range map[int]string{1: "left", 2: "left? vanished?"} {
+		s := newStage(t)
+		s.flow(netfilter.Known, netfilter.Flow{ID: 9, Status: netfilter.SrcNAT | netfilter.Helper, Original: udpTuple(port(backIP, 5060), port(internetIP, 5060)),
+			Reply: udpTuple(port(internetIP, 5060), port(hostIP, 5060))})
+		for i := range waiting {
+			said := udp(t, port(backIP, 5060), port(internetIP, 5060), 0, string(rune('a'+i))+": 172.17.0.2")
+			for _, where := range []at{backOut, vethIn, bridgeIn} {
+				s.see(where, said)
+			}
+		}
+		s.see(uplinkOut, udp(t, port(hostIP, 5060), port(internetIP, 5060), 0, "a: 192.0.2.1"))
+		s.pass(50 * time.Millisecond)
+		s.pass(4 * time.Second)
+		if got := s.last(); got != want {
+			t.Errorf("of %d: %s, want %s", waiting, got, want)
+		}
+	}
+}

@@ -218,3 +218,48 @@ func TestConnectionThroughASynProxy(t *testing.T) {
 		t.Errorf("%d packets with data or an end, want 4", said)
 	}
 }
+
+// TestDatagramsOfAHelper: SIP's helper puts the host's address into what a container
+// sends, in packets that have no identification.
+func TestDatagramsOfAHelper(t *testing.T) {
+	leak.Check(t)
+	h := dockerHost(t)
+	b, err := newBox("phone", 99) // 172.17.1.100
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := b.remove(); err != nil {
+			t.Error(err)
+		}
+	})
+	tableOf(t, `ct helper sip { type "sip" protocol udp; }
+		chain test { type filter hook prerouting priority 0; udp dport 5060 ct helper set "sip"; }`)
+	server := netip.AddrPortFrom(lab.ServerAddress, 5060)
+	echoAt(t, h.Internet(), server)
+	w := startWatch(t, Config{})
+	c, err := lab.DialUDP(b.ns, netip.AddrPortFrom(netip.IPv4Unspecified(), 5060), server)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.Close()
+	said := "OPTIONS sip:" + server.String() + " SIP/2.0\r\nVia: SIP/2.0/UDP 172.17.1.100:5060;branch=z9hG4bK1\r\n" +
+		"From: <sip:a@172.17.1.100>;tag=1\r\nTo: <sip:b@198.51.100.7>\r\nCall-ID: 1@172.17.1.100\r\nCSeq: 1 OPTIONS\r\n" +
+		"Contact: <sip:a@172.17.1.100:5060>\r\nContent-Length: 0\r\n\r\n"
+	heard, err := lab.Exchange(t.Context(), c, []byte(said))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if !strings.Contains(string(heard), "Via: SIP/2.0/UDP 192.0.2.10:5060") {
+		t.Fatalf("the server heard %q", heard)
+	}
+	for name, want := range map[string]string{
+		"phone": "phone/eth0:out host/vethbox99:in host/docker0:in host/eth0:out", "internet": "host/eth0:in host/docker0:out host/vethbox99:out phone/eth0:in",
+	} {
+		j := w.journey("of "+name, func(j *trace.Journey) bool { return j.Protocol == packet.UDP && j.From.Name == name })
+		change := j.Hops[3].Headers.Length - j.Hops[0].Headers.Length
+		if note := fmt.Sprintf("a helper of host's connection tracking rewrote it: length %+d", int32(change)); pathOf(j) != want || strings.Join(j.Notes, "; ") != note || change == 0 {
+			t.Errorf("%s, notes %q, want %s, %q", pathOf(j), j.Notes, want, note)
+		}
+	}
+}
