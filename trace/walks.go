@@ -1,6 +1,7 @@
 package trace
 
 import (
+	"maps"
 	"slices"
 	"strings"
 
@@ -221,7 +222,8 @@ func (s *walkSpace) name(w *walk, id uint32) {
 }
 
 // settleWalks shows packets that no tap saw, and forgets what is too old to
-// belong to any journey; early: it can't wait any longer.
+// belong to any journey; early: it can't wait any longer. Namespaces come in a
+// fixed order, so that a file numbers those packets as the watch did.
 func (c *Correlator) settleWalks(early bool) {
 	c.forgetPauses()
 	look := c.now >= c.walks.looked+lookEvery
@@ -232,7 +234,11 @@ func (c *Correlator) settleWalks(early bool) {
 		c.walks.looked = c.now
 		c.holdWalks()
 	}
-	for _, s := range c.walks.spaces {
+	if len(c.walks.spaces) == 0 {
+		return // nobody traces; what is sorted is allocated
+	}
+	for _, ns := range slices.Sorted(maps.Keys(c.walks.spaces)) {
+		s := c.walks.spaces[ns]
 		kept := s.queue[:0]
 		for _, w := range s.queue {
 			old := look && c.old(w)

@@ -10,6 +10,7 @@ import (
 
 	"natlens/capture/packet"
 	"natlens/netinfo/netfilter"
+	"natlens/netinfo/netns"
 )
 
 // walkRules is a filter table with a chain of the user's own, and masquerade.
@@ -291,6 +292,31 @@ func TestWalkToTheHost(t *testing.T) {
 	s.later(4 * time.Second)
 	if v := sole(t, s).Verdict; v.Result != Delivered || v.Evidence != ByTrace {
 		t.Errorf("verdict %+v", v)
+	}
+}
+
+// What several namespaces sent and dropped at one time is told in the same order each
+// time, as a file tells it that is read again.
+func TestUnseenInSeveralNamespaces(t *testing.T) {
+	spaces := []netns.ID{hostNS, backNS, baseNS}
+	for range 40 { // that Go goes through a map in this order by chance is no wonder
+		s := traceStage(t)
+		for i, ns := range slices.Backward(spaces) {
+			f := udp(t, port(hostIP, uint16(4000+i)), port(internetIP, 98), 7, "drop")
+			k := told{s, uint32(i)}
+			s.c.AddHits(&netfilter.HitBatch{Namespace: ns, Through: s.now, Hits: []netfilter.Hit{
+				k.hit("+inet "+netfilter.TraceTable+"1 output 1 continue", f), k.hit("+filter OUTPUT policy drop", f)}})
+		}
+		for range 10 {
+			s.later(20 * time.Millisecond)
+		}
+		var ports []uint16
+		for _, j := range s.journeys {
+			ports = append(ports, j.From.Port)
+		}
+		if !slices.Equal(ports, []uint16{4000, 4001, 4002}) {
+			t.Fatalf("from ports %v", ports)
+		}
 	}
 }
 
