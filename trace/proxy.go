@@ -255,10 +255,8 @@ func (x *proxies) begin(e *entry, s *sighting, old *proxyConn) *proxyConn {
 	if pool := x.pools[to]; pool != nil && s.space.has(t.Source()) {
 		c.pool, c.inner = pool, true
 	} else if s.space.has(t.Destination()) && !s.translated() {
-		for _, p := range x.known {
-			if p.Namespace == here && proxyProtocols[p.Protocol] == t.Protocol && p.Accepts(t.Destination(), t.DestinationPort) {
-				c.pool, c.proxy = p.pool, p
-			}
+		if p := x.listener(here, t); p != nil {
+			c.pool, c.proxy = p.pool, p
 		}
 	}
 	if c.pool == nil {
@@ -285,6 +283,28 @@ func (x *proxies) begin(e *entry, s *sighting, old *proxyConn) *proxyConn {
 		}
 	}
 	return c
+}
+
+// listener returns the proxy that takes a connection with that first packet, or nil. One
+// that is gone is remembered for a while, and another may listen in its place by then.
+func (x *proxies) listener(here netns.ID, t packet.Tuple) (found *proxy) {
+	for _, p := range x.known {
+		if p.Namespace == here && proxyProtocols[p.Protocol] == t.Protocol && p.Accepts(t.Destination(), t.DestinationPort) &&
+			(found == nil || p.replaces(found)) {
+			found = p
+		}
+	}
+	return found
+}
+
+// replaces reports whether of two that take the same, p is rather the one that is there
+// now, or was there last. Of any two one replaces the other.
+func (p *proxy) replaces(o *proxy) bool {
+	if here := p.gone == 0; here != (o.gone == 0) {
+		return here
+	}
+	return cmp.Or(cmp.Compare(p.gone, o.gone), cmp.Compare(p.PID, o.PID),
+		p.Listen.Compare(o.Listen), p.Backend.Compare(o.Backend)) > 0
 }
 
 // add makes room for one more, first by what ended.

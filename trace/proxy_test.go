@@ -186,6 +186,35 @@ func TestProxyConnectionIsStitchedToItsClient(t *testing.T) {
 	}
 }
 
+// Of a proxy that is gone and the one that listens in its place, a new connection is to
+// the one that is there, or else to the one that was there last.
+func TestProxyThatReplacesAnother(t *testing.T) {
+	listens := func(pid int, backend netip.AddrPort) netinfo.Proxy {
+		return netinfo.Proxy{PID: pid, Namespace: hostNS, Protocol: "tcp", Listen: netip.MustParseAddrPort("0.0.0.0:8080"), Backend: backend}
+	}
+	first, second := listens(200, backend80), listens(100, netip.AddrPortFrom(backIP, 81))
+	for name, last := range map[string][]netinfo.Proxy{"it is there": {second}, "it has gone, too": nil} {
+		for range 40 { // that Go finds the right one first in a map is no wonder
+			s := newStage(t)
+			for i, proxies := range [][]netinfo.Proxy{{first}, {second}, last} {
+				w := world()
+				w.Time = time.Unix(1000, int64(i)*1e6)
+				w.Proxies = proxies
+				s.c.SetTopology(w)
+			}
+			s.client(4000).handshake()
+			s.pass(50 * time.Millisecond)
+			c := s.c.proxies.conns[connKey{hostNS, packet.NewTuple(packet.TCP, localhost, localhost, 4000, 8080)}]
+			if c == nil {
+				t.Fatalf("%s: the connection is not followed", name)
+			}
+			if c.proxy.Proxy != second {
+				t.Fatalf("%s: the connection is to %+v", name, c.proxy.Proxy)
+			}
+		}
+	}
+}
+
 // A container on the host's own network has each socket of the host asked for a
 // second time. That none of its processes holds one says nothing of docker-proxy,
 // and what docker-proxy sends and gets is nobody else's.
