@@ -128,6 +128,14 @@ func TestDemoStepsBeginWithACommand(t *testing.T) {
 	}
 }
 
+// TestFirstDemoFitsAScreen is about the first command of the README, with the two lines
+// of its summary. What is recorded is what is shown, unless a packet was sent again.
+func TestFirstDemoFitsAScreen(t *testing.T) {
+	if lines := strings.Count(readPage(t, goldenDemo("masquerade")), "\n") + 2; lines > 45 {
+		t.Errorf("%d lines, want at most 45", lines)
+	}
+}
+
 // TestComparableWhereverLinesBreak wants one text of what differs in how long its words are.
 func TestComparableWhereverLinesBreak(t *testing.T) {
 	behind := "\n\nFrom the host in:\n$ sudo natlens probe host database\n"

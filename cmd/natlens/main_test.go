@@ -22,11 +22,10 @@ func TestMain(m *testing.M) {
 	testscript.Main(m, map[string]func(){"natlens": main, pluginProgram: main})
 }
 
-// TestScripts runs the real program. Three commands are added to testscript's:
-// status, which runs a program and wants an exact exit status; columns, which
-// fails if a line of the last standard output is wider than 80 columns; and
-// lines, which wants at most so many of them, standard error's included; and
-// one condition, root.
+// TestScripts runs the real program. Two commands are added to testscript's:
+// status, which runs a program and wants an exact exit status; and columns,
+// which fails if a line of the last standard output is wider than 80 columns;
+// and one condition, root.
 //
 // $CAPTURES is a folder of capture files.
 func TestScripts(t *testing.T) {
@@ -50,7 +49,6 @@ func TestScripts(t *testing.T) {
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
 			"status":  scriptStatus,
 			"columns": scriptColumns,
-			"lines":   scriptLines,
 		},
 	})
 }
@@ -85,16 +83,6 @@ func scriptColumns(ts *testscript.TestScript, neg bool, args []string) {
 		if strings.TrimRight(line, " ") != line {
 			ts.Fatalf("spaces at the end of the line: %q", line)
 		}
-	}
-}
-
-func scriptLines(ts *testscript.TestScript, neg bool, args []string) {
-	if neg || len(args) != 1 {
-		ts.Fatalf("usage: lines N")
-	}
-	got := strings.Count(ts.ReadFile("stdout")+ts.ReadFile("stderr"), "\n")
-	if most, err := strconv.Atoi(args[0]); err != nil || got > most {
-		ts.Fatalf("%d lines, want at most %s", got, args[0])
 	}
 }
 
