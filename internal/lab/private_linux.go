@@ -21,8 +21,9 @@ import (
 // the namespace is made but nothing may be done in it.
 var ErrForbidden = errors.New("private namespaces are forbidden here")
 
-// killDelay is how long a cancelled child may take to end by itself.
-const killDelay = 5 * time.Second
+// killDelay is how long a cancelled child may take to end by itself: on a busy machine it
+// takes down its host for seconds. Whom that is too long ends both by a second Ctrl-C.
+const killDelay = 30 * time.Second
 
 // Run runs this program again, with the given arguments, inside new network,
 // mount and process namespaces, and waits for it. Without CAP_SYS_ADMIN and
@@ -36,7 +37,7 @@ const killDelay = 5 * time.Second
 //
 // The child dies with the caller, even when the caller is killed. When ctx is
 // done the child gets SIGINT once, be it from the terminal or from here, and
-// SIGKILL five seconds later.
+// SIGKILL half a minute later.
 func Run(ctx context.Context, args ...string) (status int, err error) {
 	// The parent death signal comes when the thread that started the child
 	// ends (prctl(2)). A goroutine of its own keeps one until the child is gone.
