@@ -64,6 +64,11 @@ func TestRuleChange(t *testing.T) {
 			"a rule came: arp a c arp operation request drop"},
 		{"nft 'table netdev n { chain c { type filter hook ingress device lo priority 0; ip saddr 10.0.0.9 drop; }; }'",
 			"a rule came: netdev n c ip saddr 10.0.0.9 drop"},
+		{"nft 'table ip z { chain c { ip saddr 10.0.0.1 drop; ip saddr 10.0.0.2 counter; }; }'",
+			"2 rules came: ip z c ip saddr 10.0.0.1 drop, ip z c ip saddr 10.0.0.2 counter"},
+		// A table that is made anew, as by nft -f, gives its rules the handles that others had.
+		{"nft 'table ip z; delete table ip z; table ip z { chain c { ip saddr 10.0.0.3 drop; ip saddr 10.0.0.2 counter; }; }'",
+			"a rule came: ip z c ip saddr 10.0.0.3 drop; a rule went: ip z c ip saddr 10.0.0.1 drop"},
 		{"nft delete table ip x", "6 rules went: ip x y counter, ip x y ip saddr 10.0.0.1 drop, ip x y ip saddr 10.0.0.2 drop and 3 more"},
 	} {
 		change(c.line)

@@ -5,8 +5,9 @@ import (
 	"strings"
 )
 
-// ruleKey is what stays of a rule while others come and go: in nf_tables its
-// handle, in iptables-legacy its text.
+// ruleKey is what stays of a rule while others come and go: its text and, in nf_tables,
+// its handle. A table that is made anew, as nft -f does with a whole file, gives the
+// handles again.
 type ruleKey struct {
 	backend              Backend
 	family, table, chain string
@@ -15,11 +16,7 @@ type ruleKey struct {
 }
 
 func keyOf(r RuleRef) ruleKey {
-	k := ruleKey{backend: r.Backend, family: r.Family, table: r.Table, chain: r.Chain, handle: r.Handle}
-	if r.Handle == 0 {
-		k.text = r.Text
-	}
-	return k
+	return ruleKey{r.Backend, r.Family, r.Table, r.Chain, r.Handle, r.Text}
 }
 
 // Diff returns the rules that have come and gone since an older Ruleset of the
