@@ -30,6 +30,12 @@ import (
 // watch records what play does on the host of the first scenario.
 func watch(t *testing.T, config record.Config, play func(context.Context, *lab.Host)) recorded {
 	t.Helper()
+	return watchChanges(t, config, func(ctx context.Context, h *lab.Host, _ <-chan netinfo.Change) { play(ctx, h) })
+}
+
+// watchChanges is watch for a play that waits until natlens has noticed what it did.
+func watchChanges(t *testing.T, config record.Config, play func(context.Context, *lab.Host, <-chan netinfo.Change)) recorded {
+	t.Helper()
 	h := labtest.NewHost(t)
 	scenario := lab.Scenarios()[0]
 	must(t, scenario.Build(h))
@@ -51,15 +57,22 @@ func watch(t *testing.T, config record.Config, play func(context.Context, *lab.H
 	defer stop()
 	records := make(chan live.Record, 1<<14)
 	ended := make(chan error, 1)
+	changes := make(chan netinfo.Change, 1<<10)
 	go func() { ended <- session.Run(ctx, records) }()
 	go func() {
-		play(ctx, h)
+		play(ctx, h, changes)
 		time.Sleep(200 * time.Millisecond) // the last packets are on their way
 		stop()
 	}()
 	for one := range records {
 		if one.ARP != nil {
 			r.arp++
+		}
+		if one.Change != nil {
+			select {
+			case changes <- *one.Change:
+			default: // nobody waits for those
+			}
 		}
 		if one.Journey != nil {
 			r.journeys = append(r.journeys, asJSON(t, one.Journey))

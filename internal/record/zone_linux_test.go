@@ -10,7 +10,23 @@ import (
 
 	"natlens/internal/lab"
 	"natlens/internal/record"
+	"natlens/netinfo"
 )
+
+// ruleCame waits until natlens has read a rule with those words.
+func ruleCame(changes <-chan netinfo.Change, words string) bool {
+	hang := time.After(20 * time.Second)
+	for {
+		select {
+		case c := <-changes:
+			if _, came, _ := strings.Cut(c.Detail, " came: "); c.Kind == "ruleset" && strings.Contains(came, words) {
+				return true
+			}
+		case <-hang:
+			return false
+		}
+	}
+}
 
 // What was said of answers in the wrong zone, a file says again: of the entries, it has
 // the zones of both directions.
@@ -18,18 +34,24 @@ func TestReadShowsZones(t *testing.T) {
 	if _, err := exec.LookPath("nft"); err != nil {
 		t.Skip("needs nft")
 	}
-	r := watch(t, record.Config{Others: true}, func(ctx context.Context, h *lab.Host) {
+	r := watchChanges(t, record.Config{Others: true}, func(ctx context.Context, h *lab.Host, changes <-chan netinfo.Change) {
 		for i, rule := range []string{"iifname docker0 ct zone set 5", "iifname docker0 ct original zone set 6"} {
 			c := exec.Command("nft", "-f", "-")
 			c.Stdin = strings.NewReader("table ip zones\ndelete table ip zones\ntable ip zones {\n chain early {\n type filter hook prerouting priority raw\n " + rule + "\n }\n}\n")
 			if err := h.Namespace().Do(func() error { return c.Run() }); err != nil {
 				t.Error(err)
 			}
-			time.Sleep(1500 * time.Millisecond) // until that has been read
-			short, stop := context.WithTimeout(ctx, 300*time.Millisecond)
-			_, err := lab.Ping(short, h.Containers()[0].Namespace(), lab.ServerAddress, lab.Echo{ID: uint16(40 + i), Seq: 1})
+			if _, set, _ := strings.Cut(rule, "ct "); !ruleCame(changes, set) {
+				t.Errorf("%s: not read", rule)
+			}
+			answers, patience := i == 1, 300*time.Millisecond
+			if answers {
+				patience = time.Minute // as long as a ping waits by itself
+			}
+			pinging, stop := context.WithTimeout(ctx, patience)
+			_, err := lab.Ping(pinging, h.Containers()[0].Namespace(), lab.ServerAddress, lab.Echo{ID: uint16(40 + i), Seq: 1})
 			stop()
-			if answered := err == nil; answered != (i == 1) {
+			if answered := err == nil; answered != answers {
 				t.Errorf("%s: answered %v", rule, answered)
 			}
 		}
