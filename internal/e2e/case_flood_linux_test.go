@@ -13,6 +13,7 @@ import (
 	"natlens/internal/e2e/oracletest"
 	"natlens/internal/lab"
 	"natlens/internal/lab/engine"
+	"natlens/internal/lab/labtest"
 )
 
 // A bridge that does not know behind which port an address is sends a frame to
@@ -100,11 +101,11 @@ type resolution struct {
 	Target               string
 }
 
-// heard are the points at which tcpdump saw what matches, as it prints them:
-// "eth0 Out", once for each packet.
-func heard(t *testing.T, prepare func(string, ...string) *exec.Cmd, filter string) (points func() []string) {
+// heard are the points at which tcpdump saw what matches and has those words in what
+// tcpdump -v makes of it: "eth0 out", once for each packet.
+func heard(t *testing.T, prepare func(string, ...string) *exec.Cmd, filter, words string) (points func() []string) {
 	t.Helper()
-	cmd := prepare("tcpdump", "-i", "any", "-n", "-l", "--immediate-mode", "-Z", "root", filter)
+	cmd := prepare("tcpdump", "-i", "any", "-n", "-v", "-l", "--immediate-mode", "-Z", "root", filter)
 	out, said := &safeBuffer{}, &safeBuffer{}
 	cmd.Stdout, cmd.Stderr = out, said
 	if err := cmd.Start(); err != nil {
@@ -113,9 +114,16 @@ func heard(t *testing.T, prepare func(string, ...string) *exec.Cmd, filter strin
 	t.Cleanup(func() { _ = cmd.Process.Kill() }) // it may have ended
 	await(t, 10*time.Second, "tcpdump", func() bool { return strings.Contains(said.String(), "listening on") })
 	return func() (all []string) { // line by line, so that nothing is lost by ending it
+		t.Helper()
+		labtest.Idle(t, cmd.Process.Pid)
+		at := ""
 		for line := range strings.Lines(out.String()) {
 			if m := point.FindStringSubmatch(line); m != nil {
-				all = append(all, m[1]+" "+map[bool]string{true: "out", false: "in"}[m[2] == "Out"])
+				at = m[1] + " " + map[bool]string{true: "out", false: "in"}[m[2] == "Out"]
+			}
+			if at != "" && strings.Contains(line, words) { // which may be in the packet's second line
+				all = append(all, at)
+				at = ""
 			}
 		}
 		slices.Sort(all)
@@ -147,9 +155,9 @@ func TestCaseAddressResolution(t *testing.T) {
 			// The first ping of an address that is tentative still (RFC 4862) may be lost.
 			for ctx.Err() == nil && e.CommandIn("web", "ping", "-n", "-c", "1", "-W", "1", c.to).Run() != nil {
 			}
-			oracles := map[string]func() []string{"host": heard(t, e.Command, c.filter)}
+			oracles := map[string]func() []string{"host": heard(t, e.Command, c.filter, "")}
 			for _, name := range []string{"web", "database"} {
-				oracles[name] = heard(t, func(program string, args ...string) *exec.Cmd { return e.CommandIn(name, program, args...) }, c.filter)
+				oracles[name] = heard(t, func(program string, args ...string) *exec.Cmd { return e.CommandIn(name, program, args...) }, c.filter, "")
 			}
 			w := startWatch(t, e, "--json", "--events")
 			shown := startWatch(t, e, "--events")

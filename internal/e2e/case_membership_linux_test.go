@@ -40,9 +40,11 @@ func TestCaseGroupMembership(t *testing.T) {
 		"mld":  {"ip6[6] == 0 and ip6[40] == 58 and ip6[48] == 143", "ff02::1:2:3", "MLD: fe80::42:acff:fe11:2 listens to ff02::1:2:3"},
 	} {
 		t.Run(object, func(t *testing.T) {
-			oracles := map[string]func() []string{"host": heard(t, e.Command, c.filter)}
+			// Links that came up a moment ago tell of other groups for a second.
+			about := "[gaddr " + c.group + " "
+			oracles := map[string]func() []string{"host": heard(t, e.Command, c.filter, about)}
 			for _, name := range []string{"web", "database"} {
-				oracles[name] = heard(t, func(program string, args ...string) *exec.Cmd { return e.CommandIn(name, program, args...) }, c.filter)
+				oracles[name] = heard(t, func(program string, args ...string) *exec.Cmd { return e.CommandIn(name, program, args...) }, c.filter, about)
 			}
 			w := startWatch(t, e, "--json", "--events")
 			shown := startWatch(t, e, "--events", "tcp") // what is filtered are journeys
@@ -60,14 +62,15 @@ func TestCaseGroupMembership(t *testing.T) {
 					Groups, Left []string
 				}
 				decode(t, []byte(line), &r)
-				if r.Kind != "event" || r.Object != object {
+				joins, leaves := slices.Contains(r.Groups, c.group), slices.Contains(r.Left, c.group)
+				if r.Kind != "event" || r.Object != object || !joins && !leaves {
 					continue
 				}
 				seen[r.Namespace] = append(seen[r.Namespace], r.Interface+" "+r.Direction)
-				if slices.Contains(r.Groups, c.group) {
+				if joins {
 					joined++
 				}
-				if slices.Contains(r.Left, c.group) {
+				if leaves {
 					left++
 				}
 			}
