@@ -155,6 +155,8 @@ func TestCaseAddressResolution(t *testing.T) {
 			// The first ping of an address that is tentative still (RFC 4862) may be lost.
 			for ctx.Err() == nil && e.CommandIn("web", "ping", "-n", "-c", "1", "-W", "1", c.to).Run() != nil {
 			}
+			// Who answered asks back some seconds later whether it still is the right address.
+			must(t, e.CommandIn("database", "ip", "neigh", "replace", c.from, "lladdr", macOf(t, inContainer(e, "web"), "eth0"), "dev", "eth0", "nud", "permanent"))
 			oracles := map[string]func() []string{"host": heard(t, e.Command, c.filter, "")}
 			for _, name := range []string{"web", "database"} {
 				oracles[name] = heard(t, func(program string, args ...string) *exec.Cmd { return e.CommandIn(name, program, args...) }, c.filter, "")
