@@ -111,8 +111,10 @@ func (o *Oracle) check(j *Journey, p *Packet, host *Host, matched map[moment]int
 }
 
 // stampSlack is by how much the stamps of two sockets may differ for one packet: the
-// kernel can be interrupted between them.
-const stampSlack = 20 * time.Millisecond
+// kernel can be interrupted between them, and a virtual processor be taken away for a good
+// part of a second. Which packet a hop is of, and in what order hops are, is told by
+// tcpdump's stamps; what this bound is for is a clock that is another's.
+const stampSlack = time.Second
 
 func (c *checker) checkHops() {
 	j, p := c.journey, c.packet

@@ -126,6 +126,9 @@ func TestLateStampsAreNoFault(t *testing.T) {
 		}
 	}
 	s.expectFaults(t)
+	last := &s.journeys[2].Hops[3].Time
+	*last = last.Add(300 * time.Millisecond) // its processor was taken away
+	s.expectFaults(t)
 	for i := range 4 {
 		s.journeys[2].Hops[i].Time = s.journeys[2].Hops[i].Time.Add(stampSlack)
 	}
