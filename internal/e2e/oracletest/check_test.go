@@ -2,6 +2,7 @@ package oracletest
 
 import (
 	"slices"
+	"strings"
 	"testing"
 	"time"
 )
@@ -146,6 +147,9 @@ func TestWhatNobodyCanTellIsNoFault(t *testing.T) {
 	table := s.judge()
 	if sum := table.Total(); sum.Ambiguous != 2 || sum.Unsaid != 2 || sum.Wrong != [faults]int{} || table.Perfect() {
 		t.Errorf("%d are ambiguous and %d don't say so, want 2 and 2: %v", sum.Ambiguous, sum.Unsaid, table.Examples)
+	}
+	if len(table.Examples) != 2 || !strings.HasPrefix(table.Examples[0], "scene, unsaid: not called ambiguous: journey 1, ") {
+		t.Errorf("examples %q", table.Examples)
 	}
 	for i := range 2 {
 		s.journeys[i].Verdict.Evidence = "ambiguous"

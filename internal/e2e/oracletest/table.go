@@ -73,10 +73,10 @@ func (o *Oracle) Judge(journeys []Journey, host *Host, since int64, caseOf func(
 		}
 	}
 	examples := map[string]int{}
-	example := func(name string, m Mistake, format string, args ...any) {
-		if key := name + m.Fault.String(); examples[key] < 3 {
+	example := func(name, column, text, format string, args ...any) {
+		if key := name + column; examples[key] < 3 {
 			examples[key]++
-			t.Examples = append(t.Examples, fmt.Sprintf("%s, %s: %s: ", name, m.Fault, m.Text)+fmt.Sprintf(format, args...))
+			t.Examples = append(t.Examples, fmt.Sprintf("%s, %s: %s: ", name, column, text)+fmt.Sprintf(format, args...))
 		}
 	}
 	for _, c := range checked {
@@ -88,6 +88,7 @@ func (o *Oracle) Judge(journeys []Journey, host *Host, since int64, caseOf func(
 			if p.Ambiguous {
 				if !j.ambiguous() && !host.Foreign && !p.borderline {
 					t.line(name).Unsaid++
+					example(name, "unsaid", "not called ambiguous", "journey %d, %s %s, %v to %v: %v", j.ID, j.Protocol, j.Info, j.From, j.To, p.Sightings)
 				}
 				continue
 			}
@@ -105,7 +106,7 @@ func (o *Oracle) Judge(journeys []Journey, host *Host, since int64, caseOf func(
 			if !had[m.Fault] {
 				had[m.Fault] = true
 				l.Wrong[m.Fault]++
-				example(name, m, "journey %d, %s %s, %v to %v", j.ID, j.Protocol, j.Info, j.From, j.To)
+				example(name, m.Fault.String(), m.Text, "journey %d, %s %s, %v to %v", j.ID, j.Protocol, j.Info, j.From, j.To)
 			}
 		}
 	}
@@ -121,7 +122,7 @@ func (o *Oracle) Judge(journeys []Journey, host *Host, since int64, caseOf func(
 			continue
 		case found[p] == nil:
 			l.Wrong[Missing]++
-			example(name, Mistake{Missing, "no journey"}, "%v", p.Sightings)
+			example(name, Missing.String(), "no journey", "%v", p.Sightings)
 		}
 		l.Packets++
 	}
