@@ -49,6 +49,17 @@ func TestCommandsStandWhereTheySay(t *testing.T) {
 	}
 }
 
+// A port that a test names is never one that the kernel chose for somebody before.
+func TestNamedPortsAreFree(t *testing.T) {
+	e := Shared(t)
+	for name, command := range map[string]func(string, ...string) *exec.Cmd{"host": e.Command, "internet": e.CommandOutside} {
+		out, err := command("sysctl", "-n", "net.ipv4.ip_local_port_range").Output()
+		if got := strings.Join(strings.Fields(string(out)), " "); err != nil || got != chosenPorts {
+			t.Errorf("%s: the kernel chooses from %q, %v, want %s", name, got, err, chosenPorts)
+		}
+	}
+}
+
 func TestStartPassesArgumentsOn(t *testing.T) {
 	e := Start(t, "--bip", "10.99.0.1/24", "--userland-proxy=false")
 	if got := e.Docker("network", "inspect", "-f", "{{(index .IPAM.Config 0).Subnet}}", "bridge"); got != "10.99.0.0/24" {

@@ -3,6 +3,7 @@ package engine
 import (
 	"context"
 	"fmt"
+	"os"
 	"os/exec"
 	"path/filepath"
 	"strings"
@@ -37,8 +38,23 @@ func (d *daemon) makeNetwork() error {
 	if d.host, err = netns.Open(namespacePath(host)); err != nil {
 		return err
 	}
-	d.internet, err = netns.Open(namespacePath(inet))
-	return err
+	if d.internet, err = netns.Open(namespacePath(inet)); err != nil {
+		return err
+	}
+	for _, ns := range []*netns.Handle{d.host, d.internet} {
+		if err := ns.Do(limitPorts); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// chosenPorts are those that the kernel chooses from. Tests that name a port name another:
+// one that was chosen may be taken for a minute after its connection ended (TIME_WAIT).
+const chosenPorts = "46000 60999"
+
+func limitPorts() error {
+	return os.WriteFile("/proc/sys/net/ipv4/ip_local_port_range", []byte(chosenPorts), 0)
 }
 
 func ip(line string) error {
