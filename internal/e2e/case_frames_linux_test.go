@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"os/exec"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -112,43 +113,54 @@ table netdev n {
 		return command("bash", "-c", fmt.Sprintf("echo x > /dev/udp/%s/%d", to, c.port))
 	}
 	w := startWatch(t, e, "--json", "udp")
-	time.Sleep(2 * time.Second) // counters are read once a second
+	is := func(c frameCase) func(*journey) bool {
+		return func(j *journey) bool { return j.To.Port == uint16(c.port) }
+	}
+	byCounter := func(j *journey) bool { return j.Verdict.Evidence == "counter" }
 	counted := map[string]string{}
-	for _, c := range cases {
-		before := nftCounts(t, e)
-		must(t, send(c))
-		await(t, 5*time.Second, c.name+": a rule counts", func() bool {
-			for rule, n := range nftCounts(t, e) {
-				if n > before[rule] {
-					counted[c.name] = rule
+	// Where a reading of the counters took long, the next may come too late for a drop,
+	// which is told by the rules then. One of some is in time, as in TestCaseDroppedByCounter.
+	again := cases
+	for round := 1; round <= 6 && len(again) > 0; round++ {
+		time.Sleep(2500 * time.Millisecond) // between two readings
+		for _, c := range again {
+			before := nftCounts(t, e)
+			counted[c.name] = ""
+			must(t, send(c))
+			await(t, 5*time.Second, c.name+": a rule counts", func() bool {
+				for rule, n := range nftCounts(t, e) {
+					if n > before[rule] {
+						counted[c.name] = rule
+					}
 				}
-			}
-			return counted[c.name] != ""
-		})
+				return counted[c.name] != ""
+			})
+		}
+		for _, c := range again {
+			await(t, 20*time.Second, c.name+": its journey", func() bool { return len(w.shown(is(c))) == round })
+		}
+		again = slices.DeleteFunc(slices.Clone(again), func(c frameCase) bool { return slices.ContainsFunc(w.shown(is(c)), byCounter) })
 	}
-	time.Sleep(4 * time.Second) // a packet that does not go on is waited for
 	all, _ := w.journeys()
-	byCounter := 0
 	for _, c := range cases {
-		j := only(t, c.name, with(all, func(j *journey) bool { return j.To.Port == uint16(c.port) }))
-		v := &j.Verdict
-		t.Logf("%s: %s by %s [%s] %s", c.name, v.Result, v.By, v.Evidence, v.Reason)
-		if v.Result != "dropped" || v.Rule == nil || v.Evidence != "evaluated" && v.Evidence != "counter" {
-			t.Errorf("%s: %+v, %s", c.name, *v, shape(j))
-			continue
+		found := with(all, is(c))
+		if !slices.ContainsFunc(found, byCounter) {
+			t.Errorf("%s: none of %d is known by the counter", c.name, len(found))
 		}
-		if v.Evidence == "counter" {
-			byCounter++
+		for _, j := range found {
+			v := &j.Verdict
+			t.Logf("%s: %s by %s [%s] %s", c.name, v.Result, v.By, v.Evidence, v.Reason)
+			if v.Result != "dropped" || v.Rule == nil || v.Evidence != "evaluated" && v.Evidence != "counter" {
+				t.Errorf("%s: %+v, %s", c.name, *v, shape(j))
+				continue
+			}
+			if got := fmt.Sprintf("%s %s %s %d", v.Rule.Family, v.Rule.Table, v.Rule.Chain, v.Rule.Handle); got != counted[c.name] || v.Rule.Text != c.rule {
+				t.Errorf("%s: by %s (%s), want %s (%s)", c.name, got, v.Rule.Text, counted[c.name], c.rule)
+			}
+			if last := j.Hops[len(j.Hops)-1]; last.Interface != c.at || last.Namespace != "host" {
+				t.Errorf("%s: last seen at %s:%s, want host:%s", c.name, last.Namespace, last.Interface, c.at)
+			}
 		}
-		if got := fmt.Sprintf("%s %s %s %d", v.Rule.Family, v.Rule.Table, v.Rule.Chain, v.Rule.Handle); got != counted[c.name] || v.Rule.Text != c.rule {
-			t.Errorf("%s: by %s (%s), want %s (%s)", c.name, got, v.Rule.Text, counted[c.name], c.rule)
-		}
-		if last := j.Hops[len(j.Hops)-1]; last.Interface != c.at || last.Namespace != "host" {
-			t.Errorf("%s: last seen at %s:%s, want host:%s", c.name, last.Namespace, last.Interface, c.at)
-		}
-	}
-	if byCounter < len(cases)-2 {
-		t.Errorf("%d of %d are known by the counter", byCounter, len(cases))
 	}
 	for _, c := range cases {
 		line, _, status := probe(t, e, c.from, fmt.Sprintf("%s:%d/udp", c.to, c.port))

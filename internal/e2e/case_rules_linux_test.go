@@ -186,26 +186,16 @@ func TestCaseDroppedByCounter(t *testing.T) {
 		}, "eth0", "the policy of FORWARD"},
 	}
 	w := startWatch(t, e, "--json", "udp")
-	told := func(k *knockOnce) (evidence []string) {
-		for line := range strings.Lines(w.stdout.String()) {
-			var j journey
-			if strings.HasSuffix(line, "\n") && strings.Contains(line, `"kind":"journey"`) {
-				if decode(t, []byte(line), &j); k.is(&j) {
-					evidence = append(evidence, j.Verdict.Evidence)
-				}
-			}
-		}
-		return evidence
-	}
+	byCounter := func(j *journey) bool { return j.Verdict.Evidence == "counter" }
 	droppers := map[string][]string{}
 	for i := range knocks {
 		k := &knocks[i]
 		// On a machine that is busy otherwise counters are read less often than once
 		// a second: then a drop may be told before the next reading.
-		for attempt := 1; attempt <= 6 && !slices.Contains(told(k), "counter"); attempt++ {
+		for attempt := 1; attempt <= 6 && !slices.ContainsFunc(w.shown(k.is), byCounter); attempt++ {
 			time.Sleep(2500 * time.Millisecond) // between two readings
 			droppers[k.name] = k.knock(t, e, "iptables-save")
-			await(t, 20*time.Second, k.name+": its journey", func() bool { return len(told(k)) == attempt })
+			await(t, 20*time.Second, k.name+": its journey", func() bool { return len(w.shown(k.is)) == attempt })
 		}
 	}
 	all, _ := w.journeys()
@@ -214,7 +204,7 @@ func TestCaseDroppedByCounter(t *testing.T) {
 		for _, j := range found {
 			k.check(t, j, "iptables-save", droppers[k.name])
 		}
-		if !slices.ContainsFunc(found, func(j *journey) bool { return j.Verdict.Evidence == "counter" }) {
+		if !slices.ContainsFunc(found, byCounter) {
 			t.Errorf("%s: none of %d is known by the counter", k.name, len(found))
 		}
 	}

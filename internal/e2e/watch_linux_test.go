@@ -63,6 +63,20 @@ func (w *watch) end() {
 	}
 }
 
+// shown returns the journeys so far that are so, in the order in which they were shown.
+func (w *watch) shown(are func(*journey) bool) []*journey {
+	w.t.Helper()
+	var all []journey
+	for line := range strings.Lines(w.stdout.String()) {
+		if strings.HasSuffix(line, "\n") && strings.Contains(line, `"kind":"journey"`) {
+			var j journey
+			decode(w.t, []byte(line), &j)
+			all = append(all, j)
+		}
+	}
+	return with(all, are)
+}
+
 // journeys ends the watch and reads what it wrote; each line must be as
 // docs/natlens.schema.json says, the last one a summary.
 func (w *watch) journeys() ([]journey, summary) {
