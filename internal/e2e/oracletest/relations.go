@@ -3,6 +3,7 @@ package oracletest
 import (
 	"slices"
 	"strings"
+	"time"
 )
 
 // relations are the earlier packets that a packet belongs to. Of several that fit,
@@ -11,7 +12,7 @@ type relations struct {
 	asked   *Packet   // the question that it answers, where that can be told
 	causes  []*Packet // what it is an error about
 	data    []*Packet // TCP data, or what begins or ends a connection, that it sends again
-	doubles []*Packet // those that it is a further copy of
+	doubles []*Packet // those that it is a further copy of, soon enough to be known for it
 }
 
 // history is what was seen before a packet.
@@ -22,6 +23,11 @@ type history struct {
 	streams map[beginning][]*Packet
 	copies  map[point][]*Packet
 }
+
+// SoonAfter is within which time a copy is to be known for one: a journey that has ended
+// is remembered for some tenths of a second, and who sends both may be interrupted between
+// them for longer.
+const SoonAfter = 250 * time.Millisecond
 
 // beginning is what TCP data has in common with the same data when it is sent again, and
 // a segment that begins or ends a connection without any. PSH is set as it comes.
@@ -86,7 +92,7 @@ func (h *history) next(p *Packet) (r relations) {
 	}
 	if first.IPID != 0 && !first.piece() {
 		for _, q := range h.copies[first.point()] {
-			if q.Sightings[0].payload == first.payload {
+			if q.Sightings[0].payload == first.payload && time.Duration(first.Time-q.Sightings[0].Time) <= SoonAfter {
 				r.doubles = append(r.doubles, q)
 			}
 		}

@@ -58,6 +58,9 @@ func relatives() *scene {
 	s.pass(200 * time.Millisecond)
 	segment.IPID = 55
 	related(s.tell(s.packet(leaving, segment)), 16, "retransmission_of")
+	// 18 is 7 once more, when that may be forgotten.
+	s.pass(SoonAfter)
+	s.tell(s.packet(leaving, question(4000, 33, "when?")))
 	return s
 }
 
@@ -85,6 +88,7 @@ func TestRelationsAreJudged(t *testing.T) {
 		"ended, and said to be again":     {relate(16, Relation{11, "retransmission_of"}), false},
 		"twice, not said":                 {relate(15), false},
 		"twice another":                   {relate(15, Relation{6, "duplicate_of"}), false},
+		"twice, said late":                {relate(18, Relation{15, "duplicate_of"}), true},
 		"no duplicate":                    {relate(7, Relation{6, "duplicate_of"}), false},
 		"no name was asked for":           {relate(7, Relation{6, "resolved_by"}), false},
 		"no journey":                      {relate(13, Relation{77, "proxied_as"}), false},
