@@ -74,10 +74,11 @@ func TestCaseRetransmission(t *testing.T) {
 func TestCaseReordering(t *testing.T) {
 	e := engine.Start(t)
 	e.Run("--name", "back", "box")
-	// What is large waits in a class of its own, which sends one in 100 ms.
+	// What is large waits in a class of its own, which sends one a second: longer than
+	// who sends them is interrupted.
 	for _, line := range []string{
 		"tc qdisc add dev eth0 root handle 1: htb default 20",
-		"tc class add dev eth0 parent 1: classid 1:10 htb rate 80kbit burst 1100 cburst 1100",
+		"tc class add dev eth0 parent 1: classid 1:10 htb rate 8kbit burst 1100 cburst 1100",
 		"tc class add dev eth0 parent 1: classid 1:20 htb rate 1gbit",
 		"nft add table ip order",
 		"nft add chain ip order late { type filter hook postrouting priority 150 ; }",
@@ -100,7 +101,10 @@ func TestCaseReordering(t *testing.T) {
 		_, err := u.Write(l.words(size))
 		l.must(err)
 	}
-	time.Sleep(500 * time.Millisecond)
+	await(t, 20*time.Second, "what is large to leave", func() bool {
+		out, err := e.Command("tc", "-s", "class", "show", "dev", "eth0", "classid", "1:10").Output()
+		return err == nil && strings.Contains(string(out), " bytes 3 pkt ")
+	})
 	journeys := with(c.end(), func(j *journey) bool { return j.Hops[0].Source.Port == 36300 })
 	if len(journeys) != 5 {
 		t.Fatalf("%d journeys, want 5", len(journeys))
