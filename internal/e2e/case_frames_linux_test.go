@@ -122,7 +122,7 @@ table netdev n {
 	// which is told by the rules then. One of some is in time, as in TestCaseDroppedByCounter.
 	again := cases
 	for round := 1; round <= 6 && len(again) > 0; round++ {
-		time.Sleep(2500 * time.Millisecond) // between two readings
+		time.Sleep(time.Duration(round+1) * time.Second) // not the same, which readings may come in step with
 		for _, c := range again {
 			before := nftCounts(t, e)
 			counted[c.name] = ""

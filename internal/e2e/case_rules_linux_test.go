@@ -193,7 +193,7 @@ func TestCaseDroppedByCounter(t *testing.T) {
 		// On a machine that is busy otherwise counters are read less often than once
 		// a second: then a drop may be told before the next reading.
 		for attempt := 1; attempt <= 6 && !slices.ContainsFunc(w.shown(k.is), byCounter); attempt++ {
-			time.Sleep(2500 * time.Millisecond) // between two readings
+			time.Sleep(time.Duration(attempt+1) * time.Second) // not the same, which readings may come in step with
 			droppers[k.name] = k.knock(t, e, "iptables-save")
 			await(t, 20*time.Second, k.name+": its journey", func() bool { return len(w.shown(k.is)) == attempt })
 		}
