@@ -34,8 +34,9 @@ type attempt struct {
 }
 
 // synAlone is how long a SYN may stay unanswered: after a second the kernel would send it
-// again (RFC 6298, section 2.1). Closing the socket before says nothing to anybody.
-const synAlone = 700 * time.Millisecond
+// again (RFC 6298, section 2.1). Closing the socket before says nothing to anybody. A busy
+// machine may wake who waits half a second late.
+const synAlone = 400 * time.Millisecond
 
 // plan is what to send: one packet, from inside a namespace.
 type plan struct {
