@@ -2,7 +2,9 @@ package e2e
 
 import (
 	"fmt"
+	"os/exec"
 	"path/filepath"
+	"regexp"
 	"strings"
 	"testing"
 	"time"
@@ -17,6 +19,10 @@ initdb -D /tmp/data -U postgres -A trust -E UTF8 --no-locale -N >/dev/null
 echo 'host all all all trust' >>/tmp/data/pg_hba.conf
 exec postgres -D /tmp/data -c listen_addresses='*' -c unix_socket_directories='' -c fsync=off
 `
+
+// openState is what conntrack(8) lists of a connection that one side may write to still,
+// or of which an acknowledgement is missing.
+var openState = regexp.MustCompile(` (SYN_SENT|SYN_RECV|ESTABLISHED|FIN_WAIT|CLOSE_WAIT|LAST_ACK) `)
 
 // An application and its database: PostgreSQL, called by name. The question for the
 // name, the connection, the query and its answer are journeys; the connection is one
@@ -55,6 +61,13 @@ func TestCourseDatabase(t *testing.T) {
 	answer, err := query("select name from people")
 	if err != nil || answer != "Ada" {
 		t.Fatalf("%q, %v", answer, err)
+	}
+	// The server ends its side of the connection after psql is done.
+	for _, tracks := range []func(string, ...string) *exec.Cmd{e.Command, inContainer(e, "app"), inContainer(e, "database")} {
+		await(t, 20*time.Second, "the connection to end", func() bool {
+			out, err := tracks("conntrack", "-L", "-p", "tcp", "--dport", "5432").Output()
+			return err == nil && strings.Contains(string(out), " TIME_WAIT ") && !openState.Match(out)
+		})
 	}
 	line := tell(t, e, "flows", "--all", "tcp", "port", "5432")
 	time.Sleep(300 * time.Millisecond)
