@@ -37,6 +37,8 @@ type cast struct {
 	mac    map[string]net.HardwareAddr // of docker0, and of back's link
 	echoID atomic.Uint32
 	older  []*net.TCPConn // that began before anybody watched
+	// tracked is conntrack on the host while the load plays.
+	tracked *oracletest.Tracker
 }
 
 // back and database have docker0's network, as has sink, of which the bridge

@@ -89,7 +89,7 @@ func (s *stage) measure(t *testing.T, sum *exactness) {
 	for _, name := range containers {
 		recorders = append(recorders, oracletest.Record(t, uint64(c.spaces[name].ID()), inside(name)))
 	}
-	tracked := oracletest.Track(t, e.Command)
+	c.tracked = oracletest.Track(t, e.Command)
 	// A network of its own brings DNS, by rules that make a container track.
 	inFront, inRouted := oracletest.Track(t, inside("front")), oracletest.Track(t, inside("routed"))
 	own := filepath.Join(t.TempDir(), "own.pcapng")
@@ -104,7 +104,7 @@ func (s *stage) measure(t *testing.T, sum *exactness) {
 	until := time.Now()
 	journeys, said := w.journeys()
 	journeys = slices.DeleteFunc(journeys, func(j journey) bool { return len(j.Hops) > 0 && j.Hops[0].Time.After(until) })
-	entries, entriesInside := tracked.Stop(t), append(inFront.Stop(t), inRouted.Stop(t)...)
+	entries, entriesInside := c.tracked.Stop(t), append(inFront.Stop(t), inRouted.Stop(t)...)
 	var sightings []oracletest.Sighting
 	for _, r := range recorders {
 		sightings = append(sightings, r.Stop(t)...)

@@ -307,11 +307,17 @@ func (c *cast) leak(name string) {
 	}
 	_, err := lab.Exchange(context.Background(), conn, c.words(30))
 	c.must(err)
-	port := conn.LocalAddr().(*net.TCPAddr).Port
+	port := conn.LocalAddr().(*net.TCPAddr).AddrPort().Port()
 	if out, err := c.e.Command("conntrack", "-D", "-p", "tcp", "--orig-port-src", fmt.Sprint(port)).CombinedOutput(); err != nil {
 		c.t.Errorf("conntrack -D: %v: %s", err, out)
 	}
-	time.Sleep(300 * time.Millisecond) // until everybody has heard of it
+	for end := time.Now().Add(20 * time.Second); !c.tracked.Ended("tcp", port); time.Sleep(10 * time.Millisecond) {
+		if time.Now().After(end) {
+			c.t.Errorf("conntrack does not tell that the entry of port %d is gone", port)
+			return
+		}
+	}
+	time.Sleep(time.Second) // until natlens has heard of it, too
 	c.must(conn.SetLinger(0))
 	c.must(conn.Close())
 	// The far end never hears of it under a name that it knows; its next words

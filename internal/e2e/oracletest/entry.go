@@ -61,6 +61,22 @@ var (
 	stamp    = regexp.MustCompile(`^\[(\d+)\.(\d+)\s*\]`)
 )
 
+// Ended reports whether conntrack told that an entry is gone whose first packet came from
+// that port.
+func (c *Tracker) Ended(protocol string, port uint16) bool {
+	for line := range strings.Lines(c.out.String()) {
+		_, entry, gone := strings.Cut(line, "[DESTROY]")
+		words := strings.Fields(entry)
+		if !gone || len(words) == 0 || words[0] != protocol {
+			continue
+		}
+		if _, ports, ok := strings.Cut(entry, " sport="); ok && strings.HasPrefix(ports, strconv.Itoa(int(port))+" ") {
+			return true
+		}
+	}
+	return false
+}
+
 // Stop ends it and returns the entries, in the order in which they were made.
 func (c *Tracker) Stop(t testing.TB) []Entry {
 	t.Helper()

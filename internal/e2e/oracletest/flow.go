@@ -12,9 +12,10 @@ type flow struct {
 	firm bool
 }
 
-// late is how long after the first packet of a flow conntrack(8) at most tells of it.
-// That which is sent again for one that was dropped comes later than this.
-const late = int64(500 * time.Millisecond)
+// late is how long after the first packet of a flow conntrack(8) at most tells of it: it
+// stamps an event when it comes to read it. A SYN that is sent again for one that was
+// dropped comes later than this, after a second (RFC 6298, section 2.1).
+const late = int64(900 * time.Millisecond)
 
 // protocols are the numbers of what conntrack(8) names.
 var protocols = map[string]int{"icmp": icmp, "tcp": tcp, "udp": udp, "icmpv6": icmp6}

@@ -31,6 +31,41 @@ func TestFlowAt(t *testing.T) {
 	}
 }
 
+// conntrack(8) may have to wait for a processor before it tells of a flow; a SYN that was
+// dropped a second before is not of it.
+func TestFlowAtOfLateEvent(t *testing.T) {
+	const begin = int64(1e18)
+	at := func(ms int) int64 { return begin + int64(ms)*int64(time.Millisecond) }
+	from, to := Address{back, 38000}, Address{world, 80}
+	k := tuple{tcp, from, to, 0}
+	told := Entry{ID: 1, Time: at(1850), Protocol: "tcp", Original: [2]Address{from, to}, Reply: [2]Address{to, {host, 38000}}}
+	flows := flowsOf([]Entry{told}, []Sighting{{Time: at(0), Protocol: tcp, whole: k}, {Time: at(1000), Protocol: tcp, whole: k}})
+	for ms, want := range map[int]bool{0: false, 1000: true, 1900: true} {
+		if f := flowAt(flows, k, at(ms)); (f.entry != nil) != want {
+			t.Errorf("at %d ms: %+v, want an entry: %v", ms, f.entry, want)
+		}
+	}
+}
+
+// A tracker knows which connection's entry is gone.
+func TestTrackerKnowsWhatEnded(t *testing.T) {
+	c := &Tracker{out: &Buffer{}}
+	for _, line := range []string{
+		"[1700000000.000001\t]\t    [NEW] tcp      6 120 SYN_SENT src=172.17.0.2 dst=198.51.100.7 sport=40001 dport=8000 [UNREPLIED] src=198.51.100.7 dst=192.0.2.10 sport=8000 dport=40001 id=1\n",
+		"[1700000000.000002\t]\t[DESTROY] tcp      6 src=172.17.0.2 dst=198.51.100.7 sport=40000 dport=8000 src=198.51.100.7 dst=192.0.2.10 sport=8000 dport=40002 id=2\n",
+	} {
+		_, _ = c.out.Write([]byte(line))
+	}
+	for port, want := range map[uint16]bool{40000: true, 40001: false, 40002: false, 4000: false, 8000: false} {
+		if got := c.Ended("tcp", port); got != want {
+			t.Errorf("port %d: %v, want %v", port, got, want)
+		}
+	}
+	if c.Ended("udp", 40000) {
+		t.Error("a datagram's entry is said to be gone")
+	}
+}
+
 // A port that one flow leaves and another takes at once is told apart by when the
 // other's first packet set out, though conntrack(8) tells late of both.
 func TestFlowAtOfPortTakenOver(t *testing.T) {
