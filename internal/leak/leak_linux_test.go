@@ -67,12 +67,21 @@ func TestProcessSeesAChild(t *testing.T) {
 			t.Fatal(err)
 		}
 	})
-	stdin.Close()
-	if err := cmd.Wait(); err != nil {
-		t.Error(err)
-	}
 	if !strings.Contains(got, "child ") {
 		t.Errorf("the child is not seen: %q", got)
+	}
+	if got := added(t, children, func() {
+		stdin.Close()
+		// Until it is dead, which is not to wait for it.
+		err := unix.Waitid(unix.P_PID, cmd.Process.Pid, nil, unix.WEXITED|unix.WNOWAIT, nil)
+		if err != nil {
+			t.Error(err)
+		}
+	}); got != "" {
+		t.Errorf("a child that ended is more than there was: %q", got)
+	}
+	if err := cmd.Wait(); err != nil {
+		t.Error(err)
 	}
 }
 

@@ -109,8 +109,7 @@ func children() (inventory, error) {
 			return
 		}
 		if after := strings.Fields(string(stat[end+1:])); len(after) > 1 && after[1] == self {
-			line := fmt.Sprintf("child %s, state %s", stat[:end+1], after[0])
-			found[line] = line
+			found["child "+string(stat[:end+1])] = fmt.Sprintf("child %s, state %s", stat[:end+1], after[0])
 		}
 	})
 	return found, err
