@@ -2,6 +2,7 @@ package leak
 
 import (
 	"errors"
+	"fmt"
 	"io"
 	"os"
 	"os/exec"
@@ -136,7 +137,8 @@ func TestMountsOfOthersAreLeftOut(t *testing.T) {
 	}
 }
 
-// An orphan has another parent, but still the environment it was born with.
+// An orphan has another parent, but still the environment it was born with. It is
+// looked for when it says that it runs: one that is just being started has none.
 func TestProcessesWithSeesAnOrphan(t *testing.T) {
 	const mark = marker + "=orphan"
 	stop, hold, err := os.Pipe()
@@ -144,17 +146,33 @@ func TestProcessesWithSeesAnOrphan(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer stop.Close()
+	defer hold.Close() // ends the orphan
+	pid := 0
 	got := added(t, func() (inventory, error) { return processesWith(mark) }, func() {
-		cmd := exec.Command("sh", "-c", "cat <&3 & exit 0")
+		r, w, err := os.Pipe()
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer r.Close()
+		cmd := exec.Command("sh", "-c", `sh -c 'echo $$; read end <&3' & exit 0`)
 		cmd.Env = append(cmd.Environ(), mark)
-		cmd.ExtraFiles = []*os.File{stop}
-		if err := cmd.Run(); err != nil {
+		cmd.Stdout, cmd.ExtraFiles = w, []*os.File{stop}
+		err = cmd.Run()
+		w.Close()
+		if err == nil {
+			_, err = fmt.Fscan(r, &pid)
+		}
+		if err != nil {
 			t.Fatal(err)
 		}
 	})
-	hold.Close() // ends cat
-	if !strings.Contains(got, "process ") {
-		t.Errorf("the orphan is not seen: %q", got)
+	if !strings.Contains(got, fmt.Sprintf("process %d: ", pid)) {
+		t.Errorf("the orphan, %d, is not seen: %q", pid, got)
+	}
+	hold.Close()
+	// In a lab the tests' process is the first one, whose children all orphans become.
+	if _, err := unix.Wait4(pid, nil, 0, nil); err != nil && !errors.Is(err, unix.ECHILD) {
+		t.Error(err)
 	}
 }
 
