@@ -43,7 +43,7 @@ func TestCaseTranslatedByCounter(t *testing.T) {
 	}
 	e.Network("-o", "com.docker.network.bridge.enable_ip_masquerade=false", "--subnet", "172.30.0.0/16", "plain_net")
 	e.Run("--name", "plain", "--network", "plain_net", "box")
-	if out, err := e.Command("iptables-legacy", "-t", "nat", "-A", "POSTROUTING", "-s", "172.30.0.0/16", "-o", "eth0", "-j", "MASQUERADE").CombinedOutput(); err == nil {
+	if out, err := e.Command("iptables-legacy", "-w", "-t", "nat", "-A", "POSTROUTING", "-s", "172.30.0.0/16", "-o", "eth0", "-j", "MASQUERADE").CombinedOutput(); err == nil {
 		cases = append(cases, counted{"iptables-legacy", "iptables-legacy-save", "masquerade", ping("plain", internet.String()), request(8)})
 	} else {
 		t.Logf("needs a kernel with iptables-legacy: %s", out)

@@ -110,7 +110,7 @@ func TestCaseDroppedByRule(t *testing.T) {
 func TestCaseDroppedByLegacyRule(t *testing.T) {
 	e := engine.Start(t)
 	e.Run("--name", "ubuntu", "box")
-	if out, err := e.Command("iptables-legacy", "-A", "FORWARD", "-p", "udp", "--dport", "6008", "-j", "DROP").CombinedOutput(); err != nil {
+	if out, err := e.Command("iptables-legacy", "-w", "-A", "FORWARD", "-p", "udp", "--dport", "6008", "-j", "DROP").CombinedOutput(); err != nil {
 		t.Skipf("needs a kernel with iptables-legacy: %s", out)
 	}
 	dropped(t, e, "iptables-legacy-save", []knockOnce{{"legacy", 6008, func(port int) *exec.Cmd {

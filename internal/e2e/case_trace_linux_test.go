@@ -181,8 +181,8 @@ func TestCaseTraceLeavesNothing(t *testing.T) {
 		}
 		return all
 	}
-	must(t, inContainer(e, "back")("iptables-legacy", "-A", "INPUT", "-p", "icmp", "-j", "ACCEPT"))
-	must(t, inContainer(e, "back")("ip6tables-legacy", "-A", "INPUT", "-p", "ipv6-icmp", "-j", "ACCEPT"))
+	must(t, inContainer(e, "back")("iptables-legacy", "-w", "-A", "INPUT", "-p", "icmp", "-j", "ACCEPT"))
+	must(t, inContainer(e, "back")("ip6tables-legacy", "-w", "-A", "INPUT", "-p", "ipv6-icmp", "-j", "ACCEPT"))
 	before := rules()
 	for name, signal := range map[string]os.Signal{"interrupted": os.Interrupt, "terminated": syscall.SIGTERM, "killed": os.Kill} {
 		t.Run(name, func(t *testing.T) {
@@ -208,7 +208,7 @@ func TestCaseTraceLeavesNothing(t *testing.T) {
 // doctor finds to help; the first one has said it before.
 func TestCaseTraceKilledWithItsWatchdog(t *testing.T) {
 	e := engine.Start(t)
-	must(t, e.Command("iptables-legacy", "-A", "INPUT", "-p", "icmp", "-j", "ACCEPT"))
+	must(t, e.Command("iptables-legacy", "-w", "-A", "INPUT", "-p", "icmp", "-j", "ACCEPT"))
 	loggers := func() string {
 		t.Helper()
 		out, err := e.Command("cat", "/proc/sys/net/netfilter/nf_log/2", "/proc/sys/net/netfilter/nf_log/10").Output()

@@ -173,7 +173,7 @@ func TestMayDrop(t *testing.T) {
 		{"iptables-nft -t nat -A POSTROUTING -j MASQUERADE; iptables-nft -A FORWARD -j DROP", false, false},
 		{"iptables-nft -N A; iptables-nft -A A -p udp -j REJECT; iptables-nft -A INPUT -i eth0 -j A", false, true},
 		{"iptables-nft -P INPUT DROP", false, true},
-		{"iptables-legacy -P INPUT DROP; iptables-legacy -t mangle -A POSTROUTING -s 10.0.0.1 -j DROP", true, true},
+		{"iptables-legacy -w -P INPUT DROP; iptables-legacy -w -t mangle -A POSTROUTING -s 10.0.0.1 -j DROP", true, true},
 		{"nft 'table inet x { chain y { type filter hook postrouting priority 0; tcp dport vmap { 80 : drop }; }; }'", true, false},
 	} {
 		h := newNamespace(t)

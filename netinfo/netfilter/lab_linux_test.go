@@ -8,6 +8,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"runtime"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -95,7 +96,12 @@ func pathFor(h *netns.Handle) string {
 	return fmt.Sprintf("/proc/%d/fd/%d", os.Getpid(), h.Fd())
 }
 
+// command runs a program in a namespace. Of iptables-legacy that is one program at a
+// time on the whole machine, and each is made to wait for its turn.
 func command(h *netns.Handle, words ...string) *exec.Cmd {
+	if name := words[0]; strings.Contains(name, "tables-legacy") && !strings.HasSuffix(name, "-save") {
+		words = slices.Insert(slices.Clone(words), 1, "-w")
+	}
 	return exec.Command("nsenter", append([]string{"--net=" + pathFor(h), "--"}, words...)...)
 }
 
