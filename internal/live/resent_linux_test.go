@@ -165,6 +165,14 @@ func TestConnectionsBegunAndEndedAgain(t *testing.T) {
 				t.Fatal(err)
 			}
 			<-ctx.Done()
+			if conn != nil { // without another FIN between what is counted and what is watched
+				if err := conn.SetLinger(0); err != nil {
+					t.Fatal(err)
+				}
+				if err := conn.Close(); err != nil {
+					t.Fatal(err)
+				}
+			}
 			packets, _ := dropCount(t)
 			w.end()
 			last, n := uint64(0), uint32(0)
