@@ -80,7 +80,8 @@ func TestPauses(t *testing.T) {
 // fewAreMany makes a Tracer pause for what any machine can send.
 func fewAreMany(tracer *Tracer) { tracer.pace.enough = 100 }
 
-// sendOn sends datagrams to a port until what it returns is called.
+// sendOn sends datagrams to a port until what it returns is called: in bursts, so that
+// they are many even where it seldom gets a processor.
 func sendOn(t *testing.T, from *netns.Handle, to string) (stop func()) {
 	t.Helper()
 	var conn net.Conn
@@ -94,8 +95,10 @@ func sendOn(t *testing.T, from *netns.Handle, to string) (stop func()) {
 	var group sync.WaitGroup
 	group.Go(func() {
 		for ctx.Err() == nil {
-			_, _ = conn.Write([]byte("x")) // nobody listens there
-			time.Sleep(100 * time.Microsecond)
+			for range 20 {
+				_, _ = conn.Write([]byte("x")) // nobody listens there
+			}
+			time.Sleep(time.Millisecond)
 		}
 	})
 	return func() {
