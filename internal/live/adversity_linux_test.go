@@ -206,7 +206,7 @@ func TestReaderThatDoesNotRead(t *testing.T) {
 func TestLastJourneysAreShown(t *testing.T) {
 	h := dockerHost(t)
 	addBlackhole(t)
-	s, err := Open(t.Context(), Config{Host: netinfo.Options{NoEngine: true}, Protocols: []packet.Protocol{packet.UDP}})
+	s, err := Open(t.Context(), Config{Host: netinfo.Options{NoEngine: true}, Protocols: []packet.Protocol{packet.UDP}, Patience: liveness})
 	if err != nil {
 		t.Fatal(err)
 	}

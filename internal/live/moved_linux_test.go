@@ -107,7 +107,7 @@ func TestVethThatVanishesUnderAJourney(t *testing.T) {
 	dockerHost(t)
 	b := mustBox(t, "box", 43)
 	t.Cleanup(func() { _ = b.remove() })
-	w := startWatch(t, Config{})
+	w := startWatch(t, Config{Patience: liveness})
 	pinger(t, b.ns, 43)
 	w.journey("a ping", whole("box", b.link))
 	// Nobody has that address, so address resolution keeps the packet.
