@@ -119,10 +119,10 @@ func TestWatcherShowsWhatChanges(t *testing.T) {
 		l := link(top, host, "v2")
 		return l != nil && top.PeerNamespace(l.Key) != nil && strings.HasPrefix(top.PeerNamespace(l.Key).Name, "sleep")
 	})
-	id := idOf(t, child)
-	ip(t, "netns", "del", child)
+	ip(t, "netns", "del", child) // its number may be another one's at once
 	f.until("no namespace that was deleted, nor the veth to it", func(top *Topology) bool {
-		return top.Namespace(id) == nil && link(top, host, "v1") == nil
+		named := func(n *Namespace) bool { return n.Name == child }
+		return !slices.ContainsFunc(top.Namespaces, named) && link(top, host, "v1") == nil
 	})
 }
 
