@@ -438,7 +438,9 @@ func TestCourseTwoNetworksAndConnect(t *testing.T) {
 	in := e.Namespace("ubuntu")
 	refused := make(chan error, 1)
 	go func() {
-		_, err := lab.Ping(context.Background(), in, back, lab.Echo{ID: 3030, Seq: 1, Payload: []byte("isolated")})
+		short, cancel := context.WithTimeout(context.Background(), 3*time.Second)
+		defer cancel()
+		_, err := lab.Ping(short, in, back, lab.Echo{ID: 3030, Seq: 1, Payload: []byte("isolated")})
 		refused <- err
 	}()
 	if <-refused == nil {

@@ -42,7 +42,7 @@ func TestMasqueradeHidesTheContainer(t *testing.T) {
 	if _, err := lab.Ping(t.Context(), back.Namespace(), lab.ServerAddress, lab.Echo{ID: 1, Seq: 2, Payload: []byte("odd")}); err != nil {
 		t.Fatal(err)
 	}
-	far.SetReadDeadline(time.Now().Add(3 * time.Second))
+	far.SetReadDeadline(time.Now().Add(10 * time.Second))
 	buf := make([]byte, 128)
 	n, from, err := far.ReadFrom(buf)
 	if err != nil {
@@ -108,7 +108,7 @@ func TestPublishedPortKeepsTheClientsAddress(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer c.Close()
-	l.SetDeadline(time.Now().Add(3 * time.Second))
+	l.SetDeadline(time.Now().Add(10 * time.Second))
 	s, err := l.Accept()
 	if err != nil {
 		t.Fatal(err)

@@ -1,6 +1,7 @@
 package live
 
 import (
+	"context"
 	"net/netip"
 	"os"
 	"os/exec"
@@ -229,7 +230,9 @@ func TestAddressThatIsUsedAgain(t *testing.T) {
 					return
 				case <-time.After(5 * time.Millisecond):
 				}
-				_, _ = lab.Ping(t.Context(), b.ns, lab.ServerAddress, lab.Echo{ID: 72, Seq: seq, Payload: []byte(name)}) // while the link comes up some are lost
+				short, cancel := context.WithTimeout(t.Context(), time.Second)
+				_, _ = lab.Ping(short, b.ns, lab.ServerAddress, lab.Echo{ID: 72, Seq: seq, Payload: []byte(name)}) // while the link comes up some are lost
+				cancel()
 			}
 		}()
 		w.journey("a ping of "+name, whole(name, b.link))

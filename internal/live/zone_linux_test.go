@@ -54,7 +54,11 @@ func TestAnswersInZonesThroughMasquerade(t *testing.T) {
 		t.Run(c.rules, func(t *testing.T) {
 			hooking(t, "type filter hook prerouting priority raw", c.rules)
 			w := startWatch(t, Config{})
-			ctx, stop := context.WithTimeout(t.Context(), time.Second)
+			patience := liveness
+			if !c.answered {
+				patience = time.Second
+			}
+			ctx, stop := context.WithTimeout(t.Context(), patience)
 			defer stop()
 			id := uint16(90 + i)
 			if _, err := lab.Ping(ctx, back.Namespace(), lab.ServerAddress, lab.Echo{ID: id, Seq: 1}); (err == nil) != c.answered {

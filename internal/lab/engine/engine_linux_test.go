@@ -20,11 +20,11 @@ func TestContainersReachTheInternetAndAreReached(t *testing.T) {
 	e.Run("--name", "back", "--network", "back_net", "-p", "8000:8000", "box", "httpd", "-f", "-p", "8000", "-h", "/www")
 	e.Run("--name", "ubuntu", "box", "sleep", "1000000")
 
-	out := e.Docker("exec", "ubuntu", "ping", "-c", "1", "-W", "3", "198.51.100.7")
+	out := e.Docker("exec", "ubuntu", "ping", "-c", "1", "-W", "20", "198.51.100.7")
 	if !strings.Contains(out, " 0% packet loss") {
 		t.Errorf("ping from a container:\n%s", out)
 	}
-	page, err := e.CommandOutside("curl", "-sS", "-m", "3", "http://192.0.2.10:8000/test").CombinedOutput()
+	page, err := e.CommandOutside("curl", "-sS", "-m", "20", "http://192.0.2.10:8000/test").CombinedOutput()
 	if err != nil || string(page) != "{\"Test\":\"OK\"}\n" {
 		t.Errorf("fetch from outside: %v, %q", err, page)
 	}

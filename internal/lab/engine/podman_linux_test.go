@@ -9,11 +9,11 @@ func TestPodmanReachesTheInternetAndIsReached(t *testing.T) {
 	e := StartPodman(t)
 	e.Network("back_net")
 	e.Run("--name", "back", "--network", "back_net", "-p", "8000:8000", "box", "httpd", "-f", "-p", "8000", "-h", "/www")
-	out, err := e.CommandIn("back", "ping", "-c", "1", "-W", "3", "198.51.100.7").CombinedOutput()
+	out, err := e.CommandIn("back", "ping", "-c", "1", "-W", "20", "198.51.100.7").CombinedOutput()
 	if err != nil || !strings.Contains(string(out), " 0% packet loss") {
 		t.Errorf("ping from a container: %v\n%s", err, out)
 	}
-	page, err := e.CommandOutside("curl", "-sS", "-m", "3", "http://192.0.2.10:8000/test").CombinedOutput()
+	page, err := e.CommandOutside("curl", "-sS", "-m", "20", "http://192.0.2.10:8000/test").CombinedOutput()
 	if err != nil || string(page) != "{\"Test\":\"OK\"}\n" {
 		t.Errorf("fetch from outside: %v, %q", err, page)
 	}
