@@ -3,6 +3,7 @@ package live
 import (
 	"context"
 	"net/netip"
+	"slices"
 	"testing"
 
 	"natlens/capture/packet"
@@ -125,6 +126,20 @@ func TestWholeJourneys(t *testing.T) {
 		expect(t, request, "back/eth0:out "+veth+":in "+port+":out database/eth0:in", "", trace.Delivered)
 	})
 
+	// The rings end one after the other: what is still under way then is not whole.
+	w.until("both connections' ends are acknowledged", func() bool {
+		acknowledged := 0
+		for _, fin := range w.journeys {
+			h := &fin.Hops[0].Headers
+			if fin.Protocol == packet.TCP && h.TCPFlags&packet.FIN != 0 && slices.ContainsFunc(w.journeys, func(j *trace.Journey) bool {
+				first := &j.Hops[0].Headers
+				return j.Protocol == packet.TCP && first.TCPFlags&packet.ACK != 0 && first.TCPAck == h.TCPSeq+h.PayloadLength+1
+			}) {
+				acknowledged++
+			}
+		}
+		return acknowledged == 4
+	})
 	n := w.end()
 	if n.RingDrops+n.ConntrackLost+n.QueueDrops+n.Evicted+n.Malformed+n.Unpaired != 0 {
 		t.Errorf("lost or left over: %+v\n%s", n, w.account())
