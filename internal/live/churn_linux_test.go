@@ -50,8 +50,8 @@ func held(t *testing.T) (h holdings) {
 // exceeds says what is more than it was.
 func (h holdings) exceeds(was holdings) string {
 	// The runtime keeps threads that wait for work: as many as were busy at
-	// once. A thread left behind by every container would be dozens.
-	const idleThreads, idleHeap = 10, 16 << 20
+	// once. A thread left behind by every container would be twice that.
+	const idleThreads, idleHeap = 30, 16 << 20
 	var more []string
 	add := func(what string, now, then, slack int) {
 		if now > then+slack {
