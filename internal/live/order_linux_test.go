@@ -81,7 +81,7 @@ func TestReordering(t *testing.T) {
 		}
 	})
 	for _, line := range []string{
-		"class add dev eth0 parent 1: classid 1:10 htb rate 80kbit burst 1100 cburst 1100",
+		"class add dev eth0 parent 1: classid 1:10 htb rate 8kbit burst 1100 cburst 1100",
 		"class add dev eth0 parent 1: classid 1:20 htb rate 1gbit",
 	} {
 		if err := tc(line); err != nil {
