@@ -64,11 +64,23 @@ func TestRunSaysForbidden(t *testing.T) {
 	labtest.Need(t)
 	cmd := startable(t.Context(), "exit")
 	asOrdinaryUser(t, cmd)
-	root := t.TempDir()
+	root, err := os.MkdirTemp("", "root") //nolint:usetesting // what removes a TempDir descends into what is mounted there
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := os.Remove(root); err != nil {
+			t.Error(err)
+		}
+	})
 	if err := unix.Mount("/", root, "", unix.MS_BIND|unix.MS_REC, ""); err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(func() { unix.Unmount(root, unix.MNT_DETACH) })
+	t.Cleanup(func() {
+		if err := unix.Unmount(root, unix.MNT_DETACH); err != nil {
+			t.Error(err)
+		}
+	})
 	cmd.SysProcAttr.Chroot = root
 	out, err := cmd.CombinedOutput()
 	if got := cmd.ProcessState.ExitCode(); got != statusForbidden {
