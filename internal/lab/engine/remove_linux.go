@@ -226,7 +226,7 @@ func unmountBelow(folder string) error {
 
 // removeControlGroups removes those of containers that were killed together
 // with their engine; an engine that ends in order does so itself. Groups in
-// use stay, as rmdir(2) has it.
+// use stay, as rmdir(2) has it, but a process that was killed may be in one for a while.
 func removeControlGroups(folder string) {
 	var ids []string
 	if containers, err := os.ReadDir(filepath.Join(folder, "data/containers")); err == nil {
@@ -237,11 +237,14 @@ func removeControlGroups(folder string) {
 	if started, err := os.ReadFile(filepath.Join(folder, startedFile)); err == nil {
 		ids = append(ids, strings.Fields(string(started))...)
 	}
+	start := time.Now()
 	for _, id := range ids {
 		for _, pattern := range []string{"*/docker/%s", "docker/%s", "system.slice/docker-%s.scope", "*/libpod_parent/libpod-%s", "libpod_parent/libpod-%s"} {
 			groups, _ := filepath.Glob("/sys/fs/cgroup/" + fmt.Sprintf(pattern, id))
 			for _, g := range groups {
-				_ = os.Remove(g)
+				for errors.Is(os.Remove(g), unix.EBUSY) && time.Since(start) < stopTimeout {
+					time.Sleep(20 * time.Millisecond)
+				}
 			}
 		}
 	}

@@ -203,3 +203,47 @@ func notOurs(s string) bool {
 	pid, err := strconv.Atoi(digits)
 	return err != nil || pid != os.Getpid() && syscall.Kill(pid, 0) == nil
 }
+
+// The group of a process that was killed is in use until the kernel has done away with
+// it; here that takes a moment.
+func TestControlGroupOfTheDyingIsRemoved(t *testing.T) {
+	need(t)
+	id := "natlens-test-" + strconv.Itoa(os.Getpid())
+	root := "/sys/fs/cgroup"
+	if _, err := os.Stat(filepath.Join(root, "cgroup.controllers")); err != nil {
+		root = filepath.Join(root, "pids")
+	}
+	parent := filepath.Join(root, "docker")
+	if err := os.Mkdir(parent, 0o755); err == nil {
+		t.Cleanup(func() { _ = os.Remove(parent) }) // if nobody else has come to use it
+	} else if !errors.Is(err, os.ErrExist) {
+		t.Fatal(err)
+	}
+	group := filepath.Join(parent, id)
+	if err := os.Mkdir(group, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = os.Remove(group) })
+	folder := t.TempDir()
+	if err := os.WriteFile(filepath.Join(folder, startedFile), []byte(id+"\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	cmd := exec.Command("cat")
+	stdin, err := cmd.StdinPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	defer cmd.Wait()
+	defer stdin.Close()
+	if err := os.WriteFile(filepath.Join(group, "cgroup.procs"), []byte(strconv.Itoa(cmd.Process.Pid)), 0); err != nil {
+		t.Fatal(err)
+	}
+	time.AfterFunc(200*time.Millisecond, func() { stdin.Close() })
+	removeControlGroups(folder)
+	if _, err := os.Stat(group); !errors.Is(err, os.ErrNotExist) {
+		t.Errorf("group of a process that has ended since: %v", err)
+	}
+}
