@@ -2,12 +2,10 @@ package netinfo
 
 import (
 	"context"
-	"runtime"
 	"sync"
 	"time"
 
-	"golang.org/x/sys/unix"
-
+	"natlens/netinfo/cost"
 	"natlens/netinfo/docker"
 	"natlens/netinfo/netns"
 )
@@ -150,8 +148,6 @@ func (r *run) absorb(n engineNews) {
 }
 
 func (r *run) loop(ctx context.Context) error {
-	runtime.LockOSThread()         // whose time is told
-	defer runtime.UnlockOSThread() //nolint:forbidigo // it enters no namespace: others do that
 	if r.news != nil {
 		select {
 		case n := <-r.news:
@@ -202,13 +198,14 @@ func (r *run) loop(ctx context.Context) error {
 			want(true)
 		case <-look.C:
 			due = time.Time{}
-			began := threadTime()
-			t, err := r.look(ctx, wide)
+			var t *Topology
+			var err error
+			spent := cost.Of(func() { t, err = r.look(ctx, wide) })
 			if err != nil {
 				return err
 			}
 			wide = false
-			free = time.Now().Add(min(rest*(threadTime()-began), longestRest))
+			free = time.Now().Add(min(rest*spent, longestRest))
 			if !sameHost(last, t) {
 				number++
 				t.Number = number
@@ -216,16 +213,6 @@ func (r *run) loop(ctx context.Context) error {
 			}
 		}
 	}
-}
-
-// threadTime is how long processors have worked for the calling thread: a host that
-// is busy with other things makes looking slow, but not costly.
-func threadTime() time.Duration {
-	var u unix.Rusage
-	if err := unix.Getrusage(unix.RUSAGE_THREAD, &u); err != nil {
-		return 0
-	}
-	return time.Duration(u.Utime.Nano() + u.Stime.Nano())
 }
 
 // look makes a Topology of what changed since the last one.

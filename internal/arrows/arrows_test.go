@@ -26,9 +26,10 @@ var may = map[string][]string{
 	"capture/pcapng": {"capture/packet"},
 	"capture":        {"capture/packet", "netinfo/netns"},
 
+	"netinfo/cost":      {},
 	"netinfo/netns":     {},
 	"netinfo/docker":    {},
-	"netinfo/netfilter": {"capture/packet", "netinfo/netns"},
+	"netinfo/netfilter": {"capture/packet", "netinfo/cost", "netinfo/netns"},
 	"netinfo/podman":    {"netinfo/docker"},
 	"netinfo":           {"capture/packet", "netinfo/..."},
 

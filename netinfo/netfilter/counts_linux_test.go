@@ -212,3 +212,20 @@ func BenchmarkReadCounts(b *testing.B) {
 		})
 	}
 }
+
+// A machine that has no time for a reading makes it slow, but not costly: the next one
+// is not put off for it.
+func TestCostOfAReading(t *testing.T) {
+	if d := costOf(func() { time.Sleep(200 * time.Millisecond) }); d > 20*time.Millisecond {
+		t.Errorf("waiting cost %v", d)
+	}
+	began := time.Now()
+	d := costOf(func() {
+		for time.Since(began) < 20*time.Millisecond {
+			continue
+		}
+	})
+	if took := time.Since(began); d == 0 || d > took {
+		t.Errorf("work of %v cost %v", took, d)
+	}
+}

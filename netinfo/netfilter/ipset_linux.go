@@ -134,7 +134,8 @@ func (s *socket) ipsetName(in *receiver, index uint16) (name string, err error) 
 }
 
 // ipsetInterval is how often the members of sets are read again, which nobody
-// announces; but where that takes long so that it is one part in a hundred of the time.
+// announces; but where that costs much so that it is one part in a hundred of a
+// processor's time.
 const ipsetInterval = time.Second
 
 // lookForIPSets reads again the sets that rules ask for, and returns the rules with
@@ -143,8 +144,13 @@ func (w *watchedRules) lookForIPSets() *Ruleset {
 	if w.last == nil || len(w.last.ipsets) == 0 || time.Now().Before(w.setsDue) {
 		return nil
 	}
-	began := time.Now()
-	defer func() { w.setsDue = time.Now().Add(max(ipsetInterval, countShare*time.Since(began))) }()
+	var changed *Ruleset
+	spent := costOf(func() { changed = w.readIPSetsAgain() })
+	w.setsDue = time.Now().Add(max(ipsetInterval, countShare*spent))
+	return changed
+}
+
+func (w *watchedRules) readIPSetsAgain() *Ruleset {
 	s, err := openSocket(w.handle, 0, 0)
 	if err != nil {
 		return nil

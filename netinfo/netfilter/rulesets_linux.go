@@ -181,7 +181,7 @@ func (r *Rulesets) Run(ctx context.Context, out chan<- *Ruleset, counts chan<- C
 }
 
 // Count asks for a reading of a namespace's counters that begins from now on. It
-// comes soon, but not if reading would take more than a hundredth of the time. It does
+// comes soon, but not if reading would cost more than a hundredth of a processor. It does
 // not block and may be called from any goroutine.
 func (r *Rulesets) Count(id netns.ID) {
 	if !r.asked.put(id) {
