@@ -3,6 +3,7 @@ package live
 import (
 	"fmt"
 	"maps"
+	"slices"
 	"strings"
 
 	"natlens/netinfo"
@@ -66,8 +67,8 @@ func ruleChange(old, new *netfilter.Ruleset, t *netinfo.Topology) *netinfo.Chang
 	}
 }
 
-// policyChanges says which base chains, there before and after, let pass now what
-// they dropped at their end, or the other way round.
+// policyChanges says which base chains let pass now what they dropped at their end, or
+// the other way round; one that is not there lets all pass.
 func policyChanges(old, new *netfilter.Ruleset) (parts []string) {
 	if old == nil || old.Unreadable != nil {
 		return nil
@@ -84,8 +85,12 @@ func policyChanges(old, new *netfilter.Ruleset) (parts []string) {
 		}
 	}
 	for _, c := range new.Chains() {
-		was, there := drops[at(&c)]
-		if c.Hook == "" || !there || was == c.Drops {
+		if c.Hook == "" {
+			continue
+		}
+		was := drops[at(&c)]
+		delete(drops, at(&c))
+		if was == c.Drops {
 			continue
 		}
 		policy := "accept"
@@ -94,7 +99,14 @@ func policyChanges(old, new *netfilter.Ruleset) (parts []string) {
 		}
 		parts = append(parts, fmt.Sprintf("the policy of %s %s %s is %s now", c.Family, c.Table, c.Name, policy))
 	}
-	return parts
+	var gone []string
+	for p, dropped := range drops {
+		if dropped {
+			gone = append(gone, fmt.Sprintf("%s %s %s, whose policy was drop, is gone", p.family, p.table, p.name))
+		}
+	}
+	slices.Sort(gone)
+	return append(parts, gone...)
 }
 
 // told names a few rules: "2 rules came: -A DOCKER …, -A FORWARD …".

@@ -54,6 +54,11 @@ func TestRuleChange(t *testing.T) {
 			"5 rules came: ip x y ip saddr 10.0.0.1 drop, ip x y ip saddr 10.0.0.2 drop, ip x y ip saddr 10.0.0.3 drop and 2 more"},
 		{"ip6tables-nft -t nat -A POSTROUTING -o eth0 -j MASQUERADE", "a rule came: ip6tables -t nat -A POSTROUTING -o eth0 -j MASQUERADE"},
 		{"iptables-nft -P FORWARD DROP", "the policy of ip filter FORWARD is drop now"},
+		{"iptables-nft -P OUTPUT DROP", "the policy of ip filter OUTPUT is drop now"}, // which was not there before
+		{"nft 'table ip w { chain c { type filter hook input priority 0; policy drop; }; chain d { type filter hook output priority 0; }; }'",
+			"the policy of ip w c is drop now"},
+		{"nft delete table ip w", "ip w c, whose policy was drop, is gone"},
+		{"iptables-nft -P OUTPUT ACCEPT", "the policy of ip filter OUTPUT is accept now"},
 		{"iptables-nft -P FORWARD ACCEPT; iptables-nft -A FORWARD -p tcp -j DROP",
 			"the policy of ip filter FORWARD is accept now; a rule came: -A FORWARD -p tcp -j DROP"},
 		{"nft 'table inet natlens_trace_0 { chain c { type filter hook prerouting priority -350; meta nftrace set 1; }; }'", ""},
