@@ -29,6 +29,12 @@ func filtering(t *testing.T, hook, rules string) {
 // hooking does so for any type of chain.
 func hooking(t *testing.T, chain, rules string) {
 	t.Helper()
+	ruling(t, fmt.Sprintf("chain test {\n %s\n %s\n }", chain, rules))
+}
+
+// ruling puts a table with that into the host's namespace until the test ends.
+func ruling(t *testing.T, table string) {
+	t.Helper()
 	if _, err := exec.LookPath("nft"); err != nil {
 		t.Skip("needs nft")
 	}
@@ -40,7 +46,7 @@ func hooking(t *testing.T, chain, rules string) {
 			t.Fatalf("nft: %v: %s in %s", err, out, commands)
 		}
 	}
-	nft(fmt.Sprintf("table ip %s {\n chain test {\n %s\n %s\n }\n}\n", testTable, chain, rules))
+	nft(fmt.Sprintf("table ip %s {\n %s\n}\n", testTable, table))
 	t.Cleanup(func() { nft("delete table ip " + testTable) })
 }
 

@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"net/netip"
 	"os"
-	"os/exec"
 	"strings"
 	"testing"
 
@@ -14,22 +13,6 @@ import (
 	"natlens/internal/leak"
 	"natlens/trace"
 )
-
-// tableOf puts a table of nft's into the host until the test ends.
-func tableOf(t *testing.T, chains string) {
-	t.Helper()
-	needPrograms(t, "nft")
-	c := exec.Command("nft", "-f", "-")
-	c.Stdin = strings.NewReader("table ip test {\n" + chains + "\n}\n")
-	if out, err := c.CombinedOutput(); err != nil {
-		t.Fatalf("nft: %v: %s", err, out)
-	}
-	t.Cleanup(func() {
-		if out, err := exec.Command("nft", "delete", "table", "ip", "test").CombinedOutput(); err != nil {
-			t.Errorf("nft: %v: %s", err, out)
-		}
-	})
-}
 
 // ofTCP waits until all that was seen is told, and returns the journeys of TCP.
 func (w *watch) ofTCP() []*trace.Journey {
@@ -52,7 +35,7 @@ func TestConnectionOfAHelper(t *testing.T) {
 			t.Error(err)
 		}
 	})
-	tableOf(t, `ct helper ftp { type "ftp" protocol tcp; }
+	ruling(t, `ct helper ftp { type "ftp" protocol tcp; }
 		chain test { type filter hook prerouting priority 0; tcp dport 21 ct helper set "ftp"; }`)
 	l, err := lab.ListenTCP(h.Internet(), netip.AddrPortFrom(lab.ServerAddress, 21))
 	if err != nil {
@@ -149,7 +132,7 @@ func TestConnectionThroughASynProxy(t *testing.T) {
 			t.Error(err)
 		}
 	})
-	tableOf(t, `chain early { type filter hook prerouting priority raw; iifname docker0 tcp dport 80 tcp flags & (syn|ack) == syn notrack; }
+	ruling(t, `chain early { type filter hook prerouting priority raw; iifname docker0 tcp dport 80 tcp flags & (syn|ack) == syn notrack; }
 		chain late { type filter hook forward priority -1; tcp dport 80 ct state invalid,untracked counter synproxy mss 1460 sack-perm timestamp wscale 7; }`)
 	s, err := lab.ServeHTTP(h.Internet(), netip.AddrPortFrom(lab.ServerAddress, 80), "hello")
 	if err != nil {
@@ -233,7 +216,7 @@ func TestDatagramsOfAHelper(t *testing.T) {
 			t.Error(err)
 		}
 	})
-	tableOf(t, `ct helper sip { type "sip" protocol udp; }
+	ruling(t, `ct helper sip { type "sip" protocol udp; }
 		chain test { type filter hook prerouting priority 0; udp dport 5060 ct helper set "sip"; }`)
 	server := netip.AddrPortFrom(lab.ServerAddress, 5060)
 	echoAt(t, h.Internet(), server)
