@@ -17,14 +17,11 @@ func (c *Correlator) synProxied(s *sighting, r *ruling, v *Verdict) bool {
 	if !s.h.Layers.Has(packet.LayerTCP) {
 		return false
 	}
-	proxies := c.rulesets[s.point.Namespace].SynProxies()
 	is := func(rule *netfilter.RuleRef) bool {
-		return rule != nil && slices.ContainsFunc(proxies, func(p netfilter.RuleRef) bool { return p.ID() == rule.ID() })
+		return slices.ContainsFunc(c.rulesets[s.point.Namespace].SynProxies(), func(p netfilter.RuleRef) bool { return p.ID() == rule.ID() })
 	}
 	const handshake = packet.SYN | packet.ACK | packet.RST | packet.FIN
 	switch flags := s.h.TCPFlags & handshake; {
-	case len(proxies) == 0:
-		return false
 	case r.Verdict == netfilter.Handed && r.Decisive != nil && is(&r.Decisive.RuleRef):
 		by := &r.Decisive.RuleRef
 		v.Evidence, v.Rule = ByRules, &Rule{RuleRef: *by, Evidence: ByRules}
@@ -32,7 +29,7 @@ func (c *Correlator) synProxied(s *sighting, r *ruling, v *Verdict) bool {
 	case flags == packet.ACK && s.h.PayloadLength == 0 && r.Verdict == "" && r.UnsureRule != nil && is(r.UnsureRule):
 		v.Evidence = ByInference
 		v.Reason = fmt.Sprintf("likely %s #%d took it: the client answers the SYN proxy, which now asks the server", r.UnsureRule.Chain, r.UnsureRule.Position)
-	case flags == packet.SYN|packet.ACK && s.flow.flow != nil && s.flow.reply && s.flow.flow.Renumbers():
+	case flags == packet.SYN|packet.ACK && s.flow.flow != nil && s.flow.reply && s.flow.flow.Renumbers() && len(c.rulesets[s.point.Namespace].SynProxies()) > 0:
 		v.Evidence = ByConntrack
 		v.Reason = "the SYN proxy of " + s.space.name + " took it: the client has its answer already, and from the number in that conntrack counts on"
 	default:
